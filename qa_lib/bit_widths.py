@@ -1,0 +1,72 @@
+"""Bit widths as they come in: checked, and made plain ints in the order of the quantizers."""
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qa_lib.errors import BitWidthError
+
+SMALLEST_NUM_BITS = 2  # one signed bit has no level beside zero
+LARGEST_NUM_BITS = 16
+
+BitWidths = Sequence[int | None] | Mapping[str, int | None]
+
+
+def check_num_bits(num_bits: Any, where: str = "num_bits") -> int | None:
+    """``num_bits`` as a plain int, or None for float.
+
+    Args:
+        num_bits: A whole number in 2..16 of any kind (numpy's and whole floats included), or None.
+        where: What the value is called in the error message.
+
+    Raises:
+        BitWidthError: It is not a whole number, or out of range.
+    """
+    if num_bits is None:
+        return None
+    allowed = f"allowed are whole numbers from {SMALLEST_NUM_BITS} to {LARGEST_NUM_BITS}, or None for float"
+    if isinstance(num_bits, bool) or not isinstance(num_bits, numbers.Real):
+        raise BitWidthError(f"{where} is {num_bits!r}; {allowed}")
+    if not math.isfinite(num_bits) or num_bits != int(num_bits):
+        raise BitWidthError(f"{where} is {num_bits}; {allowed}")
+    if not SMALLEST_NUM_BITS <= num_bits <= LARGEST_NUM_BITS:
+        raise BitWidthError(f"{where} is {int(num_bits)}; {allowed}")
+    return int(num_bits)
+
+
+def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -> tuple[int | None, ...]:
+    """``bit_widths`` as one plain int or None for each quantizer, in order.
+
+    Args:
+        bit_widths: One value for each quantizer, or a mapping from names to the values to change.
+        present: Name -> the width that a quantizer keeps if a mapping does not name it.
+
+    Raises:
+        BitWidthError: Too few, too many, unknown names, or widths that are not allowed.
+    """
+    if isinstance(bit_widths, Mapping):
+        unknown = [name for name in bit_widths if name not in present]
+        if unknown:
+            raise BitWidthError(
+                f"bit_widths names {unknown}, which this model does not have; "
+                f"its quantizers are {', '.join(present)}"
+            )
+        values = list((dict(present) | dict(bit_widths)).values())
+    else:
+        try:
+            values = list(bit_widths)
+        except TypeError:
+            raise BitWidthError(
+                f"bit_widths is {bit_widths!r}; give one value for each of the {len(present)} "
+                "quantizers, or a mapping from names to values"
+            ) from None
+    if len(values) != len(present):
+        raise BitWidthError(
+            f"bit_widths has {len(values)} values, but the model has {len(present)} "
+            "quantizers ('input' comes first)"
+        )
+    return tuple(
+        check_num_bits(value, f"the width of '{name}'")
+        for name, value in zip(present, values, strict=True)
+    )

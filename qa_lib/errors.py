@@ -1,0 +1,57 @@
+"""The exceptions of qa_lib: one tree, with ``QAError`` at its root.
+
+Each also derives from the built-in exception that a caller would expect, and its message says
+what was given, what is allowed, and what to do next.
+"""
+
+
+class QAError(Exception):
+    """Anything that qa_lib refuses."""
+
+
+class PredicateError(QAError, ValueError):
+    """A predicate is no predicate, or chooses modules that cannot get a quantizer."""
+
+
+class BitWidthError(QAError, ValueError):
+    """Bit widths are too few, too many, unknown by name, or not among the allowed integers."""
+
+
+class AlreadyQuantizedError(QAError, RuntimeError):
+    """A model that already carries fake quantizers was to be given fake quantizers again."""
+
+
+class RemovedError(QAError, RuntimeError):
+    """A quantized model was used after its hooks had been removed."""
+
+
+class LayerError(QAError, RuntimeError):
+    """A chosen module is never reached, or returns something that cannot be quantized."""
+
+
+class DeviceError(QAError, RuntimeError):
+    """The images and the model are on different devices."""
+
+
+class CalibrationError(QAError, ValueError):
+    """The calibration images or the activations on them cannot give an ``amax``."""
+
+
+class NotCalibratedError(QAError, RuntimeError):
+    """A quantizer was to quantize before calibration gave it an ``amax``."""
+
+
+class DataError(QAError, ValueError):
+    """Images and labels are empty, of different lengths, or of the wrong kind."""
+
+
+class SearchError(QAError, ValueError):
+    """A limit, budget or accuracy of a search is out of range."""
+
+
+class WorkloadError(QAError, ValueError):
+    """A workload is unknown, or a file of it is missing or damaged."""
+
+
+class QAWarning(UserWarning):
+    """Something that is allowed, and that a researcher would want to know."""

@@ -1,0 +1,103 @@
+"""The search problem in pymoo's terms: this module translates and does nothing else."""
+
+import math
+from typing import Any
+
+import numpy as np
+from pymoo.core.problem import Problem
+
+from qa_lib.bit_widths import check_num_bits
+from qa_lib.errors import BitWidthError, SearchError
+from qa_lib.evaluation import Evaluator
+from qa_lib.quantized_model import QuantizedActivationsModel
+
+INTEGER_OPERATORS = (
+    "sampling=IntegerRandomSampling(), crossover=SBX(vtype=float, repair=RoundingRepair()), "
+    "mutation=PM(vtype=float, repair=RoundingRepair())"
+)
+
+
+class LayerwiseQuantizationProblem(Problem):
+    """Per-layer ``num_bits`` as a two-objective integer problem for pymoo.
+
+    Variables: ``num_bits`` of each fake quantizer, in the order of ``activation_fake_quantizers``.
+    Objectives, both minimised as pymoo wants it: minus the accuracy, and the total bits.
+    Constraint: the accuracy is at least ``min_accuracy``.
+
+    Args:
+        qmodel: The calibrated model.
+        evaluator: Measures candidates.
+        num_bits_lower_limit: Smallest width that the search may use.
+        num_bits_upper_limit: Largest width that the search may use.
+        min_accuracy: Accuracy, 0 to 1, below which a candidate is infeasible.
+
+    Raises:
+        BitWidthError: A limit is no allowed width.
+        SearchError: The limits are the wrong way round, or ``min_accuracy`` is not in [0, 1].
+        NotCalibratedError: A quantizer has no ``amax`` yet.
+
+    Example:
+        >>> problem = LayerwiseQuantizationProblem(qmodel, evaluator, min_accuracy=0.85)
+        >>> algorithm = NSGA2(
+        ...     pop_size=40,
+        ...     sampling=IntegerRandomSampling(),
+        ...     crossover=SBX(vtype=float, repair=RoundingRepair()),
+        ...     mutation=PM(eta=3, vtype=float, repair=RoundingRepair()),
+        ... )
+        >>> minimize(problem, algorithm, ("n_gen", 30), seed=1).X.shape
+        (12, 17)
+    """
+
+    def __init__(
+        self,
+        qmodel: QuantizedActivationsModel,
+        evaluator: Evaluator,
+        num_bits_lower_limit: int = 2,
+        num_bits_upper_limit: int = 8,
+        min_accuracy: float = 0.0,
+    ) -> None:
+        lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
+        self.min_accuracy = check_min_accuracy(min_accuracy)
+        qmodel.check_calibrated([upper] * len(qmodel.names))
+        self.evaluator = evaluator
+        super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
+
+    def _evaluate(self, X: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        if not np.array_equal(X, np.rint(X)):
+            raise BitWidthError(
+                "pymoo handed out widths that are not whole numbers; give the algorithm integer "
+                f"operators: {INTEGER_OPERATORS}"
+            )
+        evaluations = [self.evaluator.evaluate(bit_widths) for bit_widths in X.astype(int).tolist()]
+        accuracy = np.array([evaluation.accuracy for evaluation in evaluations])
+        total_bits = np.array([evaluation.total_bits for evaluation in evaluations])
+        # pymoo minimises: accuracy, where more is better, changes its sign here and nowhere else.
+        out["F"] = np.column_stack([-accuracy, total_bits])
+        # pymoo takes G <= 0 as feasible.
+        out["G"] = self.min_accuracy - accuracy
+
+
+def check_limits(num_bits_lower_limit: Any, num_bits_upper_limit: Any) -> tuple[int, int]:
+    """Both limits as plain ints; raises ``BitWidthError`` or ``SearchError`` if they are no range."""
+    lower = check_num_bits(num_bits_lower_limit, "num_bits_lower_limit")
+    upper = check_num_bits(num_bits_upper_limit, "num_bits_upper_limit")
+    if lower is None or upper is None:
+        raise SearchError("num_bits_lower_limit and num_bits_upper_limit have to be numbers, not None")
+    if lower > upper:
+        raise SearchError(
+            f"num_bits_lower_limit is {lower} and num_bits_upper_limit is {upper}: swap them"
+        )
+    return lower, upper
+
+
+def check_min_accuracy(min_accuracy: Any) -> float:
+    """``min_accuracy`` as a float; raises ``SearchError`` if it is no share."""
+    try:
+        value = float(min_accuracy)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0.0 <= value <= 1.0:
+        raise SearchError(
+            f"min_accuracy is {min_accuracy!r}; it is a share, 0 to 1: 0.85 for 85 %"
+        )
+    return value

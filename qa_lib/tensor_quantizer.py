@@ -1,0 +1,145 @@
+"""The project's fake quantizer: pytorch-quantization's own, fit for CPU and checked at its edges."""
+
+import logging
+import math
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qa_lib.bit_widths import check_num_bits
+from qa_lib.errors import CalibrationError, NotCalibratedError
+
+with warnings.catch_warnings():
+    # The toolkit decorates a function with torch.jit.script, which torch 2.14 calls deprecated.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.simplefilter("ignore", FutureWarning)
+    from pytorch_quantization import nn as toolkit_nn
+    from pytorch_quantization.tensor_quant import QuantDescriptor
+
+# amax at or below this is treated as zero (pytorch_quantization.tensor_quant._tensor_quant).
+SMALLEST_AMAX = 1.0 / (1 << 24)
+
+
+def _is_not_chatter(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR or "pytorch_quantization" not in record.pathname
+
+
+# The toolkit logs a warning, through absl, whenever it switches a stage or loads an amax.
+logging.getLogger("absl").addFilter(_is_not_chatter)
+
+
+class TensorQuantizer(toolkit_nn.TensorQuantizer):
+    """``pytorch_quantization.nn.TensorQuantizer`` with the same numbers and fewer surprises.
+
+    What differs from the toolkit's:
+
+    - ``num_bits`` is checked, and None switches the quantizer off (float).
+    - ``amax`` is a buffer from the beginning, NaN until calibrated: it follows ``.to(device)``
+      and loads from a state dict on any device. A quantizer without one raises instead of
+      taking each batch's own maximum.
+    - Without gradients, per tensor, signed and in float32, it runs the toolkit's formula with one
+      copy and no scan for the minimum; bit for bit the same result.
+
+    Args:
+        num_bits: Width in bits, 2..16, or None for float.
+        unsigned: Represent 0..amax instead of -amax..amax; buys one bit.
+        narrow_range: Leave out the lowest level, so that the grid is symmetric.
+        axis: None for one ``amax`` per tensor, otherwise the axis with one ``amax`` per index.
+
+    Example:
+        >>> quantizer = TensorQuantizer(num_bits=2)
+        >>> quantizer.amax = 1.0
+        >>> quantizer(torch.tensor([-1.6, 0.2, 0.7]))
+        tensor([-2.,  0.,  1.])
+    """
+
+    def __init__(
+        self,
+        num_bits: int | None = 8,
+        *,
+        unsigned: bool = False,
+        narrow_range: bool = False,
+        axis: int | None = None,
+    ) -> None:
+        super().__init__(QuantDescriptor(unsigned=unsigned, narrow_range=narrow_range, axis=axis))
+        self.register_buffer("_amax", torch.tensor(math.nan))
+        self.num_bits = num_bits
+
+    @property
+    def num_bits(self) -> int | None:
+        """Width in bits, or None while the quantizer is switched off."""
+        return None if self._disabled else self._num_bits
+
+    @num_bits.setter
+    def num_bits(self, value: int | None) -> None:
+        checked = check_num_bits(value)
+        if checked is None:
+            self.disable()
+        else:
+            self._num_bits = checked
+            self.enable()
+
+    @property
+    def amax(self) -> Tensor | None:
+        """Largest magnitude that is represented (a scalar tensor, or one value per channel);
+        None until calibrated."""
+        return self._amax if self.calibrated else None
+
+    @amax.setter
+    def amax(self, value: float | Tensor) -> None:
+        amax = torch.as_tensor(value, dtype=torch.float32, device=self._amax.device)
+        if not bool((torch.isfinite(amax) & (amax >= 0)).all()):
+            raise CalibrationError(f"amax is {value}; allowed are finite numbers from 0 up")
+        self._amax = amax.detach().clone()
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether there is an ``amax``."""
+        return not bool(torch.isnan(self._amax).any())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``inputs`` on the grid of this quantizer, as a new tensor of the same shape.
+
+        Raises:
+            NotCalibratedError: There is no ``amax`` yet.
+        """
+        quantizes = self._if_quant and not self._disabled
+        if quantizes and not self.calibrated:
+            raise NotCalibratedError(
+                "this fake quantizer has no amax yet: calibrate the model, set amax, "
+                "or set num_bits to None (float)"
+            )
+        if quantizes and self._has_plain_task(inputs):
+            return self._fake_quantize(inputs)
+        return super().forward(inputs)
+
+    def _has_plain_task(self, inputs: Tensor) -> bool:
+        return (
+            not (self._if_calib or self._if_clip or self._learn_amax or self._unsigned)
+            and self._fake_quant
+            and self._scale_amax is None
+            and self._amax.numel() == 1
+            and inputs.dtype == self._amax.dtype == torch.float32
+            and not (torch.is_grad_enabled() and inputs.requires_grad)
+            and not toolkit_nn.TensorQuantizer.use_fb_fake_quant
+        )
+
+    def _fake_quantize(self, inputs: Tensor) -> Tensor:
+        """The formula of pytorch_quantization.tensor_quant, with its order of operations."""
+        largest = 2.0 ** (self._num_bits - 1) - 1.0
+        smallest = -largest if self._narrow_range else -largest - 1.0
+        if float(self._amax) <= SMALLEST_AMAX:
+            return inputs.mul(0.0).round_().clamp_(smallest, largest)
+        # A tensor, not a Python float: the toolkit divides in float32.
+        scale = (torch.tensor(largest, device=self._amax.device) / self._amax).reshape(())
+        return inputs.mul(scale).round_().clamp_(smallest, largest).div_(scale)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        saved = state_dict.get(prefix + "_amax")
+        if saved is not None and saved.shape != self._amax.shape:
+            self._amax = torch.empty_like(saved, device=self._amax.device)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
