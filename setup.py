@@ -39,6 +39,8 @@ setup(
             "nbstripout>=0.8",
             "nbconvert>=7.16",
             "hypothesis>=6.100",
+            "pyyaml>=6.0",
+            "ruff>=0.8",
         ],
     },
 )

@@ -162,7 +162,8 @@ def report(arrays: dict[str, np.ndarray]) -> None:
 
 def write_checksums() -> None:
     lines = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in (DATA_FILE, CHECKPOINT_FILE)
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in (DATA_FILE, CHECKPOINT_FILE)
     ]
     (HERE / "SHA256SUMS").write_text("".join(lines))
     print("".join(lines), end="")

@@ -1,1 +1,35 @@
+"""How few bits can each layer of a trained model get by with?"""
+
+from qa_lib.calibration import calibrate
+from qa_lib.errors import QAError, QAWarning
+from qa_lib.evaluation import Evaluation, Evaluator
+from qa_lib.exploration import Exploration, explore
+from qa_lib.predicates import all_of, any_of, conv2d_predicate, linear_predicate, name_matches, not_
+from qa_lib.problem import LayerwiseQuantizationProblem
+from qa_lib.quantized_model import QuantizedActivationsModel
+from qa_lib.tensor_quantizer import TensorQuantizer
+from qa_lib.workloads import Workload, load_workload, register_workload
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Evaluation",
+    "Evaluator",
+    "Exploration",
+    "LayerwiseQuantizationProblem",
+    "QAError",
+    "QAWarning",
+    "QuantizedActivationsModel",
+    "TensorQuantizer",
+    "Workload",
+    "all_of",
+    "any_of",
+    "calibrate",
+    "conv2d_predicate",
+    "explore",
+    "linear_predicate",
+    "load_workload",
+    "name_matches",
+    "not_",
+    "register_workload",
+]

@@ -67,6 +67,5 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
             "quantizers ('input' comes first)"
         )
     return tuple(
-        check_num_bits(value, f"the width of '{name}'")
-        for name, value in zip(present, values, strict=True)
+        check_num_bits(value, f"the width of '{name}'") for name, value in zip(present, values, strict=True)
     )

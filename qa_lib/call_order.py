@@ -30,7 +30,7 @@ def traced_call_order(model: nn.Module, modules: Mapping[str, nn.Module]) -> lis
 
     try:
         CallTracer().trace(model)
-    except Exception:  # noqa: BLE001 - a user's forward may raise anything when it meets a proxy
+    except Exception:  # a user's forward may raise anything when it meets a proxy
         return list(modules)
     return list(order | dict.fromkeys(modules))
 

@@ -65,9 +65,7 @@ class name_matches:  # noqa: N801 - used like the functions beside it
 class _Combination:
     """Several predicates under one rule; hands the model's names on to those that ask for them."""
 
-    def __init__(
-        self, rule: Callable[[Iterable[bool]], bool], predicates: tuple[Predicate, ...]
-    ) -> None:
+    def __init__(self, rule: Callable[[Iterable[bool]], bool], predicates: tuple[Predicate, ...]) -> None:
         for predicate in predicates:
             check_predicate(predicate)
         if not predicates:
@@ -140,7 +138,5 @@ def choose_modules(model: nn.Module, predicate: Predicate) -> dict[str, nn.Modul
     if not chosen:
         inside = f"it contains {', '.join(sorted(kinds))}" if kinds else "it contains no modules"
         hint = "choose among those" if kinds else "wrap it: torch.nn.Sequential(model)"
-        raise PredicateError(
-            f"the predicate chooses no module of {type(model).__name__}; {inside}: {hint}"
-        )
+        raise PredicateError(f"the predicate chooses no module of {type(model).__name__}; {inside}: {hint}")
     return chosen

@@ -84,9 +84,7 @@ def check_limits(num_bits_lower_limit: Any, num_bits_upper_limit: Any) -> tuple[
     if lower is None or upper is None:
         raise SearchError("num_bits_lower_limit and num_bits_upper_limit have to be numbers, not None")
     if lower > upper:
-        raise SearchError(
-            f"num_bits_lower_limit is {lower} and num_bits_upper_limit is {upper}: swap them"
-        )
+        raise SearchError(f"num_bits_lower_limit is {lower} and num_bits_upper_limit is {upper}: swap them")
     return lower, upper
 
 
@@ -97,7 +95,5 @@ def check_min_accuracy(min_accuracy: Any) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not 0.0 <= value <= 1.0:
-        raise SearchError(
-            f"min_accuracy is {min_accuracy!r}; it is a share, 0 to 1: 0.85 for 85 %"
-        )
+        raise SearchError(f"min_accuracy is {min_accuracy!r}; it is a share, 0 to 1: 0.85 for 85 %")
     return value

@@ -137,9 +137,7 @@ class QuantizedActivationsModel(nn.Module):
     def bit_widths(self, bit_widths: BitWidths) -> None:
         checked = self.check_bit_widths(bit_widths)
         with self.lock:
-            for quantizer, num_bits in zip(
-                self.activation_fake_quantizers.values(), checked, strict=True
-            ):
+            for quantizer, num_bits in zip(self.activation_fake_quantizers.values(), checked, strict=True):
                 quantizer.num_bits = num_bits
 
     def check_bit_widths(self, bit_widths: BitWidths) -> tuple[int | None, ...]:

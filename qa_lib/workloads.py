@@ -116,7 +116,9 @@ def fashion_mnist() -> Workload:
 def _sound_file(name: str) -> Path:
     """The path of a file in data/ after a look at its SHA-256."""
     path = DATA_FOLDER / name
-    again = "make it again with data/prepare_fashion_mnist.py (data/README.md says how), or check it out again"
+    again = (
+        "make it again with data/prepare_fashion_mnist.py (data/README.md says how), or check it out again"
+    )
     sums = DATA_FOLDER / "SHA256SUMS"
     for needed in (path, sums):
         if not needed.is_file():

@@ -1,0 +1,37 @@
+# make run     search the embedded network's bit widths and print the front (writes to out/)
+# make test    everything that CI runs
+# make lab     open JupyterLab in notebooks/
+# make notebooks   run all notebooks and store their outputs
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: run test lab notebooks install clean
+
+run: $(INSTALLED)
+	$(BIN)/python -m qa_lib explore
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest tests notebooks --nbval --nbval-current-env \
+		--nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900
+
+lab: $(INSTALLED)
+	cd notebooks && ../$(BIN)/jupyter lab
+
+notebooks: $(INSTALLED)
+	$(BIN)/python notebooks/store_outputs.py
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.py pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,135 @@
+"""The command line: ``python -m qa_lib explore``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from qa_lib.calibration import calibrate
+from qa_lib.errors import QAError
+from qa_lib.evaluation import Evaluator
+from qa_lib.exploration import Exploration, explore
+from qa_lib.plots import plot_objective_space
+from qa_lib.quantized_model import QuantizedActivationsModel
+from qa_lib.workloads import known_workloads, load_workload
+
+DESCRIPTION = """\
+Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
+accuracy against total bits, beside the float model and the uniform widths.
+
+Every accuracy is measured on the workload's whole search set. Two files go to --out:
+  front.csv   accuracy (0 to 1), total_bits, mean_bits, and one column of widths per quantizer
+  front.png   the front, everything else that was measured, and the baselines
+"""
+
+EPILOG = """\
+examples:
+  python -m qa_lib explore
+  python -m qa_lib explore --min-accuracy 0.90 --evaluations 400 --seed 7 --out results/run7
+
+The same seed asks for the same candidates. Ctrl-C ends the search early and keeps what it has.
+Exit status: 0 with a front, 1 if nothing reaches --min-accuracy, 2 for a mistake in the arguments.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        exploration = _explore(options)
+        return _report(exploration, options.out)
+    except (QAError, OSError) as error:
+        print(f"qa_lib: {error}", file=sys.stderr)
+        return 2
+
+
+def _explore(options: argparse.Namespace) -> Exploration:
+    workload = load_workload(options.workload)
+    qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
+    calibrate(qmodel, workload.calibration_loader())
+    evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels)
+    return explore(
+        qmodel,
+        evaluator,
+        num_bits_lower_limit=options.lower,
+        num_bits_upper_limit=options.upper,
+        min_accuracy=options.min_accuracy,
+        evaluations=options.evaluations,
+        population_size=options.population_size,
+        seed=options.seed,
+    )
+
+
+def _report(exploration: Exploration, folder: Path) -> int:
+    exploration.to_csv(folder / "front.csv")
+    plot_objective_space(exploration).savefig(folder / "front.png")
+    front = exploration.front.set_index(
+        pd.Index([f"front {n}" for n in range(1, len(exploration.front) + 1)])
+    )
+    print(f"\nquantizers, in the order of the widths: {', '.join(exploration.names)}\n")
+    print(_as_text(pd.concat([exploration.baselines(), front]), exploration.names))
+    print(
+        f"\n{len(exploration.measured)} settings measured on {exploration.float_evaluation.images} images each.",
+        end=" ",
+    )
+    if exploration.interrupted:
+        print("Stopped early.", end=" ")
+    if front.empty:
+        nearest = exploration.nearest
+        print(
+            f"None reaches the minimum accuracy {exploration.min_accuracy:.2%}: the nearest has "
+            f"{nearest.accuracy:.2%} ({100 * exploration.shortfall:.2f} points short) at "
+            f"{nearest.total_bits} total bits. Lower --min-accuracy, or raise --upper."
+        )
+    else:
+        print(f"The front has {len(front)} solutions at or above {exploration.min_accuracy:.2%}.")
+    print(f"Written: {folder / 'front.csv'}, {folder / 'front.png'}")
+    return 1 if front.empty else 0
+
+
+def _as_text(frame: pd.DataFrame, names: tuple[str, ...]) -> str:
+    widths = frame[list(names)].astype(object).where(frame[list(names)].notna(), "-")
+    table = pd.DataFrame(
+        {
+            "accuracy": frame["accuracy"].map("{:.2%}".format),
+            "total bits": frame["total_bits"],
+            "mean bits": frame["mean_bits"].map("{:.2f}".format),
+            "widths": widths.apply(lambda row: " ".join(map(str, row)), axis=1),
+        }
+    )
+    return table.to_string(justify="right")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m qa_lib", description="How few bits can each layer of a trained model get by with?"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    command = commands.add_parser(
+        "explore",
+        help="search per-layer bit widths and print the Pareto front",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = command.add_argument
+    add("--workload", default="fashion_mnist", metavar="NAME",
+        help=f"model and images: {', '.join(known_workloads())} (default: %(default)s)")  # fmt: skip
+    add("--min-accuracy", type=float, default=0.85, metavar="A",
+        help="accuracy, 0 to 1, that a solution has to reach (default: %(default)s)")  # fmt: skip
+    add("--evaluations", type=int, default=200, metavar="N",
+        help="candidates to ask for, in whole generations (default: %(default)s)")  # fmt: skip
+    add("--population-size", type=int, default=20, metavar="P",
+        help="candidates in a generation (default: %(default)s)")  # fmt: skip
+    add("--lower", type=int, default=2, metavar="BITS", help="smallest width (default: %(default)s)")
+    add("--upper", type=int, default=8, metavar="BITS", help="largest width (default: %(default)s)")
+    add("--seed", type=int, default=1, metavar="S", help="seed of the search (default: %(default)s)")
+    add("--out", type=Path, default=Path("out"), metavar="DIR",
+        help="folder for front.csv and front.png, made if missing (default: %(default)s)")  # fmt: skip
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""What one layer puts out, and the grid that its quantizer puts on it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from qa_lib.bit_widths import check_num_bits
+from qa_lib.errors import BitWidthError
+from qa_lib.plots import style
+from qa_lib.quantized_model import QuantizedActivationsModel
+from qa_lib.tensor_quantizer import TensorQuantizer
+
+_BINS = 120
+
+
+@dataclass(frozen=True)
+class ActivationHistogram:
+    """What ``plot_activation_histogram`` draws.
+
+    Attributes:
+        name: The quantizer.
+        num_bits: Width of the grid.
+        amax: Largest magnitude of the grid.
+        edges: Bin edges, shape ``(bins + 1,)``.
+        counts: Activations in each bin, shape ``(bins,)``.
+        levels: The values that the quantizer can return, ascending.
+        clipped: Share of the activations outside the grid, 0 to 1.
+        mean_squared_error: Of the quantized against the float activations.
+    """
+
+    name: str
+    num_bits: int
+    amax: float
+    edges: np.ndarray
+    counts: np.ndarray
+    levels: np.ndarray
+    clipped: float
+    mean_squared_error: float
+
+
+def activation_histogram(
+    qmodel: QuantizedActivationsModel, images: Tensor, name: str, num_bits: int
+) -> ActivationHistogram:
+    """The data step of ``plot_activation_histogram``."""
+    quantizer = qmodel.activation_fake_quantizers.get(name)
+    width = check_num_bits(num_bits)
+    if quantizer is None or width is None:
+        raise BitWidthError(
+            f"there is no grid for quantizer {name!r} with {num_bits} bits; the quantizers are "
+            f"{', '.join(qmodel.names)}, and a grid needs 2 to 16 bits"
+        )
+    qmodel.check_calibrated({name: width})
+    activations = float_activations(qmodel, images, name)
+    levels = _levels(quantizer, width)
+    with qmodel.temporary_bit_widths({name: width}), torch.no_grad():
+        error = (quantizer(activations) - activations).square().mean()
+    values = activations.flatten().cpu().numpy()
+    counts, edges = np.histogram(values, bins=_BINS)
+    outside = (values < levels[0]) | (values > levels[-1])
+    return ActivationHistogram(
+        name, width, float(quantizer.amax.max()), edges, counts, levels, float(outside.mean()), float(error)
+    )
+
+
+def float_activations(qmodel: QuantizedActivationsModel, images: Tensor, name: str) -> Tensor:
+    """What reaches the quantizer ``name`` for ``images`` while all quantizers are switched off."""
+    seen: list[Tensor] = []
+
+    def keep(module: TensorQuantizer, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0].flatten())
+
+    handle = qmodel.activation_fake_quantizers[name].register_forward_pre_hook(keep)
+    try:
+        with (
+            qmodel.temporary_bit_widths([None] * len(qmodel.names)),
+            qmodel.evaluation_mode(),
+            torch.no_grad(),
+        ):
+            qmodel(images)
+    finally:
+        handle.remove()
+    return torch.cat(seen)
+
+
+def _levels(quantizer: TensorQuantizer, num_bits: int) -> np.ndarray:
+    bound = 2 ** (num_bits - 1 + int(quantizer.unsigned)) - 1
+    lowest = 0 if quantizer.unsigned else -bound - (not quantizer.narrow_range)
+    return np.arange(lowest, bound + 1) * float(quantizer.amax.max()) / bound
+
+
+def plot_activation_histogram(
+    qmodel: QuantizedActivationsModel,
+    images: Tensor,
+    name: str,
+    num_bits: int,
+    axes: Axes | None = None,
+) -> Figure:
+    """The histogram of one layer's float activations with the grid of a width over it.
+
+    Args:
+        qmodel: The calibrated model; left as it is.
+        images: What to show it, shape ``(N, ...)``.
+        name: The quantizer, as in ``qmodel.names``.
+        num_bits: Width of the grid, 2..16.
+        axes: Where to draw; None makes a figure.
+
+    Returns:
+        The figure that was drawn on.
+    """
+    data = activation_histogram(qmodel, images, name, num_bits)
+    if axes is not None:
+        _draw(axes, data)
+        return axes.figure
+    with style.new_figure(size=(7.2, 2.8)) as (figure, new_axes):
+        _draw(new_axes, data)
+    return figure
+
+
+def _draw(axes: Axes, data: ActivationHistogram) -> None:
+    axes.stairs(data.counts, data.edges, fill=True, color=style.DOMINATED, alpha=0.8)
+    axes.set_yscale("log")
+    if len(data.levels) <= 2**6:
+        for level in data.levels:
+            axes.axvline(level, color=style.FRONT, linewidth=1.4 if len(data.levels) <= 16 else 0.5)
+    else:
+        axes.axvspan(data.levels[0], data.levels[-1], color=style.FRONT, alpha=0.15, linewidth=0)
+    title = (
+        f"{data.name}, {data.num_bits} bits: {len(data.levels)} levels, amax {data.amax:.3g}, "
+        f"clipped {data.clipped:.2%}, mean squared error {data.mean_squared_error:.2g}"
+    )
+    style.label_axes(axes, "activation", "count")
+    axes.set_title(title, fontsize=9)

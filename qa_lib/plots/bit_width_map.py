@@ -1,0 +1,80 @@
+"""Which layers of the front's solutions keep their bits, and which give them up."""
+
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from qa_lib.exploration import Exploration
+from qa_lib.plots import style
+
+_LARGEST_ANNOTATED = 700  # cells
+
+
+@dataclass(frozen=True)
+class BitWidthMap:
+    """What ``plot_bit_width_map`` draws.
+
+    Attributes:
+        names: The quantizers, first to last.
+        num_bits: Widths of shape ``(quantizers, solutions)``, the cheapest solution first.
+        total_bits: Of each solution.
+        accuracy: Of each solution, 0 to 1.
+        limits: Smallest and largest width of the search.
+    """
+
+    names: tuple[str, ...]
+    num_bits: np.ndarray
+    total_bits: np.ndarray
+    accuracy: np.ndarray
+    limits: tuple[int, int]
+
+
+def bit_width_map(exploration: Exploration) -> BitWidthMap:
+    """The data step of ``plot_bit_width_map``."""
+    front = exploration.front
+    return BitWidthMap(
+        names=exploration.names,
+        num_bits=front[list(exploration.names)].to_numpy(int).T,
+        total_bits=front["total_bits"].to_numpy(int),
+        accuracy=front["accuracy"].to_numpy(float),
+        limits=exploration.num_bits_limits,
+    )
+
+
+def plot_bit_width_map(exploration: Exploration) -> Figure:
+    """A heat map of the widths on the front: a row for each quantizer, a column for each solution."""
+    data = bit_width_map(exploration)
+    rows, columns = data.num_bits.shape
+    lower, upper = data.limits
+    size = (min(16.0, 3.4 + 0.34 * max(columns, 8)), 1.5 + 0.26 * rows)
+    with style.new_figure(size=size) as (figure, axes):
+        colours = mpl.colormaps[style.BIT_WIDTH_COLOURS].resampled(upper - lower + 1)
+        image = axes.imshow(
+            data.num_bits,
+            cmap=colours,
+            vmin=lower - 0.5,
+            vmax=upper + 0.5,
+            aspect="auto",
+            interpolation="none",
+        )
+        axes.set_yticks(range(rows), data.names, fontsize=8)
+        labels = [
+            f"{bits}\n{accuracy:.1%}" for bits, accuracy in zip(data.total_bits, data.accuracy, strict=True)
+        ]
+        axes.set_xticks(range(columns), labels, fontsize=7, rotation=90)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        if data.num_bits.size <= _LARGEST_ANNOTATED:
+            for (row, column), num_bits in np.ndenumerate(data.num_bits):
+                dark = num_bits <= (lower + upper) / 2
+                axes.text(
+                    column, row, num_bits, ha="center", va="center", fontsize=7,
+                    color="white" if dark else "black",
+                )  # fmt: skip
+        style.label_axes(axes, "solutions on the front: total bits, accuracy", "")
+        bar = figure.colorbar(image, ax=axes, ticks=range(lower, upper + 1), pad=0.02)
+        bar.set_label("num_bits")
+        bar.outline.set_visible(False)
+    return figure

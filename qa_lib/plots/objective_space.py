@@ -1,0 +1,109 @@
+"""Accuracy against total bits: everything measured, the front, and the baselines."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from qa_lib.evaluation import Evaluation
+from qa_lib.exploration import Exploration
+from qa_lib.plots import style
+
+
+@dataclass(frozen=True)
+class ObjectiveSpace:
+    """What ``plot_objective_space`` draws; each array is of shape ``(points, 2)``, its columns
+    total bits (lower is better) and accuracy (0 to 1, higher is better)."""
+
+    front: np.ndarray
+    dominated: np.ndarray
+    infeasible: np.ndarray
+    uniform: np.ndarray
+    uniform_num_bits: tuple[int, ...]
+    float_accuracy: float
+    min_accuracy: float
+
+
+def objective_space(exploration: Exploration) -> ObjectiveSpace:
+    """The data step of ``plot_objective_space``."""
+    points = exploration.evaluations[["total_bits", "accuracy"]].to_numpy(float)
+    front = exploration.front[["total_bits", "accuracy"]].to_numpy(float)
+    feasible = exploration.evaluations["feasible"].to_numpy(bool)
+    on_front = (points[:, None, :] == front[None, :, :]).all(axis=2).any(axis=1)
+    uniform = exploration.uniform_evaluations
+    return ObjectiveSpace(
+        front=front,
+        dominated=points[feasible & ~on_front],
+        infeasible=points[~feasible],
+        uniform=np.array([(e.total_bits, e.accuracy) for e in uniform.values()], float).reshape(-1, 2),
+        uniform_num_bits=tuple(uniform),
+        float_accuracy=exploration.float_evaluation.accuracy,
+        min_accuracy=exploration.min_accuracy,
+    )
+
+
+def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = None) -> Figure:
+    """Accuracy over total bits, with the front, the float model and the uniform widths.
+
+    Args:
+        exploration: What to draw.
+        chosen: A setting to mark.
+    """
+    data = objective_space(exploration)
+    with style.new_figure(size=(7.2, 4.4)) as (figure, axes):
+        axes.grid(True)
+        axes.scatter(
+            *data.infeasible.T, s=16, marker="x", linewidth=0.8, color=style.INFEASIBLE, label="infeasible"
+        )
+        axes.scatter(
+            *data.dominated.T, s=14, color=style.DOMINATED, alpha=0.7, linewidth=0, label="dominated"
+        )
+        _draw_baselines(axes, data)
+        axes.step(*data.front.T, where="post", color=style.FRONT, linewidth=1.2)
+        axes.scatter(*data.front.T, s=30, color=style.FRONT, zorder=3, label=f"front ({len(data.front)})")
+        if chosen is not None:
+            axes.scatter(
+                chosen.total_bits, chosen.accuracy, s=150, facecolor="none", edgecolor=style.CHOSEN,
+                linewidth=2, zorder=4, label="chosen",
+            )  # fmt: skip
+        _set_view(axes, data)
+        style.label_axes(
+            axes, "total bits  (← fewer is better)", "accuracy on the search set  (more is better →)"
+        )
+        axes.legend(loc="lower right", ncols=2)
+    return figure
+
+
+def _draw_baselines(axes: Axes, data: ObjectiveSpace) -> None:
+    axes.axhline(data.float_accuracy, color=style.FLOAT, linewidth=1, linestyle="--", label="float model")
+    if data.min_accuracy > 0:
+        axes.axhline(
+            data.min_accuracy, color=style.LIMIT, linewidth=1, linestyle=":", label="minimum accuracy"
+        )
+    axes.scatter(*data.uniform.T, s=34, marker="s", color=style.UNIFORM, zorder=3, label="uniform widths")
+
+
+def _set_view(axes: Axes, data: ObjectiveSpace) -> None:
+    """Room for what is near the front; what lies far below it is counted instead of shown."""
+    points = np.vstack([data.front, data.dominated, data.infeasible])
+    bottom = max(0.0, data.min_accuracy - 0.12) if data.min_accuracy and len(data.front) else 0.0
+    everything = np.vstack([points, data.uniform])
+    top = max(data.float_accuracy, data.min_accuracy, everything[:, 1].max())
+    axes.set_ylim(bottom, top + 0.06 * (top - bottom))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    shown = everything[everything[:, 1] >= bottom, 0]
+    margin = max(1.0, 0.04 * (shown.max() - shown.min()))
+    axes.set_xlim(shown.min() - margin, shown.max() + margin)
+    for num_bits, (total_bits, accuracy) in zip(data.uniform_num_bits, data.uniform, strict=True):
+        if accuracy >= bottom:
+            axes.annotate(
+                f"{num_bits} bits", (total_bits, accuracy), xytext=(5, -12), textcoords="offset points",
+                fontsize=8, color="#8A5F00", zorder=4,
+            )  # fmt: skip
+    below = int((points[:, 1] < bottom).sum())
+    if below:
+        axes.set_title(
+            f"{below} evaluations lie below {bottom:.0%}", fontsize=8, color="#666666", loc="right"
+        )

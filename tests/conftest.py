@@ -1,0 +1,62 @@
+"""Small models and sets that the tests share."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from qa_lib import Evaluator, QuantizedActivationsModel, Workload, calibrate, conv2d_predicate, load_workload
+
+
+class TinyNet(nn.Module):
+    """Three convolutions, a residual that is reached before they are, and a classifier: enough to
+    tell definition order from call order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3, padding=1)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+        self.relu = nn.ReLU()
+        self.shortcut = nn.Conv2d(1, 4, 1)
+        self.classifier = nn.Linear(4 * 6 * 6, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        residual = self.shortcut(images)
+        features = self.conv2(self.relu(self.conv1(images)))
+        return self.classifier((features + residual).flatten(1))
+
+
+@pytest.fixture
+def tiny_model() -> TinyNet:
+    torch.manual_seed(0)
+    return TinyNet().eval()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(96, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def labels(tiny_model: TinyNet, images: Tensor) -> Tensor:
+    """What the float model says: float accuracy is 1, and fewer bits lose some of it."""
+    with torch.no_grad():
+        return tiny_model(images).argmax(dim=1)
+
+
+@pytest.fixture
+def qmodel(tiny_model: TinyNet, images: Tensor, labels: Tensor) -> QuantizedActivationsModel:
+    """Calibrated; quantizers: input, shortcut, conv1, conv2."""
+    quantized = QuantizedActivationsModel(tiny_model, conv2d_predicate)
+    calibrate(quantized, images.split(40))
+    return quantized
+
+
+@pytest.fixture
+def evaluator(qmodel: QuantizedActivationsModel, images: Tensor, labels: Tensor) -> Evaluator:
+    return Evaluator(qmodel, images, labels, batch_size=40)
+
+
+@pytest.fixture(scope="session")
+def workload() -> Workload:
+    """For reading only: tests that wrap the model load their own."""
+    return load_workload("fashion_mnist")

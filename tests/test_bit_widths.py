@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from qa_lib.bit_widths import check_bit_widths, check_num_bits
+from qa_lib.errors import BitWidthError
+
+
+@pytest.mark.parametrize("given", [4, np.int64(4), 4.0, np.float32(4)], ids=repr)
+def test_whole_numbers_of_any_kind_become_plain_ints(given):
+    checked = check_num_bits(given)
+    assert checked == 4
+    assert type(checked) is int
+
+
+@pytest.mark.parametrize(
+    "given", [1, 0, -3, 40, 17, 3.5, float("nan"), float("inf"), "4", True, [4]], ids=repr
+)
+def test_widths_that_are_not_allowed_are_named_with_what_is(given):
+    with pytest.raises(BitWidthError, match=r"the width of 'conv1' is .*2 to 16"):
+        check_num_bits(given, "the width of 'conv1'")
+
+
+def test_a_mapping_changes_what_it_names():
+    assert check_bit_widths({"b": 3}, {"a": 8, "b": 8, "c": None}) == (8, 3, None)
+
+
+@pytest.mark.parametrize("given", [[4], [4, 4, 4, 4], []], ids=["too few", "too many", "none"])
+def test_the_wrong_number_of_widths_is_counted(given):
+    with pytest.raises(BitWidthError, match=rf"has {len(given)} values, but the model has 3 quantizers"):
+        check_bit_widths(given, {"input": 8, "b": 8, "c": 8})
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(BitWidthError, match=r"\['nope'\].*input, b"):
+        check_bit_widths({"nope": 4}, {"input": 8, "b": 8})
+
+
+def test_a_single_number_is_refused_with_the_way_out():
+    with pytest.raises(BitWidthError, match="one value for each of the 2 quantizers"):
+        check_bit_widths(4, {"input": 8, "b": 8})
