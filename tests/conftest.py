@@ -25,10 +25,14 @@ class TinyNet(nn.Module):
         return self.classifier((features + residual).flatten(1))
 
 
-@pytest.fixture
-def tiny_model() -> TinyNet:
+def make_tiny_model() -> TinyNet:
     torch.manual_seed(0)
     return TinyNet().eval()
+
+
+@pytest.fixture
+def tiny_model() -> TinyNet:
+    return make_tiny_model()
 
 
 @pytest.fixture
@@ -37,14 +41,14 @@ def images() -> Tensor:
 
 
 @pytest.fixture
-def labels(tiny_model: TinyNet, images: Tensor) -> Tensor:
+def labels(images: Tensor) -> Tensor:
     """What the float model says: float accuracy is 1, and fewer bits lose some of it."""
     with torch.no_grad():
-        return tiny_model(images).argmax(dim=1)
+        return make_tiny_model()(images).argmax(dim=1)
 
 
 @pytest.fixture
-def qmodel(tiny_model: TinyNet, images: Tensor, labels: Tensor) -> QuantizedActivationsModel:
+def qmodel(tiny_model: TinyNet, images: Tensor) -> QuantizedActivationsModel:
     """Calibrated; quantizers: input, shortcut, conv1, conv2."""
     quantized = QuantizedActivationsModel(tiny_model, conv2d_predicate)
     calibrate(quantized, images.split(40))
