@@ -89,7 +89,9 @@ def test_a_layer_that_is_all_zero_is_warned_of_and_gives_zeros(fresh, images):
     assert torch.isfinite(fresh(images)).all()
 
 
-@pytest.mark.parametrize("batches", [[], torch.empty(0, 1, 6, 6), iter(())], ids=["list", "tensor", "iterator"])
+@pytest.mark.parametrize(
+    "batches", [[], torch.empty(0, 1, 6, 6), iter(())], ids=["list", "tensor", "iterator"]
+)
 def test_no_images_are_refused(fresh, batches):
     with pytest.raises(CalibrationError, match="no calibration images"):
         calibrate(fresh, batches)

@@ -36,7 +36,9 @@ def test_a_module_that_stands_twice_is_chosen_once():
 
 
 def test_choosing_nothing_says_what_there_is(model):
-    with pytest.raises(PredicateError, match="chooses no module .* contains Conv2d, Linear, ReLU, Sequential"):
+    with pytest.raises(
+        PredicateError, match="chooses no module .* contains Conv2d, Linear, ReLU, Sequential"
+    ):
         choose_modules(model, name_matches("nothing"))
 
 

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from qa_lib.errors import SearchError
 from qa_lib.exploration import Exploration
 from qa_lib.plots import style
 
@@ -32,8 +33,17 @@ class BitWidthMap:
 
 
 def bit_width_map(exploration: Exploration) -> BitWidthMap:
-    """The data step of ``plot_bit_width_map``."""
+    """The data step of ``plot_bit_width_map``.
+
+    Raises:
+        SearchError: The front is empty.
+    """
     front = exploration.front
+    if front.empty:
+        raise SearchError(
+            f"there is no solution to show: nothing reaches accuracy {exploration.min_accuracy}, the "
+            f"nearest is {exploration.shortfall:.4f} short; lower min_accuracy or search longer"
+        )
     return BitWidthMap(
         names=exploration.names,
         num_bits=front[list(exploration.names)].to_numpy(int).T,

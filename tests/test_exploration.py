@@ -1,0 +1,206 @@
+"""Invariants of a search, and brute force over a small space; never a frozen front."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.operators.mutation.pm import PM
+from pymoo.operators.repair.rounding import RoundingRepair
+from pymoo.operators.sampling.rnd import IntegerRandomSampling
+
+from qa_lib import Evaluation, Exploration, explore
+from qa_lib.errors import BitWidthError, SearchError
+from qa_lib.exploration import non_dominated
+
+NAMES = ["input", "shortcut", "conv1", "conv2"]
+
+
+def quiet(qmodel, evaluator, **options):
+    return explore(
+        qmodel, evaluator, **({"evaluations": 60, "population_size": 12, "progress": False} | options)
+    )
+
+
+def dominates(a, b):
+    better = a.accuracy > b.accuracy or a.total_bits < b.total_bits
+    return better and a.accuracy >= b.accuracy and a.total_bits <= b.total_bits
+
+
+def test_the_front_is_feasible_complete_and_non_dominated(qmodel, evaluator):
+    exploration = quiet(qmodel, evaluator, min_accuracy=0.6)
+    rows = list(exploration.front.itertuples())
+    everything = list(exploration.evaluations[exploration.evaluations["feasible"]].itertuples())
+    assert len(rows) >= 2
+    assert all(row.accuracy >= 0.6 for row in rows)
+    assert not any(dominates(other, row) for row in rows for other in everything)
+    left_out = [e for e in everything if not any(e[-4:] == row[-4:] for row in rows)]
+    assert all(any(dominates(other, e) for other in everything) for e in left_out)
+
+
+def test_each_point_of_the_front_measures_the_same_again(qmodel, evaluator):
+    for row in quiet(qmodel, evaluator, min_accuracy=0.5).front.to_dict("records"):
+        again = evaluator.evaluate([row[name] for name in NAMES])
+        assert (again.accuracy, again.total_bits, again.mean_bits) == (
+            row["accuracy"],
+            row["total_bits"],
+            row["mean_bits"],
+        )
+
+
+def test_a_space_that_is_small_enough_is_solved(qmodel, evaluator):
+    every = [evaluator.evaluate(widths) for widths in itertools.product((3, 4), repeat=4)]
+    truth = {
+        (e.accuracy, e.total_bits)
+        for e in every
+        if e.accuracy >= 0.5 and not any(dominates(o, e) for o in every if o.accuracy >= 0.5)
+    }
+    exploration = quiet(
+        qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=4, min_accuracy=0.5, evaluations=400
+    )
+    assert len(exploration.measured) == 16
+    assert set(zip(exploration.front["accuracy"], exploration.front["total_bits"], strict=True)) == truth
+
+
+def test_frames_have_the_stated_columns_and_limits(qmodel, evaluator):
+    exploration = quiet(qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=5)
+    assert exploration.front.columns.tolist() == ["accuracy", "total_bits", "mean_bits", *NAMES]
+    evaluations = exploration.evaluations
+    assert evaluations.columns.tolist() == [
+        "accuracy",
+        "total_bits",
+        "mean_bits",
+        "feasible",
+        "seconds",
+        *NAMES,
+    ]
+    assert evaluations[NAMES].isin([3, 4, 5]).all(axis=None)
+    assert evaluations["total_bits"].equals(evaluations[NAMES].sum(axis=1).astype("int64"))
+    assert not evaluations[NAMES].duplicated().any()
+    assert exploration.front["total_bits"].is_monotonic_increasing
+
+
+def test_baselines_are_the_float_model_and_the_uniform_widths(qmodel, evaluator):
+    baselines = quiet(qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=5).baselines()
+    assert baselines.index.tolist() == ["float", "3 bits", "4 bits", "5 bits"]
+    assert baselines["accuracy"].tolist() == [
+        evaluator.evaluate_uniform(num_bits).accuracy for num_bits in (None, 3, 4, 5)
+    ]
+    assert baselines.loc["float", NAMES].isna().all()
+
+
+def test_the_same_seed_asks_for_the_same_candidates(qmodel, evaluator):
+    def asked(seed):
+        return [e.bit_widths for e in quiet(qmodel, evaluator, seed=seed).measured]
+
+    assert asked(3) == asked(3)
+    assert asked(3) != asked(4)
+
+
+def test_no_setting_is_measured_twice(qmodel, evaluator, monkeypatch):
+    measured = []
+    measure = type(evaluator).evaluate
+
+    def spy(self, bit_widths):
+        evaluation = measure(self, bit_widths)
+        measured.append(evaluation.bit_widths)
+        return evaluation
+
+    monkeypatch.setattr(type(evaluator), "evaluate", spy)
+    quiet(qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=4, evaluations=100)
+    assert len(measured) == len(set(measured)) == 16 + 1
+
+
+def test_the_csv_holds_the_front(qmodel, evaluator, tmp_path):
+    exploration = quiet(qmodel, evaluator)
+    exploration.to_csv(tmp_path / "front.csv")
+    read = pd.read_csv(tmp_path / "front.csv")
+    assert read.columns.tolist() == ["accuracy", "total_bits", "mean_bits", *NAMES]
+    assert read.to_numpy().tolist() == exploration.front.to_numpy(float).tolist()
+
+
+def test_an_accuracy_out_of_reach_gives_the_nearest_and_how_far_it_is(qmodel, evaluator):
+    exploration = quiet(
+        qmodel, evaluator, min_accuracy=1.0, num_bits_upper_limit=3, evaluations=12, population_size=4
+    )
+    best = exploration.evaluations["accuracy"].max()
+    assert exploration.front.empty
+    assert exploration.front.columns.tolist() == ["accuracy", "total_bits", "mean_bits", *NAMES]
+    assert exploration.nearest.accuracy == best < 1.0
+    assert exploration.shortfall == pytest.approx(1.0 - best)
+
+
+def test_with_something_feasible_nothing_is_short(qmodel, evaluator):
+    assert quiet(qmodel, evaluator, min_accuracy=0.5).shortfall == 0.0
+
+
+def test_stopping_keeps_what_was_measured(qmodel, evaluator, monkeypatch):
+    measure = type(evaluator).evaluate
+    left = [20]
+
+    def impatient(self, bit_widths):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return measure(self, bit_widths)
+
+    monkeypatch.setattr(type(evaluator), "evaluate", impatient)
+    exploration = quiet(qmodel, evaluator)
+    assert exploration.interrupted
+    assert len(exploration.measured) == 19  # and the float model
+    assert not exploration.front.empty
+    assert qmodel.bit_widths == (8, 8, 8, 8)
+
+
+def test_an_algorithm_of_the_users_own_is_taken(qmodel, evaluator):
+    algorithm = NSGA2(
+        pop_size=6,
+        sampling=IntegerRandomSampling(),
+        mutation=PM(eta=3, vtype=float, repair=RoundingRepair()),
+        repair=RoundingRepair(),
+    )
+    assert len(quiet(qmodel, evaluator, algorithm=algorithm, evaluations=12).measured) <= 12 + 7
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"evaluations": 0}, SearchError, "evaluations is 0"),
+        ({"evaluations": 2.5}, SearchError, "evaluations is 2.5"),
+        ({"population_size": 1}, SearchError, "population_size is 1"),
+        ({"min_accuracy": 85}, SearchError, "0.85 for 85 %"),
+        ({"num_bits_lower_limit": 9}, SearchError, "swap them"),
+        ({"num_bits_lower_limit": 0}, BitWidthError, "num_bits_lower_limit is 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(qmodel, evaluator, options, error, said):
+    with pytest.raises(error, match=said):
+        quiet(qmodel, evaluator, **options)
+
+
+def test_progress_is_shown_with_the_best_so_far(qmodel, evaluator, capfd):
+    explore(qmodel, evaluator, evaluations=12, population_size=12, min_accuracy=0.5)
+    shown = capfd.readouterr().err
+    assert "12/12" in shown
+    assert "fewest bits" in shown
+
+
+def test_settings_that_tie_are_all_kept():
+    def setting(widths, correct):
+        return Evaluation(widths, correct, 10, complete=True, seconds=0.0)
+
+    tied = [setting((2, 4), 8), setting((4, 2), 8)]
+    worse = [setting((3, 4), 8), setting((3, 3), 7)]
+    assert non_dominated([*tied, *worse]) == tied
+    assert non_dominated([]) == []
+
+
+def test_what_was_stopped_early_never_enters_the_front():
+    def setting(widths, correct, complete):
+        return Evaluation(widths, correct, 10, complete=complete, seconds=0.0)
+
+    whole = setting((8,), 9, True)
+    exploration = Exploration(("input",), (whole, setting((2,), 10, False)), whole, {}, 0.0, (2, 8))
+    assert exploration.front["total_bits"].tolist() == [8]
+    assert isinstance(exploration.front["accuracy"].iloc[0], (float, np.floating))

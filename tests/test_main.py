@@ -1,0 +1,71 @@
+"""The command line, on a workload that takes no time."""
+
+import pandas as pd
+import pytest
+
+from qa_lib import Workload, conv2d_predicate, workloads
+from qa_lib.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def tiny_workload(tiny_model, images, labels, monkeypatch):
+    tiny = Workload("tiny", tiny_model, conv2d_predicate, *[images, labels] * 3, class_names=tuple("abcde"))
+    monkeypatch.setattr(workloads, "_builders", {"tiny": lambda: tiny})
+
+
+ARGUMENTS = ["explore", "--workload", "tiny", "--evaluations", "20", "--population-size", "10"]
+
+
+def test_explore_prints_the_front_and_writes_it(tmp_path, capsys):
+    assert main([*ARGUMENTS, "--min-accuracy", "0.5", "--out", str(tmp_path / "a" / "b")]) == 0
+    shown = capsys.readouterr().out
+    front = pd.read_csv(tmp_path / "a" / "b" / "front.csv")
+    assert front.columns.tolist() == [
+        "accuracy",
+        "total_bits",
+        "mean_bits",
+        "input",
+        "shortcut",
+        "conv1",
+        "conv2",
+    ]
+    assert (tmp_path / "a" / "b" / "front.png").stat().st_size > 10_000
+    for line in ("100.00%", "float", "8 bits", "2 bits", "front 1", "input, shortcut, conv1, conv2"):
+        assert line in shown
+    widths = " ".join(str(int(front.loc[0, name])) for name in front.columns[3:])
+    assert f"{front.loc[0, 'accuracy']:.2%}" in shown
+    assert widths in shown
+
+
+def test_nothing_feasible_says_how_far_it_is(tmp_path, capsys):
+    options = ["--min-accuracy", "1", "--upper", "3", "--out", str(tmp_path)]
+    assert main([*ARGUMENTS, *options]) == 1
+    assert "None reaches the minimum accuracy 100.00%: the nearest has" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "front.csv").empty
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workload", "nope"], "no workload 'nope'; known are tiny"),
+        (["--min-accuracy", "85"], "0.85 for 85 %"),
+        (["--lower", "8", "--upper", "2"], "swap them"),
+        (["--upper", "40"], "2 to 16"),
+        (["--evaluations", "0"], "evaluations is 0"),
+        (["--out", "/dev/null/out"], "/dev/null/out"),
+    ],
+)
+def test_mistakes_are_one_line_and_no_traceback(tmp_path, capsys, options, said):
+    assert main([*ARGUMENTS, "--out", str(tmp_path), *options]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("qa_lib: ")
+    assert said in error
+
+
+def test_help_says_what_comes_out(capsys):
+    with pytest.raises(SystemExit) as exit_status:
+        main(["explore", "--help"])
+    assert exit_status.value.code == 0
+    shown = capsys.readouterr().out
+    for word in ("front.csv", "front.png", "--min-accuracy", "--seed", "Exit status"):
+        assert word in shown

@@ -1,0 +1,113 @@
+"""The record is checked against its definition; then that it draws."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from qa_lib import Evaluation, Exploration, errors, plots
+from qa_lib.plots.activation_histogram import float_activations
+
+
+def setting(widths, correct):
+    return Evaluation(widths, correct, 100, complete=True, seconds=0.01)
+
+
+@pytest.fixture
+def exploration():
+    """Two quantizers; by hand: the front is (2, 3) and (8, 8), and (2, 2) is infeasible."""
+    uniform = {2: setting((2, 2), 40), 8: setting((8, 8), 90)}
+    measured = (*uniform.values(), setting((2, 3), 80), setting((8, 7), 75))
+    return Exploration(("input", "conv"), measured, setting((None, None), 95), uniform, 0.5, (2, 8))
+
+
+def draws(figure, tmp_path):
+    figure.savefig(tmp_path / "figure.png")
+    assert not plt.get_fignums()
+    return (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_objective_space(exploration, tmp_path):
+    data = plots.objective_space(exploration)
+    assert data.front.tolist() == [[5, 0.8], [16, 0.9]]
+    assert data.dominated.tolist() == [[15, 0.75]]
+    assert data.infeasible.tolist() == [[4, 0.4]]
+    assert data.uniform.tolist() == [[4, 0.4], [16, 0.9]]
+    assert data.uniform_num_bits == (2, 8)
+    assert (data.float_accuracy, data.min_accuracy) == (0.95, 0.5)
+    assert draws(plots.plot_objective_space(exploration, chosen=exploration.measured[2]), tmp_path)
+
+
+def test_bit_width_map(exploration, tmp_path):
+    data = plots.bit_width_map(exploration)
+    assert data.names == ("input", "conv")
+    assert data.num_bits.tolist() == [[2, 8], [3, 8]]
+    assert data.total_bits.tolist() == [5, 16]
+    assert data.accuracy.tolist() == [0.8, 0.9]
+    assert draws(plots.plot_bit_width_map(exploration), tmp_path)
+
+
+def test_search_progress(exploration, tmp_path):
+    data = plots.search_progress(exploration)
+    assert data.constraint_violation.tolist() == pytest.approx([0.1, 0, 0, 0])
+    assert data.mean_violation.tolist() == pytest.approx([0.1, 0.05, 0.1 / 3, 0.025])
+    # The box: accuracy 0.5..0.95, total bits 4..16. After three evaluations, (2, 3) covers
+    # (0.3 / 0.45) of the accuracy from 5 bits on; (8, 8) covers nothing, being at the edge.
+    assert data.hypervolume.tolist() == pytest.approx([0, 0, 0.3 / 0.45 * 11 / 12, 0.3 / 0.45 * 11 / 12])
+    assert draws(plots.plot_search_progress(exploration), tmp_path)
+
+
+def test_plots_of_an_exploration_without_a_front(exploration, tmp_path):
+    hopeless = Exploration(
+        exploration.names, exploration.measured, exploration.float_evaluation, {}, 0.99, (2, 8)
+    )
+    assert hopeless.front.empty
+    assert draws(plots.plot_objective_space(hopeless), tmp_path)
+    assert draws(plots.plot_search_progress(hopeless), tmp_path)
+    assert plots.search_progress(hopeless).hypervolume.tolist() == [0, 0, 0, 0]
+    with pytest.raises(errors.SearchError, match="no solution"):
+        plots.plot_bit_width_map(hopeless)
+
+
+@pytest.mark.parametrize("num_bits", [3, 8])
+def test_activation_histogram(qmodel, images, tmp_path, num_bits):
+    data = plots.activation_histogram(qmodel, images, "conv1", num_bits)
+    quantizer = qmodel.activation_fake_quantizers["conv1"]
+    activations = float_activations(qmodel, images, "conv1")
+    assert data.counts.sum() == len(activations) == 96 * 4 * 36
+    assert data.amax == float(quantizer.amax)
+    with qmodel.temporary_bit_widths({"conv1": num_bits}):
+        error = float((quantizer(activations) - activations).square().mean())
+        reached = quantizer(np_tensor(np.linspace(-2 * data.amax, 2 * data.amax, 20_001))).unique()
+    assert data.levels == pytest.approx(reached.numpy(), rel=1e-6)
+    assert data.clipped == 0.0
+    assert data.mean_squared_error == pytest.approx(error)
+    assert qmodel.bit_widths == (8, 8, 8, 8)
+    assert draws(plots.plot_activation_histogram(qmodel, images, "conv1", num_bits), tmp_path)
+
+
+def test_activation_histogram_counts_what_is_clipped(qmodel, images):
+    activations = float_activations(qmodel, images, "conv1")
+    qmodel.activation_fake_quantizers["conv1"].amax = 0.1
+    data = plots.activation_histogram(qmodel, images, "conv1", 4)
+    assert data.clipped == pytest.approx(
+        float(((activations > data.levels[-1]) | (activations < data.levels[0])).float().mean())
+    )
+    assert data.clipped > 0.1
+
+
+def test_activation_histogram_draws_on_given_axes(qmodel, images):
+    figure, axes = plt.subplots()
+    assert plots.plot_activation_histogram(qmodel, images, "conv1", 4, axes=axes) is figure
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(("name", "num_bits"), [("conv9", 4), ("conv1", None), ("conv1", 1)])
+def test_activation_histogram_refuses_what_has_no_grid(qmodel, images, name, num_bits):
+    with pytest.raises(errors.BitWidthError):
+        plots.activation_histogram(qmodel, images, name, num_bits)
+
+
+def np_tensor(array):
+    import torch
+
+    return torch.from_numpy(array.astype(np.float32))
