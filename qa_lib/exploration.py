@@ -1,5 +1,6 @@
 """``explore()``: search per-layer bit widths with NSGA-II and keep everything that was measured."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -175,7 +176,8 @@ def explore(
         population_size: Candidates in a generation.
         seed: The same seed asks for the same candidates.
         algorithm: A pymoo algorithm of your own with integer operators in place of the one above.
-        progress: Show a progress bar with the best so far, on standard error.
+        progress: Show a progress bar with the best so far, on standard error (in a notebook, under
+            the cell).
 
     Returns:
         The ``Exploration``; its ``front`` is empty if nothing measured reaches ``min_accuracy``,
@@ -203,7 +205,7 @@ def explore(
     float_evaluation = evaluator.evaluate_uniform(None)
     uniform = {num_bits: evaluator.evaluate_uniform(num_bits) for num_bits in range(lower, upper + 1)}
     interrupted = False
-    with tqdm(total=evaluations, desc="exploring", unit="candidate", disable=not progress) as bar:
+    with _progress_bar(evaluations, shown=progress) as bar:
         problem.evaluator = recorder = _Recorder(evaluator, problem.min_accuracy, bar)
         recorder.measured |= {evaluation.bit_widths: evaluation for evaluation in uniform.values()}
         try:
@@ -218,6 +220,14 @@ def explore(
         min_accuracy=problem.min_accuracy,
         num_bits_limits=(lower, upper),
         interrupted=interrupted,
+    )
+
+
+def _progress_bar(total: int, *, shown: bool) -> tqdm:
+    # JupyterLab shows standard error on red, as if something were wrong.
+    file = sys.stdout if "ipykernel" in sys.modules else sys.stderr
+    return tqdm(
+        total=total, desc="exploring", unit="candidate", file=file, disable=not shown, mininterval=0.5
     )
 
 

@@ -2,16 +2,26 @@
 
 from qa_lib.plots.activation_histogram import activation_histogram, plot_activation_histogram
 from qa_lib.plots.bit_width_map import bit_width_map, plot_bit_width_map
+from qa_lib.plots.fake_quantization import fake_quantization, plot_fake_quantization
+from qa_lib.plots.images import plot_images
 from qa_lib.plots.objective_space import objective_space, plot_objective_space
 from qa_lib.plots.search_progress import plot_search_progress, search_progress
+from qa_lib.plots.setting import plot_setting
+from qa_lib.plots.uniform_widths import plot_uniform_widths, uniform_widths
 
 __all__ = [
     "activation_histogram",
     "bit_width_map",
+    "fake_quantization",
     "objective_space",
     "plot_activation_histogram",
     "plot_bit_width_map",
+    "plot_fake_quantization",
+    "plot_images",
     "plot_objective_space",
     "plot_search_progress",
+    "plot_setting",
+    "plot_uniform_widths",
     "search_progress",
+    "uniform_widths",
 ]
