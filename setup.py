@@ -29,6 +29,7 @@ setup(
         "matplotlib>=3.9",
         "tqdm>=4.66",
         "jupyterlab>=4.4",
+        "ipython>=8.20",
         "ipywidgets>=8.1",
     ],
     extras_require={

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython import get_ipython
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.algorithm import Algorithm
 from pymoo.operators.crossover.sbx import SBX
@@ -225,7 +226,7 @@ def explore(
 
 def _progress_bar(total: int, *, shown: bool) -> tqdm:
     # JupyterLab shows standard error on red, as if something were wrong.
-    file = sys.stdout if "ipykernel" in sys.modules else sys.stderr
+    file = sys.stdout if hasattr(get_ipython(), "kernel") else sys.stderr
     return tqdm(
         total=total, desc="exploring", unit="candidate", file=file, disable=not shown, mininterval=0.5
     )

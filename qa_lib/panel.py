@@ -66,19 +66,18 @@ class BitWidthPanel:
             )
             for name, num_bits in zip(qmodel.names, qmodel.bit_widths, strict=True)
         }
-        self.all_slider = widgets.SelectionSlider(
-            options=options,
-            value=upper,
-            description="all layers",
-            continuous_update=False,
-            layout=widgets.Layout(width="340px"),
-        )
+        self.all_buttons = {
+            num_bits: widgets.Button(description=label, layout=widgets.Layout(width="44px"))
+            for num_bits, (label, _) in zip(self._positions, options, strict=True)
+        }
         self._readout = widgets.HTML()
         self._message = widgets.HTML()
-        self.widget = widgets.VBox([self._readout, self._equalizer(), self.all_slider, self._message])
+        set_all = widgets.HBox([widgets.Label("set all to"), *self.all_buttons.values()])
+        self.widget = widgets.VBox([self._readout, self._equalizer(), set_all, self._message])
         for slider in self.sliders.values():
             slider.observe(self._on_release, names="value")
-        self.all_slider.observe(self._on_release_all, names="value")
+        for num_bits, button in self.all_buttons.items():
+            button.on_click(lambda _, num_bits=num_bits: self._run(lambda: self.set_all(num_bits)))
         self._show()
 
     @property
@@ -126,9 +125,6 @@ class BitWidthPanel:
         if not self._moving:
             self._run(self._measure)
 
-    def _on_release_all(self, change: Any) -> None:
-        self._run(lambda: self.set_all(self.all_slider.value or None))
-
     def _run(self, action: Any) -> None:
         """Runs what a slider asked for; an error is shown where the user looks."""
         try:
@@ -156,13 +152,14 @@ class BitWidthPanel:
         )
 
     def _equalizer(self) -> widgets.HBox:
+        height = 12 + 7 * max(map(len, self.sliders))  # pixels for the longest name
         columns = [
             widgets.VBox(
                 [
                     slider,
                     widgets.HTML(
                         "<div style='writing-mode:vertical-rl;font-size:11px;line-height:1.1;"
-                        f"height:130px;margin-left:14px'>{name}</div>"
+                        f"height:{height}px;margin-left:14px'>{name}</div>"
                     ),
                 ],
                 layout=widgets.Layout(width="52px", flex="0 0 auto", overflow="visible"),

@@ -56,10 +56,12 @@ def test_the_top_of_a_slider_is_float(panel, qmodel):
     assert qmodel.bit_widths == (8, 8, None, 8)
 
 
-def test_the_common_slider_moves_all_and_measures_once(panel, measured):
-    panel.all_slider.value = 3
+def test_the_buttons_move_all_sliders_and_measure_once(panel, measured):
+    panel.all_buttons[3].click()
     assert panel.bit_widths == (3, 3, 3, 3)
-    assert measured == [(3, 3, 3, 3)]
+    panel.all_buttons[None].click()
+    assert panel.bit_widths == (None, None, None, None)
+    assert measured == [(3, 3, 3, 3), (None, None, None, None)]
 
 
 def test_setting_widths_from_python_measures_once(panel, qmodel, measured):

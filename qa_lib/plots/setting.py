@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from qa_lib.evaluation import Evaluation
 from qa_lib.plots import style
@@ -23,6 +24,8 @@ def plot_setting(names: Sequence[str], evaluation: Evaluation) -> Figure:
         )
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
         axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.set_ylim(0, max(heights) + 1)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(
             f"accuracy {evaluation.accuracy:.2%}, total bits {evaluation.total_bits}, "
             f"mean bits {evaluation.mean_bits:.2f}"

@@ -1,0 +1,72 @@
+"""What nbval does not look at: how the notebooks are stored."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def test_there_are_the_four():
+    assert [path.stem for path in NOTEBOOKS][:4] == [
+        "01_setup",
+        "02_calibration",
+        "03_exploration",
+        "04_pareto_front",
+    ]
+
+
+def test_no_widget_state_is_stored(notebook):
+    assert "widgets" not in notebook.metadata
+    kinds = {kind for output in outputs(notebook) for kind in output.get("data", {})}
+    assert not {kind for kind in kinds if "widget" in kind}
+
+
+def test_no_error_or_warning_is_stored(notebook):
+    assert not [output for output in outputs(notebook) if output.output_type == "error"]
+    assert not [output for output in outputs(notebook) if output.get("name") == "stderr"]
+    assert not [output for output in outputs(notebook) if "Warning" in output.get("text", "")]
+
+
+def test_outputs_are_stored_in_one_go_from_top_to_bottom(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert any("image/png" in output.get("data", {}) for output in outputs(notebook))
+
+
+def test_a_cell_that_is_not_compared_is_followed_by_one_that_asserts(notebook):
+    cells = code_cells(notebook)
+    for number, cell in enumerate(cells):
+        if "nbval-ignore-output" in cell.metadata.get("tags", ()):
+            following = [later.source for later in cells[number + 1 : number + 5]]
+            assert any("assert " in source for source in following), cell.source
+
+
+def test_cells_define_no_long_functions(notebook):
+    for cell in code_cells(notebook):
+        for body in re.findall(r"^def .*(?:\n(?: .*)?)*", cell.source, re.MULTILINE):
+            assert len(body.splitlines()) <= 5, body
+
+
+def test_links_and_figures_lead_somewhere(notebook):
+    for cell in notebook.cells:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", cell.source):
+            assert (FOLDER / target).exists(), target
+        for target in re.findall(r'savefig\("([^"]+)"', cell.source):
+            assert (FOLDER / target).exists(), target
