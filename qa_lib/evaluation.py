@@ -80,6 +80,14 @@ class Evaluator:
         labels = labels.to(images.device)
         self._batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
 
+    def check_measures(self, qmodel: QuantizedActivationsModel) -> None:
+        """Raises ``DataError`` unless ``qmodel`` is the model that this evaluator measures."""
+        if self.qmodel is not qmodel:
+            raise DataError(
+                "the evaluator measures another quantized model than the one given: make one for it, "
+                "Evaluator(qmodel, images, labels)"
+            )
+
     def evaluate(self, bit_widths: BitWidths) -> Evaluation:
         """Measures one setting of the bit widths on all images.
 

@@ -45,6 +45,7 @@ class BitWidthPanel:
         num_bits_upper_limit: int = 8,
     ) -> None:
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
+        evaluator.check_measures(qmodel)
         self.qmodel = qmodel
         self.evaluator = evaluator
         self._positions: tuple[int | None, ...] = (*range(lower, upper + 1), None)

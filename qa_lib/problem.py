@@ -34,6 +34,7 @@ class LayerwiseQuantizationProblem(Problem):
     Raises:
         BitWidthError: A limit is no allowed width.
         SearchError: The limits are the wrong way round, or ``min_accuracy`` is not in [0, 1].
+        DataError: The evaluator measures another model.
         NotCalibratedError: A quantizer has no ``amax`` yet.
 
     Example:
@@ -58,6 +59,7 @@ class LayerwiseQuantizationProblem(Problem):
     ) -> None:
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
         self.min_accuracy = check_min_accuracy(min_accuracy)
+        evaluator.check_measures(qmodel)
         qmodel.check_calibrated([upper] * len(qmodel.names))
         self.evaluator = evaluator
         super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)

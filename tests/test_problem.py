@@ -7,8 +7,8 @@ from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.optimize import minimize
 
-from qa_lib import LayerwiseQuantizationProblem, QuantizedActivationsModel, conv2d_predicate
-from qa_lib.errors import BitWidthError, NotCalibratedError, SearchError
+from qa_lib import Evaluator, LayerwiseQuantizationProblem, QuantizedActivationsModel, conv2d_predicate
+from qa_lib.errors import BitWidthError, DataError, NotCalibratedError, SearchError
 
 
 def test_objectives_and_constraint_are_the_measured_ones(qmodel, evaluator):
@@ -69,7 +69,13 @@ def test_limits_out_of_range_are_refused(qmodel, evaluator, arguments, error, sa
         LayerwiseQuantizationProblem(qmodel, evaluator, **arguments)
 
 
-def test_an_uncalibrated_model_is_refused_before_the_search(qmodel, evaluator, tiny_model):
-    uncalibrated = QuantizedActivationsModel(type(tiny_model)(), conv2d_predicate)
+def test_an_uncalibrated_model_is_refused_before_the_search(tiny_model, images, labels):
+    qmodel = QuantizedActivationsModel(tiny_model, conv2d_predicate)
     with pytest.raises(NotCalibratedError):
-        LayerwiseQuantizationProblem(uncalibrated, evaluator)
+        LayerwiseQuantizationProblem(qmodel, Evaluator(qmodel, images, labels))
+
+
+def test_an_evaluator_of_another_model_is_refused(evaluator, tiny_model):
+    other = QuantizedActivationsModel(type(tiny_model)(), conv2d_predicate)
+    with pytest.raises(DataError, match="measures another quantized model"):
+        LayerwiseQuantizationProblem(other, evaluator)
