@@ -22,29 +22,10 @@ from qa_lib.errors import (
     RemovedError,
 )
 from qa_lib.predicates import Predicate, choose_modules
+from qa_lib.quantize_output import QuantizeOutput
 from qa_lib.tensor_quantizer import TensorQuantizer, toolkit_nn
 
 INPUT = "input"
-
-
-class QuantizeOutput:
-    """A forward hook that sends a module's output through a fake quantizer.
-
-    An object and not a closure, so that a deep copy of the model hooks the copy's quantizer.
-    """
-
-    def __init__(self, name: str, quantizer: TensorQuantizer) -> None:
-        self.name = name
-        self.quantizer = quantizer
-
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Tensor:
-        if not isinstance(output, Tensor) or not output.is_floating_point():
-            given = f"a {output.dtype} tensor" if isinstance(output, Tensor) else type(output).__name__
-            raise LayerError(
-                f"'{self.name}' ({type(module).__name__}) returns {given}; only one floating-point "
-                "tensor can be quantized: leave this module out of the predicate"
-            )
-        return self.quantizer(output)
 
 
 class QuantizedActivationsModel(nn.Module):

@@ -3,6 +3,7 @@
 import logging
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -40,7 +41,8 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
       and loads from a state dict on any device. A quantizer without one raises instead of
       taking each batch's own maximum.
     - Without gradients, per tensor, signed and in float32, it runs the toolkit's formula with one
-      copy and no scan for the minimum; bit for bit the same result.
+      copy, or with none (``quantize_in_place``), and no scan for the minimum; bit for bit the same
+      result.
 
     Args:
         num_bits: Width in bits, 2..16, or None for float.
@@ -112,8 +114,18 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
                 "or set num_bits to None (float)"
             )
         if quantizes and self._has_plain_task(inputs):
-            return self._fake_quantize(inputs)
+            return self._fake_quantize(inputs, inputs.mul)
         return super().forward(inputs)
+
+    def quantize_in_place(self, inputs: Tensor) -> Tensor:
+        """What calling the quantizer returns, written over ``inputs`` where that is possible.
+
+        For a tensor that nobody else holds. Where a gradient is wanted, or the task is not the plain
+        one (another dtype, unsigned, per channel, calibrating), ``inputs`` is left alone.
+        """
+        if self._if_quant and not self._disabled and self.calibrated and self._has_plain_task(inputs):
+            return self._fake_quantize(inputs, inputs.mul_)
+        return self(inputs)
 
     def _has_plain_task(self, inputs: Tensor) -> bool:
         return (
@@ -126,15 +138,20 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
             and not toolkit_nn.TensorQuantizer.use_fb_fake_quant
         )
 
-    def _fake_quantize(self, inputs: Tensor) -> Tensor:
-        """The formula of pytorch_quantization.tensor_quant, with its order of operations."""
+    def _fake_quantize(self, inputs: Tensor, multiply: Callable[[Tensor | float], Tensor]) -> Tensor:
+        """The formula of pytorch_quantization.tensor_quant, with its order of operations.
+
+        Args:
+            inputs: What to quantize.
+            multiply: ``inputs.mul`` for a new tensor, ``inputs.mul_`` to overwrite it.
+        """
         largest = 2.0 ** (self._num_bits - 1) - 1.0
         smallest = -largest if self._narrow_range else -largest - 1.0
         if float(self._amax) <= SMALLEST_AMAX:
-            return inputs.mul(0.0).round_().clamp_(smallest, largest)
+            return multiply(0.0).round_().clamp_(smallest, largest)
         # A tensor, not a Python float: the toolkit divides in float32.
-        scale = (torch.tensor(largest, device=self._amax.device) / self._amax).reshape(())
-        return inputs.mul(scale).round_().clamp_(smallest, largest).div_(scale)
+        scale = (torch.tensor(largest, device=inputs.device) / self._amax).reshape(())
+        return multiply(scale).round_().clamp_(smallest, largest).div_(scale)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
