@@ -36,10 +36,8 @@ setup(
         "dev": [
             "pytest>=8.2",
             "nbval>=0.11",
+            "nbclient>=0.10",
             "nbformat>=5.10",
-            "nbstripout>=0.8",
-            "nbconvert>=7.16",
-            "hypothesis>=6.100",
             "pyyaml>=6.0",
             "ruff>=0.8",
         ],
