@@ -30,8 +30,8 @@ def calibrate(qmodel: QuantizedActivationsModel, batches: Iterable[Any], method:
         method: ``"max"``: the largest magnitude seen, as the toolkit's ``MaxCalibrator`` finds it.
 
     Raises:
-        CalibrationError: The method is unknown, there are no images, or a NaN or infinity appears
-            in the images or in a layer's activations.
+        CalibrationError: The method is unknown, there are no images, they are not floating-point
+            tensors, or a NaN or infinity appears in them or in a layer's activations.
         LayerError: A chosen module is never reached, or returns what cannot be quantized.
         DeviceError: The images are not where the model is.
 
@@ -113,6 +113,10 @@ def _image_batches(batches: Iterable[Any]) -> Iterator[Tensor]:
 
 def _check_images(qmodel: QuantizedActivationsModel, images: Tensor, index: int) -> None:
     qmodel.check_device(images)
+    if not images.is_floating_point():
+        raise CalibrationError(
+            f"calibration images are {images.dtype}; give what the model takes: images.float() / 255, say"
+        )
     bad = ~torch.isfinite(images).flatten(1).all(dim=1)
     if bad.any():
         first = int(bad.nonzero()[0])

@@ -78,6 +78,7 @@ class Evaluator:
         self.batch_size = batch_size
         self.images = len(images)
         labels = labels.to(images.device)
+        self._largest_label = int(labels.max())
         self._batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
 
     def check_measures(self, qmodel: QuantizedActivationsModel) -> None:
@@ -128,6 +129,11 @@ class Evaluator:
                 f"for {len(images)} images the model returns {given}; accuracy needs logits of "
                 f"shape ({len(images)}, classes)"
             )
+        if self._largest_label >= logits.shape[1]:
+            raise DataError(
+                f"the largest label is {self._largest_label}, but the model has {logits.shape[1]} classes, "
+                f"0 to {logits.shape[1] - 1}: labels and model do not belong together"
+            )
         return (logits.argmax(dim=1) == labels).sum()
 
 
@@ -144,6 +150,8 @@ def _check_set(images: Tensor, labels: Tensor, batch_size: int) -> None:
         raise DataError("the set of images is empty: an accuracy needs at least one")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise DataError(f"labels are {labels.dtype}; give integer class numbers")
+    if int(labels.min()) < 0:
+        raise DataError(f"the smallest label is {int(labels.min())}; class numbers begin at 0")
     if not images.is_floating_point():
         raise DataError(f"images are {images.dtype}; give what the model takes: images.float() / 255, say")
     if not images.is_meta and not bool(torch.isfinite(images).all()):

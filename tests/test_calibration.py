@@ -102,6 +102,11 @@ def test_batches_of_something_else_are_refused(fresh):
         calibrate(fresh, ["images"])
 
 
+def test_images_that_are_no_floats_are_refused(fresh, images):
+    with pytest.raises(CalibrationError, match=r"are torch.uint8.*images.float\(\) / 255"):
+        calibrate(fresh, (images * 255).byte())
+
+
 def test_an_unknown_method_lists_the_known_ones(fresh, images):
     with pytest.raises(CalibrationError, match="'median'; known are max"):
         calibrate(fresh, images, method="median")

@@ -117,6 +117,7 @@ def test_bad_widths_are_refused(evaluator, bad):
         (lambda i, y: (i, y[:, None]), "one label for each image"),
         (lambda i, y: (i[:0], y[:0]), "empty"),
         (lambda i, y: (i, y.float()), "integer class numbers"),
+        (lambda i, y: (i, y - 3), "class numbers begin at 0"),
         (lambda i, y: (i.byte(), y), "images.float"),
         (lambda i, y: (i / 0, y), "NaN or infinity"),
         (lambda i, y: (i.numpy(), y), "images is ndarray; give a tensor"),
@@ -144,6 +145,11 @@ def test_a_model_without_logits_is_refused(images, labels):
     calibrate(qmodel, images)
     with pytest.raises(DataError, match=r"logits of shape \(96, classes\)"):
         Evaluator(qmodel, images, labels).evaluate_uniform(4)
+
+
+def test_labels_beyond_the_classes_are_refused(qmodel, images, labels):
+    with pytest.raises(DataError, match="largest label is .*, but the model has 5 classes, 0 to 4"):
+        Evaluator(qmodel, images, labels + 3).evaluate_uniform(4)
 
 
 def test_a_removed_model_is_refused(qmodel, evaluator, images, labels):
