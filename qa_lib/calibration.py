@@ -96,12 +96,14 @@ def _watching(qmodel: QuantizedActivationsModel) -> Iterator[None]:
 
 
 def _image_batches(batches: Iterable[Any]) -> Iterator[Tensor]:
+    if not isinstance(batches, Iterable):
+        raise CalibrationError(f"batches is {type(batches).__name__}; give image tensors, or a DataLoader")
     count = 0
     for batch in [batches] if isinstance(batches, Tensor) else batches:
         images = batch[0] if isinstance(batch, (tuple, list)) else batch
-        if not isinstance(images, Tensor):
+        if not isinstance(images, Tensor) or not images.dim():
             raise CalibrationError(
-                f"a calibration batch is {type(batch).__name__}; give image tensors, "
+                f"a calibration batch is {type(batch).__name__} without images; give image tensors, "
                 "or tuples that begin with one"
             )
         count += len(images)

@@ -141,7 +141,7 @@ def _check_set(images: Tensor, labels: Tensor, batch_size: int) -> None:
     for name, value in (("images", images), ("labels", labels)):
         if not isinstance(value, Tensor):
             raise DataError(f"{name} is {type(value).__name__}; give a tensor")
-    if len(images) != len(labels) or labels.dim() != 1:
+    if not images.dim() or not labels.dim() or len(images) != len(labels) or labels.dim() != 1:
         raise DataError(
             f"images have shape {tuple(images.shape)}, labels {tuple(labels.shape)}; "
             "give one label for each image"

@@ -186,8 +186,8 @@ def explore(
 
     Raises:
         BitWidthError: A limit is no allowed width.
-        SearchError: The limits, ``min_accuracy``, ``evaluations`` or ``population_size`` are out of
-            range.
+        SearchError: The limits, ``min_accuracy``, ``evaluations``, ``population_size`` or ``seed`` are
+            out of range.
         NotCalibratedError: A quantizer has no ``amax`` yet.
 
     Example:
@@ -197,6 +197,7 @@ def explore(
     """
     _check_count("evaluations", evaluations, 1)
     _check_count("population_size", population_size, 2)
+    _check_count("seed", seed, 0)
     problem = LayerwiseQuantizationProblem(
         qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy
     )

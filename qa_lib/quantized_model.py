@@ -15,6 +15,7 @@ from qa_lib.bit_widths import BitWidths, check_bit_widths, check_num_bits
 from qa_lib.call_order import Calls, recording_output_shapes, summarize_calls, traced_call_order
 from qa_lib.errors import (
     AlreadyQuantizedError,
+    DataError,
     DeviceError,
     LayerError,
     NotCalibratedError,
@@ -162,7 +163,10 @@ class QuantizedActivationsModel(nn.Module):
             )
 
     def check_device(self, images: Tensor) -> None:
-        """Raises ``DeviceError`` unless ``images`` are where the model is."""
+        """Raises ``DeviceError`` unless ``images`` are where the model is, ``DataError`` unless they are
+        a tensor."""
+        if not isinstance(images, Tensor):
+            raise DataError(f"images is {type(images).__name__}; give a tensor")
         if images.device != self.device:
             raise DeviceError(
                 f"the images are on '{images.device}', the model is on '{self.device}': move one, "

@@ -97,9 +97,17 @@ def test_no_images_are_refused(fresh, batches):
         calibrate(fresh, batches)
 
 
-def test_batches_of_something_else_are_refused(fresh):
-    with pytest.raises(CalibrationError, match="a calibration batch is str"):
-        calibrate(fresh, ["images"])
+@pytest.mark.parametrize(
+    ("batches", "said"),
+    [
+        (["images"], "a calibration batch is str"),
+        (torch.tensor(1.0), "without images"),
+        (None, "is NoneType"),
+    ],
+)
+def test_batches_of_something_else_are_refused(fresh, batches, said):
+    with pytest.raises(CalibrationError, match=said):
+        calibrate(fresh, batches)
 
 
 def test_images_that_are_no_floats_are_refused(fresh, images):

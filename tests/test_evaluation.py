@@ -115,6 +115,7 @@ def test_bad_widths_are_refused(evaluator, bad):
     [
         (lambda i, y: (i, y[:-1]), "one label for each image"),
         (lambda i, y: (i, y[:, None]), "one label for each image"),
+        (lambda i, y: (i[0, 0, 0, 0], y), "one label for each image"),
         (lambda i, y: (i[:0], y[:0]), "empty"),
         (lambda i, y: (i, y.float()), "integer class numbers"),
         (lambda i, y: (i, y - 3), "class numbers begin at 0"),

@@ -169,6 +169,8 @@ def test_an_algorithm_of_the_users_own_is_taken(qmodel, evaluator):
         ({"evaluations": 0}, SearchError, "evaluations is 0"),
         ({"evaluations": 2.5}, SearchError, "evaluations is 2.5"),
         ({"population_size": 1}, SearchError, "population_size is 1"),
+        ({"seed": -1}, SearchError, "seed is -1"),
+        ({"seed": "x"}, SearchError, "seed is 'x'"),
         ({"min_accuracy": 85}, SearchError, "0.85 for 85 %"),
         ({"num_bits_lower_limit": 9}, SearchError, "swap them"),
         ({"num_bits_lower_limit": 0}, BitWidthError, "num_bits_lower_limit is 0"),

@@ -16,6 +16,7 @@ from qa_lib import (
 from qa_lib.errors import (
     AlreadyQuantizedError,
     BitWidthError,
+    DataError,
     DeviceError,
     LayerError,
     NotCalibratedError,
@@ -162,6 +163,11 @@ def test_quantizing_before_calibration_names_the_quantizers(tiny_model, images):
 def test_images_on_another_device_are_refused(qmodel, images):
     with pytest.raises(DeviceError, match="images are on 'meta', the model is on 'cpu'"):
         qmodel(images.to("meta"))
+
+
+def test_images_that_are_no_tensor_are_refused(qmodel, images):
+    with pytest.raises(DataError, match="images is ndarray; give a tensor"):
+        qmodel(images.numpy())
 
 
 def test_the_device_argument_moves_model_and_quantizers(tiny_model):
