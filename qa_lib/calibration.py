@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from qa_lib.errors import CalibrationError, QAWarning
+from qa_lib.fake_quantize import SMALLEST_AMAX
 from qa_lib.quantized_model import QuantizedActivationsModel
-from qa_lib.tensor_quantizer import SMALLEST_AMAX
 
 METHODS = ("max",)
 

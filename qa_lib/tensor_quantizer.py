@@ -3,7 +3,6 @@
 import logging
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.errors import CalibrationError, NotCalibratedError
+from qa_lib.fake_quantize import fake_quantize_
 
 with warnings.catch_warnings():
     # The toolkit decorates a function with torch.jit.script, which torch 2.14 calls deprecated.
@@ -18,9 +18,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     from pytorch_quantization import nn as toolkit_nn
     from pytorch_quantization.tensor_quant import QuantDescriptor
-
-# amax at or below this is treated as zero (pytorch_quantization.tensor_quant._tensor_quant).
-SMALLEST_AMAX = 1.0 / (1 << 24)
 
 
 def _is_not_chatter(record: logging.LogRecord) -> bool:
@@ -40,9 +37,8 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
     - ``amax`` is a buffer from the beginning, NaN until calibrated: it follows ``.to(device)``
       and loads from a state dict on any device. A quantizer without one raises instead of
       taking each batch's own maximum.
-    - Without gradients, per tensor, signed and in float32, it runs the toolkit's formula with one
-      copy, or with none (``quantize_in_place``), and no scan for the minimum; bit for bit the same
-      result.
+    - Without gradients, per tensor, signed and in float32, it runs the toolkit's formula in one
+      pass over one copy, or over none (``quantize_in_place``); bit for bit the same result.
 
     Args:
         num_bits: Width in bits, 2..16, or None for float.
@@ -107,14 +103,14 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         Raises:
             NotCalibratedError: There is no ``amax`` yet.
         """
-        quantizes = self._if_quant and not self._disabled
-        if quantizes and not self.calibrated:
-            raise NotCalibratedError(
-                "this fake quantizer has no amax yet: calibrate the model, set amax, "
-                "or set num_bits to None (float)"
-            )
-        if quantizes and self._has_plain_task(inputs):
-            return self._fake_quantize(inputs, inputs.mul)
+        if self._if_quant and not self._disabled:
+            if not self.calibrated:
+                raise NotCalibratedError(
+                    "this fake quantizer has no amax yet: calibrate the model, set amax, "
+                    "or set num_bits to None (float)"
+                )
+            if self._has_plain_task(inputs):
+                return self.quantize_in_place(inputs.clone())
         return super().forward(inputs)
 
     def quantize_in_place(self, inputs: Tensor) -> Tensor:
@@ -123,8 +119,10 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         For a tensor that nobody else holds. Where a gradient is wanted, or the task is not the plain
         one (another dtype, unsigned, per channel, calibrating), ``inputs`` is left alone.
         """
-        if self._if_quant and not self._disabled and self.calibrated and self._has_plain_task(inputs):
-            return self._fake_quantize(inputs, inputs.mul_)
+        if self._if_quant and not self._disabled and self._has_plain_task(inputs):
+            amax = self._amax.item()
+            if not math.isnan(amax):
+                return fake_quantize_(inputs, amax, self._num_bits, narrow_range=self._narrow_range)
         return self(inputs)
 
     def _has_plain_task(self, inputs: Tensor) -> bool:
@@ -137,21 +135,6 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
             and not (torch.is_grad_enabled() and inputs.requires_grad)
             and not toolkit_nn.TensorQuantizer.use_fb_fake_quant
         )
-
-    def _fake_quantize(self, inputs: Tensor, multiply: Callable[[Tensor | float], Tensor]) -> Tensor:
-        """The formula of pytorch_quantization.tensor_quant, with its order of operations.
-
-        Args:
-            inputs: What to quantize.
-            multiply: ``inputs.mul`` for a new tensor, ``inputs.mul_`` to overwrite it.
-        """
-        largest = 2.0 ** (self._num_bits - 1) - 1.0
-        smallest = -largest if self._narrow_range else -largest - 1.0
-        if float(self._amax) <= SMALLEST_AMAX:
-            return multiply(0.0).round_().clamp_(smallest, largest)
-        # A tensor, not a Python float: the toolkit divides in float32.
-        scale = (torch.tensor(largest, device=inputs.device) / self._amax).reshape(())
-        return multiply(scale).round_().clamp_(smallest, largest).div_(scale)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
