@@ -1,8 +1,10 @@
 """How few bits can each layer of a trained model get by with?"""
 
+from qa_lib.archive import Archive
 from qa_lib.calibration import calibrate
 from qa_lib.errors import QAError, QAWarning
-from qa_lib.evaluation import Evaluation, Evaluator
+from qa_lib.evaluation import Evaluation
+from qa_lib.evaluator import Evaluator
 from qa_lib.exploration import Exploration, explore
 from qa_lib.predicates import all_of, any_of, conv2d_predicate, linear_predicate, name_matches, not_
 from qa_lib.problem import LayerwiseQuantizationProblem
@@ -13,6 +15,7 @@ from qa_lib.workloads import Workload, load_workload, register_workload
 __version__ = "0.1.0"
 
 __all__ = [
+    "Archive",
     "Evaluation",
     "Evaluator",
     "Exploration",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from qa_lib.calibration import calibrate
 from qa_lib.errors import QAError
-from qa_lib.evaluation import Evaluator
+from qa_lib.evaluator import Evaluator
 from qa_lib.exploration import Exploration, explore
 from qa_lib.plots import plot_objective_space
 from qa_lib.quantized_model import QuantizedActivationsModel
@@ -18,9 +18,10 @@ DESCRIPTION = """\
 Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
 accuracy against total bits, beside the float model and the uniform widths.
 
-Every accuracy is measured on the workload's whole search set. Two files go to --out:
-  front.csv   accuracy (0 to 1), total_bits, mean_bits, and one column of widths per quantizer
-  front.png   the front, everything else that was measured, and the baselines
+Every accuracy is measured on the workload's whole search set. These files go to --out:
+  front.csv       accuracy (0 to 1), total_bits, mean_bits, and one column of widths per quantizer
+  front.png       the front, everything else that was measured, and the baselines
+  archive.sqlite  every evaluation, as soon as it is finished; the next run begins with what it knows
 """
 
 EPILOG = """\
@@ -28,7 +29,8 @@ examples:
   python -m qa_lib explore
   python -m qa_lib explore --min-accuracy 0.90 --evaluations 400 --seed 7 --out results/run7
 
-The same seed asks for the same candidates. Ctrl-C ends the search early and keeps what it has.
+The same seed asks for the same candidates. Ctrl-C ends the search early and keeps what it has; the same
+command again goes on from there, also after a crash.
 Exit status: 0 with a front, 1 if nothing reaches --min-accuracy, 2 for a mistake in the arguments.
 """
 
@@ -59,6 +61,7 @@ def _explore(options: argparse.Namespace) -> Exploration:
         evaluations=options.evaluations,
         population_size=options.population_size,
         seed=options.seed,
+        archive=options.archive or options.out / "archive.sqlite",
     )
 
 
@@ -71,7 +74,8 @@ def _report(exploration: Exploration, folder: Path) -> int:
     print(f"\nquantizers, in the order of the widths: {', '.join(exploration.names)}\n")
     print(_as_text(pd.concat([exploration.baselines(), front]), exploration.names))
     print(
-        f"\n{len(exploration.measured)} settings measured on {exploration.float_evaluation.images} images each.",
+        f"\n{len(exploration.measured)} settings measured on {exploration.float_evaluation.images} images each, "
+        f"{len(exploration.stopped)} stopped early as hopeless ({exploration.images_saved:.0%} of all images saved).",
         end=" ",
     )
     if exploration.interrupted:
@@ -126,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--lower", type=int, default=2, metavar="BITS", help="smallest width (default: %(default)s)")
     add("--upper", type=int, default=8, metavar="BITS", help="largest width (default: %(default)s)")
     add("--seed", type=int, default=1, metavar="S", help="seed of the search (default: %(default)s)")
+    add("--archive", type=Path, metavar="FILE",
+        help="where every evaluation is kept, made if missing (default: archive.sqlite in --out)")  # fmt: skip
     add("--out", type=Path, default=Path("out"), metavar="DIR",
         help="folder for front.csv and front.png, made if missing (default: %(default)s)")  # fmt: skip
     return parser

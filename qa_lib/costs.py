@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+# One width for each quantizer, in order; None is float.
+Widths = tuple[int | None, ...]
+
 FLOAT_BITS = 32  # what a quantizer that is switched off counts: its activations stay float32
 
 

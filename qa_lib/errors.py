@@ -4,6 +4,8 @@ Each also derives from the built-in exception that a caller would expect, and it
 what was given, what is allowed, and what to do next.
 """
 
+from typing import Any
+
 
 class QAError(Exception):
     """Anything that qa_lib refuses."""
@@ -47,6 +49,15 @@ class DataError(QAError, ValueError):
 
 class SearchError(QAError, ValueError):
     """A limit, budget or accuracy of a search is out of range."""
+
+
+class ArchiveError(QAError, OSError):
+    """A file is no archive of evaluations, is damaged, or cannot be read or written.
+
+    Raised from a search, ``exploration`` holds what it had measured by then.
+    """
+
+    exploration: Any = None
 
 
 class WorkloadError(QAError, ValueError):

@@ -1,6 +1,5 @@
 """``explore()``: search per-layer bit widths with NSGA-II and keep everything that was measured."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython import get_ipython
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.algorithm import Algorithm
 from pymoo.operators.crossover.sbx import SBX
 from pymoo.operators.mutation.pm import PM
 from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.optimize import minimize
-from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
-from tqdm import tqdm
 
-from qa_lib.bit_widths import BitWidths
-from qa_lib.errors import SearchError
-from qa_lib.evaluation import Evaluation, Evaluator
+from qa_lib.archive import Archive
+from qa_lib.errors import ArchiveError, SearchError
+from qa_lib.evaluation import Evaluation, images_saved, non_dominated
+from qa_lib.evaluator import Evaluator
 from qa_lib.problem import LayerwiseQuantizationProblem
+from qa_lib.progress import search_progress_bar
 from qa_lib.quantized_model import QuantizedActivationsModel
+from qa_lib.search_run import SearchRun
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ class Exploration:
 
     Attributes:
         names: The quantizers, in the order of every list of widths.
-        measured: Each setting that was measured, once, in the order of measurement.
+        candidates: Each setting that was asked for, once, in that order: measured, or stopped early.
+        archived: What the archive knew beside that: complete, and within the limits.
         float_evaluation: The model with every quantizer switched off.
         uniform_evaluations: Width -> the model with this one width everywhere.
         min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
@@ -41,12 +41,28 @@ class Exploration:
     """
 
     names: tuple[str, ...]
-    measured: tuple[Evaluation, ...] = field(repr=False)
+    candidates: tuple[Evaluation, ...] = field(repr=False)
     float_evaluation: Evaluation
     uniform_evaluations: dict[int, Evaluation] = field(repr=False)
     min_accuracy: float
     num_bits_limits: tuple[int, int]
     interrupted: bool = False
+    archived: tuple[Evaluation, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def measured(self) -> tuple[Evaluation, ...]:
+        """The candidates that were shown the whole search set."""
+        return tuple(e for e in self.candidates if e.complete)
+
+    @cached_property
+    def stopped(self) -> tuple[Evaluation, ...]:
+        """The candidates that were stopped early: they have a bound, but no accuracy."""
+        return tuple(e for e in self.candidates if not e.complete)
+
+    @property
+    def images_saved(self) -> float:
+        """The share of images, 0 to 1, that stopping early left out."""
+        return images_saved(self.candidates)
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
@@ -59,11 +75,12 @@ class Exploration:
 
     @cached_property
     def front(self) -> pd.DataFrame:
-        """The feasible settings that no other measured setting dominates, cheapest first:
-        ``accuracy`` (0 to 1, higher is better), ``total_bits`` (lower is better), ``mean_bits``,
-        then one column of widths for each quantizer. Settings that tie are all kept."""
-        complete = [e for e in self.measured if e.complete and e.accuracy >= self.min_accuracy]
-        front = sorted(non_dominated(complete), key=lambda e: (e.total_bits, e.bit_widths))
+        """The feasible settings that no other setting dominates, of all that was ever measured (the
+        archive's included), cheapest first: ``accuracy`` (0 to 1, higher is better), ``total_bits`` (lower
+        is better), ``mean_bits``, then one column of widths for each quantizer. Settings that tie are
+        all kept."""
+        feasible = [e for e in (*self.measured, *self.archived) if e.accuracy >= self.min_accuracy]
+        front = sorted(non_dominated(feasible), key=lambda e: (e.total_bits, e.bit_widths))
         return _frame(self.names, front)
 
     @property
@@ -88,15 +105,6 @@ class Exploration:
         self.front.to_csv(path, index=False)
 
 
-def non_dominated(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Those of ``evaluations`` that no other one of them dominates, in the order given."""
-    if not evaluations:
-        return []
-    objectives = np.array([(-e.accuracy, e.total_bits) for e in evaluations])
-    kept = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
-    return [evaluations[index] for index in sorted(kept)]
-
-
 def _frame(names: Sequence[str], evaluations: Iterable[Evaluation]) -> pd.DataFrame:
     evaluations = list(evaluations)
     facts = pd.DataFrame(
@@ -110,32 +118,6 @@ def _frame(names: Sequence[str], evaluations: Iterable[Evaluation]) -> pd.DataFr
     return pd.concat([facts, pd.DataFrame(widths, columns=list(names), dtype="Int64")], axis=1)
 
 
-class _Recorder:
-    """Stands in for the evaluator: measures each setting once, keeps it, and shows progress."""
-
-    def __init__(self, evaluator: Evaluator, min_accuracy: float, progress: tqdm) -> None:
-        self.evaluator = evaluator
-        self.min_accuracy = min_accuracy
-        self.progress = progress
-        self.measured: dict[tuple[int | None, ...], Evaluation] = {}
-
-    def evaluate(self, bit_widths: BitWidths) -> Evaluation:
-        key = tuple(bit_widths)
-        if key not in self.measured:
-            self.measured[key] = self.evaluator.evaluate(bit_widths)
-        self.progress.update()
-        self.progress.set_postfix_str(self._best_so_far(), refresh=False)
-        return self.measured[key]
-
-    def _best_so_far(self) -> str:
-        feasible = [e for e in self.measured.values() if e.accuracy >= self.min_accuracy]
-        if not feasible:
-            best = max(self.measured.values(), key=lambda e: e.accuracy)
-            return f"none feasible, best accuracy {best.accuracy:.2%}"
-        cheapest = min(feasible, key=lambda e: (e.total_bits, -e.accuracy))
-        return f"fewest bits {cheapest.total_bits} at {cheapest.accuracy:.2%}, front {len(non_dominated(feasible))}"
-
-
 def explore(
     qmodel: QuantizedActivationsModel,
     evaluator: Evaluator,
@@ -147,12 +129,13 @@ def explore(
     population_size: int = 20,
     seed: int = 1,
     algorithm: Algorithm | None = None,
+    archive: Archive | str | Path | None = None,
     progress: bool = True,
 ) -> Exploration:
     """Searches for the bit widths that trade accuracy against total bits best.
 
     It stands for this plain pymoo code, and beside it measures the float model and the uniform
-    widths, keeps every measurement, measures no setting twice, and shows progress::
+    widths, and shows progress::
 
         problem = LayerwiseQuantizationProblem(qmodel, evaluator, 2, 8, min_accuracy)
         algorithm = NSGA2(
@@ -163,8 +146,14 @@ def explore(
         )
         result = minimize(problem, algorithm, ("n_eval", evaluations), seed=seed)
 
-    The answer is the front of everything measured, not only of the last population. Stopping it
-    (Ctrl-C, or the notebook's stop button) gives the exploration so far.
+    Candidates that can no longer matter are stopped early, exactly (``StopRule``). The answer is the front
+    of everything measured, not only of the last population. Stopping it (Ctrl-C, or the notebook's stop
+    button) gives the exploration so far.
+
+    With an archive on disk nothing is ever measured twice, in this process or a later one: a search that
+    was stopped or killed, started again with the same seed, asks for the same candidates, has those that
+    were finished at once, and ends as if it had never been stopped. A larger ``evaluations`` goes on
+    where a smaller one ended.
 
     Args:
         qmodel: The calibrated model.
@@ -177,6 +166,7 @@ def explore(
         population_size: Candidates in a generation.
         seed: The same seed asks for the same candidates.
         algorithm: A pymoo algorithm of your own with integer operators in place of the one above.
+        archive: Where evaluations are kept, in place of the evaluator's own archive.
         progress: Show a progress bar with the best so far, on standard error (in a notebook, under
             the cell).
 
@@ -189,6 +179,7 @@ def explore(
         SearchError: The limits, ``min_accuracy``, ``evaluations``, ``population_size`` or ``seed`` are
             out of range.
         NotCalibratedError: A quantizer has no ``amax`` yet.
+        ArchiveError: The archive cannot be read or written; its ``exploration`` is what there was.
 
     Example:
         >>> exploration = explore(qmodel, evaluator, min_accuracy=0.85, evaluations=200)
@@ -198,38 +189,60 @@ def explore(
     _check_count("evaluations", evaluations, 1)
     _check_count("population_size", population_size, 2)
     _check_count("seed", seed, 0)
+    if archive is not None:
+        evaluator = evaluator.using(archive)
     problem = LayerwiseQuantizationProblem(
         qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy
     )
     lower, upper = int(problem.xl[0]), int(problem.xu[0])
     algorithm = algorithm or _default_algorithm(problem, min(population_size, evaluations), seed)
 
+    run = problem.run
     float_evaluation = evaluator.evaluate_uniform(None)
-    uniform = {num_bits: evaluator.evaluate_uniform(num_bits) for num_bits in range(lower, upper + 1)}
-    interrupted = False
-    with _progress_bar(evaluations, shown=progress) as bar:
-        problem.evaluator = recorder = _Recorder(evaluator, problem.min_accuracy, bar)
-        recorder.measured |= {evaluation.bit_widths: evaluation for evaluation in uniform.values()}
+    uniform = {
+        num_bits: run.evaluate_many([[num_bits] * problem.n_var], early_stop=False)[0]
+        for num_bits in range(lower, upper + 1)
+    }
+
+    def exploration(*, interrupted: bool) -> Exploration:
+        return Exploration(
+            names=qmodel.names,
+            candidates=tuple(run.evaluations.values()),
+            float_evaluation=float_evaluation,
+            uniform_evaluations=uniform,
+            min_accuracy=problem.min_accuracy,
+            num_bits_limits=(lower, upper),
+            interrupted=interrupted,
+            archived=archived,
+        )
+
+    archived: tuple[Evaluation, ...] = ()
+    with search_progress_bar(evaluations, problem.min_accuracy, shown=progress) as bar:
+        run.on_evaluation = bar.take
         try:
             minimize(problem, algorithm, ("n_eval", evaluations), seed=seed)
+            if not any(e.complete and e.accuracy >= problem.min_accuracy for e in run.evaluations.values()):
+                run.on_evaluation = None
+                run.complete_nearest()
+            archived = _archived(evaluator, run, lower, upper)
         except KeyboardInterrupt:
-            interrupted = True
-    return Exploration(
-        names=qmodel.names,
-        measured=tuple(recorder.measured.values()),
-        float_evaluation=float_evaluation,
-        uniform_evaluations=uniform,
-        min_accuracy=problem.min_accuracy,
-        num_bits_limits=(lower, upper),
-        interrupted=interrupted,
-    )
+            archived = _archived(evaluator, run, lower, upper)
+            return exploration(interrupted=True)
+        except ArchiveError as error:
+            error.exploration = exploration(interrupted=True)
+            raise
+    return exploration(interrupted=False)
 
 
-def _progress_bar(total: int, *, shown: bool) -> tqdm:
-    # JupyterLab shows standard error on red, as if something were wrong.
-    file = sys.stdout if hasattr(get_ipython(), "kernel") else sys.stderr
-    return tqdm(
-        total=total, desc="exploring", unit="candidate", file=file, disable=not shown, mininterval=0.5
+def _archived(evaluator: Evaluator, run: SearchRun, lower: int, upper: int) -> tuple[Evaluation, ...]:
+    """What the archive knows within the limits and the run has not measured itself."""
+    measured = {widths for widths, e in run.evaluations.items() if e.complete}
+    return tuple(
+        e
+        for e in evaluator.known()
+        if e.complete
+        and e.bit_widths not in measured
+        and all(num_bits is not None and lower <= num_bits <= upper for num_bits in e.bit_widths)
     )
 
 

@@ -8,8 +8,9 @@ from pymoo.core.problem import Problem
 
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.errors import BitWidthError, SearchError
-from qa_lib.evaluation import Evaluator
+from qa_lib.evaluator import Evaluator
 from qa_lib.quantized_model import QuantizedActivationsModel
+from qa_lib.search_run import SearchRun
 
 INTEGER_OPERATORS = (
     "sampling=IntegerRandomSampling(), crossover=SBX(vtype=float, repair=RoundingRepair()), "
@@ -23,6 +24,10 @@ class LayerwiseQuantizationProblem(Problem):
     Variables: ``num_bits`` of each fake quantizer, in the order of ``activation_fake_quantizers``.
     Objectives, both minimised as pymoo wants it: minus the accuracy, and the total bits.
     Constraint: the accuracy is at least ``min_accuracy``.
+
+    Candidates that can no longer be feasible, or no longer be better than what was measured before, are
+    stopped early. pymoo then ranks them by an estimate and as infeasible, so that none gets into
+    ``result.F``; ``run.evaluations`` holds everything.
 
     Args:
         qmodel: The calibrated model.
@@ -61,7 +66,7 @@ class LayerwiseQuantizationProblem(Problem):
         self.min_accuracy = check_min_accuracy(min_accuracy)
         evaluator.check_measures(qmodel)
         qmodel.check_calibrated([upper] * len(qmodel.names))
-        self.evaluator = evaluator
+        self.run = SearchRun(evaluator, self.min_accuracy)
         super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
 
     def _evaluate(self, X: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -70,13 +75,15 @@ class LayerwiseQuantizationProblem(Problem):
                 "pymoo handed out widths that are not whole numbers; give the algorithm integer "
                 f"operators: {INTEGER_OPERATORS}"
             )
-        evaluations = [self.evaluator.evaluate(bit_widths) for bit_widths in X.astype(int).tolist()]
-        accuracy = np.array([evaluation.accuracy for evaluation in evaluations])
+        evaluations = self.run.evaluate_many(X.astype(int).tolist())
+        accuracy = np.array([evaluation.estimate for evaluation in evaluations])
         total_bits = np.array([evaluation.total_bits for evaluation in evaluations])
+        stopped = np.array([not evaluation.complete for evaluation in evaluations])
         # pymoo minimises: accuracy, where more is better, changes its sign here and nowhere else.
         out["F"] = np.column_stack([-accuracy, total_bits])
-        # pymoo takes G <= 0 as feasible.
-        out["G"] = self.min_accuracy - accuracy
+        # pymoo takes G <= 0 as feasible. Stopped candidates are not: no estimate gets into its result.
+        least = np.where(stopped, 1 / self.run.evaluator.images, -np.inf)
+        out["G"] = np.maximum(self.min_accuracy - accuracy, least)
 
 
 def check_limits(num_bits_lower_limit: Any, num_bits_upper_limit: Any) -> tuple[int, int]:

@@ -10,9 +10,9 @@ from pymoo.operators.mutation.pm import PM
 from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
-from qa_lib import Evaluation, Exploration, explore
+from qa_lib import Evaluation, Evaluator, Exploration, explore
 from qa_lib.errors import BitWidthError, SearchError
-from qa_lib.exploration import non_dominated
+from qa_lib.evaluation import non_dominated
 
 NAMES = ["input", "shortcut", "conv1", "conv2"]
 
@@ -59,7 +59,7 @@ def test_a_space_that_is_small_enough_is_solved(qmodel, evaluator):
     exploration = quiet(
         qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=4, min_accuracy=0.5, evaluations=400
     )
-    assert len(exploration.measured) == 16
+    assert len(exploration.candidates) == 16
     assert set(zip(exploration.front["accuracy"], exploration.front["total_bits"], strict=True)) == truth
 
 
@@ -92,24 +92,23 @@ def test_baselines_are_the_float_model_and_the_uniform_widths(qmodel, evaluator)
 
 def test_the_same_seed_asks_for_the_same_candidates(qmodel, evaluator):
     def asked(seed):
-        return [e.bit_widths for e in quiet(qmodel, evaluator, seed=seed).measured]
+        return [e.bit_widths for e in quiet(qmodel, evaluator, seed=seed).candidates]
 
     assert asked(3) == asked(3)
     assert asked(3) != asked(4)
 
 
-def test_no_setting_is_measured_twice(qmodel, evaluator, monkeypatch):
-    measured = []
-    measure = type(evaluator).evaluate
-
-    def spy(self, bit_widths):
-        evaluation = measure(self, bit_widths)
-        measured.append(evaluation.bit_widths)
-        return evaluation
-
-    monkeypatch.setattr(type(evaluator), "evaluate", spy)
-    quiet(qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=4, evaluations=100)
-    assert len(measured) == len(set(measured)) == 16 + 1
+def test_no_setting_is_measured_twice(qmodel, evaluator):
+    before = evaluator.images_forwarded
+    options = {"num_bits_lower_limit": 3, "num_bits_upper_limit": 4, "evaluations": 100}
+    exploration = quiet(qmodel, evaluator, **options)
+    shown = sum(e.images for e in (*exploration.candidates, exploration.float_evaluation))
+    assert len(exploration.candidates) == 16
+    # A worker with nothing left to do may have been one batch ahead of a candidate that then stopped.
+    assert shown <= evaluator.images_forwarded - before <= shown + 96
+    before = evaluator.images_forwarded
+    assert quiet(qmodel, evaluator, **options) == exploration
+    assert evaluator.images_forwarded == before
 
 
 def test_the_csv_holds_the_front(qmodel, evaluator, tmp_path):
@@ -136,21 +135,22 @@ def test_with_something_feasible_nothing_is_short(qmodel, evaluator):
 
 
 def test_stopping_keeps_what_was_measured(qmodel, evaluator, monkeypatch):
-    measure = type(evaluator).evaluate
-    left = [20]
+    count = Evaluator._count_correct
+    left = [60]
 
-    def impatient(self, bit_widths):
+    def impatient(self, replica, index):
         left[0] -= 1
         if left[0] < 0:
             raise KeyboardInterrupt
-        return measure(self, bit_widths)
+        return count(self, replica, index)
 
-    monkeypatch.setattr(type(evaluator), "evaluate", impatient)
+    monkeypatch.setattr(Evaluator, "_count_correct", impatient)
     exploration = quiet(qmodel, evaluator)
     assert exploration.interrupted
-    assert len(exploration.measured) == 19  # and the float model
+    assert 7 <= len(exploration.measured) <= 20
     assert not exploration.front.empty
     assert qmodel.bit_widths == (8, 8, 8, 8)
+    assert {e.bit_widths for e in evaluator.known()} >= {e.bit_widths for e in exploration.candidates}
 
 
 def test_an_algorithm_of_the_users_own_is_taken(qmodel, evaluator):
@@ -185,12 +185,12 @@ def test_progress_is_shown_with_the_best_so_far(qmodel, evaluator, capfd):
     explore(qmodel, evaluator, evaluations=12, population_size=12, min_accuracy=0.5)
     shown = capfd.readouterr().err
     assert "12/12" in shown
-    assert "fewest bits" in shown
+    assert "fewest bits" in shown and "images saved" in shown and "candidate/s" in shown
 
 
 def test_settings_that_tie_are_all_kept():
     def setting(widths, correct):
-        return Evaluation(widths, correct, 10, complete=True, seconds=0.0)
+        return Evaluation(widths, correct, 10, 10)
 
     tied = [setting((2, 4), 8), setting((4, 2), 8)]
     worse = [setting((3, 4), 8), setting((3, 3), 7)]
@@ -199,10 +199,10 @@ def test_settings_that_tie_are_all_kept():
 
 
 def test_what_was_stopped_early_never_enters_the_front():
-    def setting(widths, correct, complete):
-        return Evaluation(widths, correct, 10, complete=complete, seconds=0.0)
-
-    whole = setting((8,), 9, True)
-    exploration = Exploration(("input",), (whole, setting((2,), 10, False)), whole, {}, 0.0, (2, 8))
+    whole, stopped = Evaluation((8,), 9, 10, 10), Evaluation((2,), 8, 8, 10, block_counts=(8,))
+    assert stopped.estimate == 1.0
+    exploration = Exploration(("input",), (whole, stopped), whole, {}, 0.0, (2, 8))
+    assert (exploration.measured, exploration.stopped) == ((whole,), (stopped,))
+    assert len(exploration.evaluations) == 1 and exploration.nearest is whole
     assert exploration.front["total_bits"].tolist() == [8]
     assert isinstance(exploration.front["accuracy"].iloc[0], (float, np.floating))

@@ -10,15 +10,16 @@ from qa_lib.plots.activation_histogram import float_activations
 
 
 def setting(widths, correct):
-    return Evaluation(widths, correct, 100, complete=True, seconds=0.01)
+    return Evaluation(widths, correct, 100, 100)
 
 
 @pytest.fixture
 def exploration():
     """Two quantizers; by hand: the front is (2, 3) and (8, 8), and (2, 2) is infeasible."""
     uniform = {2: setting((2, 2), 40), 8: setting((8, 8), 90)}
-    measured = (*uniform.values(), setting((2, 3), 80), setting((8, 7), 75))
-    return Exploration(("input", "conv"), measured, setting((None, None), 95), uniform, 0.5, (2, 8))
+    stopped = Evaluation((4, 5), 11, 20, 100, block_counts=(11,))
+    candidates = (*uniform.values(), setting((2, 3), 80), setting((8, 7), 75), stopped)
+    return Exploration(("input", "conv"), candidates, setting((None, None), 95), uniform, 0.5, (2, 8))
 
 
 def draws(figure, tmp_path):
@@ -34,6 +35,7 @@ def test_objective_space(exploration, tmp_path):
     assert data.front.tolist() == [[5, 0.8], [16, 0.9]]
     assert data.dominated.tolist() == [[15, 0.75]]
     assert data.infeasible.tolist() == [[4, 0.4]]
+    assert data.stopped.tolist() == [[9, 0.55]]
     assert data.uniform.tolist() == [[4, 0.4], [16, 0.9]]
     assert data.uniform_num_bits == (2, 8)
     assert (data.float_accuracy, data.min_accuracy) == (0.95, 0.5)
@@ -51,11 +53,12 @@ def test_bit_width_map(exploration, tmp_path):
 
 def test_search_progress(exploration, tmp_path):
     data = plots.search_progress(exploration)
-    assert data.constraint_violation.tolist() == pytest.approx([0.1, 0, 0, 0])
-    assert data.mean_violation.tolist() == pytest.approx([0.1, 0.05, 0.1 / 3, 0.025])
+    assert data.constraint_violation.tolist() == pytest.approx([0.1, 0, 0, 0, 0])
+    assert data.mean_violation.tolist() == pytest.approx([0.1, 0.05, 0.1 / 3, 0.025, 0.02])
     # The box: accuracy 0.5..0.95, total bits 4..16. After three evaluations, (2, 3) covers
     # (0.3 / 0.45) of the accuracy from 5 bits on; (8, 8) covers nothing, being at the edge.
-    assert data.hypervolume.tolist() == pytest.approx([0, 0, 0.3 / 0.45 * 11 / 12, 0.3 / 0.45 * 11 / 12])
+    assert data.hypervolume.tolist() == pytest.approx([0, 0] + [0.3 / 0.45 * 11 / 12] * 3)
+    assert data.stopped.tolist() == [False] * 4 + [True]
     assert draws(plots.plot_search_progress(exploration), tmp_path)
 
 

@@ -13,12 +13,27 @@ from qa_lib.errors import BitWidthError, DataError, NotCalibratedError, SearchEr
 
 def test_objectives_and_constraint_are_the_measured_ones(qmodel, evaluator):
     problem = LayerwiseQuantizationProblem(qmodel, evaluator, min_accuracy=0.7)
-    candidates = np.array([[8, 8, 8, 8], [2, 3, 4, 5], [2, 2, 2, 2]])
+    candidates = np.array([[8, 8, 8, 8], [5, 4, 5, 5], [8, 7, 6, 8]])
     out = problem.evaluate(candidates, return_as_dictionary=True)
     measured = [evaluator.evaluate(widths) for widths in candidates]
     assert out["F"].tolist() == [[-e.accuracy, e.total_bits] for e in measured]
-    assert out["G"][:, 0].tolist() == pytest.approx([0.7 - e.accuracy for e in measured])
-    assert (out["G"][:, 0] <= 0).tolist() == [e.accuracy >= 0.7 for e in measured]
+    assert out["G"][:, 0].tolist() == [0.7 - e.accuracy for e in measured]
+    assert (out["G"] <= 0).any()
+
+
+def test_stopped_candidates_are_ranked_by_an_estimate_and_infeasible(qmodel, evaluator):
+    problem = LayerwiseQuantizationProblem(qmodel, evaluator, min_accuracy=0.5)
+    problem.evaluate(np.array([[5, 4, 5, 5]]))
+    # The first falls short of the minimum, the others cost more than a better one that is known.
+    candidates = np.array([[2, 2, 2, 2], [4, 4, 4, 8], [3, 4, 8, 8]])
+    out = problem.evaluate(candidates, return_as_dictionary=True)
+    stopped = [problem.run.evaluations[tuple(widths)] for widths in candidates.tolist()]
+    assert not any(e.complete for e in stopped)
+    assert (out["G"] > 0).all()
+    assert out["F"][:, 0].tolist() == [-e.estimate for e in stopped]
+    for evaluation in stopped:
+        accuracy = evaluator.evaluate(evaluation.bit_widths).accuracy
+        assert accuracy <= evaluation.upper_bound
 
 
 def test_the_bounds_are_the_limits(qmodel, evaluator):

@@ -22,7 +22,7 @@ def test_the_toolkit_is_pinned_to_the_last_real_release():
 
 
 def test_every_requirement_has_a_bound():
-    requirements = re.findall(r'^\s+"([a-z-]+)([^"]*)",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    requirements = re.findall(r'^\s+"([a-z0-9-]+)([^"]*)",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
     assert len(requirements) > 10
     assert all(bound.startswith((">=", "==")) for _, bound in requirements), requirements
 

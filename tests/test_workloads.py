@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qa_lib import QuantizedActivationsModel, errors, load_workload, register_workload, workloads
-from qa_lib.evaluation import Evaluator
+from qa_lib.evaluator import Evaluator
 
 
 def test_the_three_sets(workload):

@@ -20,6 +20,7 @@ class ObjectiveSpace:
     front: np.ndarray
     dominated: np.ndarray
     infeasible: np.ndarray
+    stopped: np.ndarray
     uniform: np.ndarray
     uniform_num_bits: tuple[int, ...]
     float_accuracy: float
@@ -37,6 +38,7 @@ def objective_space(exploration: Exploration) -> ObjectiveSpace:
         front=front,
         dominated=points[feasible & ~on_front],
         infeasible=points[~feasible],
+        stopped=np.array([(e.total_bits, e.estimate) for e in exploration.stopped], float).reshape(-1, 2),
         uniform=np.array([(e.total_bits, e.accuracy) for e in uniform.values()], float).reshape(-1, 2),
         uniform_num_bits=tuple(uniform),
         float_accuracy=exploration.float_evaluation.accuracy,
@@ -54,6 +56,11 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
     data = objective_space(exploration)
     with style.new_figure(size=(7.2, 4.4)) as (figure, axes):
         axes.grid(True)
+        if len(data.stopped):
+            axes.scatter(
+                *data.stopped.T, s=9, facecolor="none", edgecolor=style.STOPPED, linewidth=0.7,
+                label="stopped early (estimate)",
+            )  # fmt: skip
         axes.scatter(
             *data.infeasible.T, s=16, marker="x", linewidth=0.8, color=style.INFEASIBLE, label="infeasible"
         )
@@ -87,7 +94,7 @@ def _draw_baselines(axes: Axes, data: ObjectiveSpace) -> None:
 
 def _set_view(axes: Axes, data: ObjectiveSpace) -> None:
     """Room for what is near the front; what lies far below it is counted instead of shown."""
-    points = np.vstack([data.front, data.dominated, data.infeasible])
+    points = np.vstack([data.front, data.dominated, data.infeasible, data.stopped])
     bottom = max(0.0, data.min_accuracy - 0.12) if data.min_accuracy and len(data.front) else 0.0
     everything = np.vstack([points, data.uniform])
     top = max(data.float_accuracy, data.min_accuracy, everything[:, 1].max())
@@ -105,5 +112,5 @@ def _set_view(axes: Axes, data: ObjectiveSpace) -> None:
     below = int((points[:, 1] < bottom).sum())
     if below:
         axes.set_title(
-            f"{below} evaluations lie below {bottom:.0%}", fontsize=8, color="#666666", loc="right"
+            f"{below} candidates lie below {bottom:.0%}", fontsize=8, color="#666666", loc="right"
         )

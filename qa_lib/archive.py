@@ -1,0 +1,261 @@
+"""Every evaluation, durable: one SQLite file, one row for each setting of the bit widths."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qa_lib.costs import Widths, total_bits
+from qa_lib.errors import ArchiveError
+
+# "QALB", so that another program's SQLite file is told from an archive.
+APPLICATION_ID = 0x51414C42
+FORMAT = 1
+BUSY_SECONDS = 60.0
+
+_SCHEMA = """
+CREATE TABLE fingerprints (
+    id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, facts TEXT NOT NULL
+);
+CREATE TABLE evaluations (
+    fingerprint INTEGER NOT NULL REFERENCES fingerprints, bit_widths BLOB NOT NULL,
+    block_counts BLOB NOT NULL, seconds REAL NOT NULL,
+    PRIMARY KEY (fingerprint, bit_widths)
+);
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the archive knows of one setting of the bit widths.
+
+    Attributes:
+        bit_widths: ``num_bits`` of each quantizer; None is float.
+        block_counts: Right answers in each batch that was shown, from the first on.
+        seconds: Time that their forward passes took.
+    """
+
+    bit_widths: Widths
+    block_counts: tuple[int, ...]
+    seconds: float
+
+
+class Archive:
+    """A durable record of evaluations, keyed by a fingerprint of everything that they depend on.
+
+    Each row is on disk when ``write`` returns: it outlives the process, killed or not. Several threads and
+    processes may use one file at once. A row is never replaced by one that saw fewer images.
+
+    Args:
+        path: The file, made if there is none (its folder has to exist); None keeps the archive in memory.
+
+    Raises:
+        ArchiveError: The file is not an archive, is damaged, or cannot be opened; it is left untouched.
+
+    Example:
+        >>> archive = Archive("out/archive.sqlite")
+        >>> evaluator = Evaluator(qmodel, images, labels, archive=archive)
+        >>> archive.to_frame().columns[:3].tolist()
+        ['fingerprint', 'accuracy', 'upper_bound']
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self._lock = threading.RLock()
+        if self.path is not None:
+            _check_file(self.path)
+        self._connection = self._connect()
+
+    def read(self, fingerprint: str, bit_widths: Iterable[Widths]) -> dict[Widths, Row]:
+        """What is known under ``fingerprint`` of each of ``bit_widths``; those unknown are left out."""
+        rows = {}
+        with self._talking() as connection:
+            for widths in bit_widths:
+                found = connection.execute(
+                    "SELECT block_counts, seconds FROM evaluations WHERE bit_widths = ? AND fingerprint = "
+                    "(SELECT id FROM fingerprints WHERE digest = ?)",
+                    (_pack_widths(widths), fingerprint),
+                ).fetchone()
+                if found:
+                    rows[widths] = Row(widths, _unpack_counts(found[0]), found[1])
+        return rows
+
+    def read_all(self, fingerprint: str) -> list[Row]:
+        """Everything known under ``fingerprint``, in the order in which it was first written."""
+        with self._talking() as connection:
+            found = connection.execute(
+                "SELECT bit_widths, block_counts, seconds FROM evaluations WHERE fingerprint = "
+                "(SELECT id FROM fingerprints WHERE digest = ?) ORDER BY rowid",
+                (fingerprint,),
+            ).fetchall()
+        return [Row(_unpack_widths(w), _unpack_counts(c), seconds) for w, c, seconds in found]
+
+    def write(self, fingerprint: str, row: Row, facts: dict[str, Any]) -> None:
+        """Keeps ``row``; it is on disk on return.
+
+        Args:
+            fingerprint: What it depends on, as a digest.
+            row: The evaluation.
+            facts: What ``to_frame`` needs to know of the fingerprint: ``names`` of the quantizers,
+                ``batch_size``, and number of ``images``.
+        """
+        packed = (_pack_widths(row.bit_widths), _pack_counts(row.block_counts, facts["batch_size"]))
+        with self._talking(writing=True) as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO fingerprints (digest, facts) VALUES (?, ?)",
+                (fingerprint, json.dumps(facts)),
+            )
+            connection.execute(
+                "INSERT INTO evaluations SELECT id, ?, ?, ? FROM fingerprints WHERE digest = ? "
+                "ON CONFLICT DO UPDATE SET block_counts = excluded.block_counts, seconds = excluded.seconds "
+                "WHERE length(excluded.block_counts) > length(block_counts)",
+                (*packed, row.seconds, fingerprint),
+            )
+
+    def to_frame(self, fingerprint: str | None = None) -> pd.DataFrame:
+        """Everything in the archive, or under one fingerprint, in the order of writing.
+
+        Returns:
+            One row for each evaluation: ``fingerprint`` (12 digits), ``accuracy`` (0 to 1; missing for
+            those that were stopped early), ``upper_bound`` (what it can be at most), ``images`` (seen),
+            ``complete``, ``total_bits``, ``seconds``, then a column of widths for each quantizer
+            (missing is float).
+        """
+        with self._talking() as connection:
+            found = connection.execute(
+                "SELECT digest, facts, bit_widths, block_counts, seconds FROM evaluations "
+                "JOIN fingerprints ON fingerprint = id ORDER BY evaluations.rowid"
+            ).fetchall()
+        records, widths = [], []
+        for digest, facts_text, packed_widths, packed_counts, seconds in found:
+            if fingerprint in (None, digest):
+                facts = json.loads(facts_text)
+                bit_widths, counts = _unpack_widths(packed_widths), _unpack_counts(packed_counts)
+                images = min(len(counts) * facts["batch_size"], facts["images"])
+                complete = images == facts["images"]
+                upper_bound = (sum(counts) + facts["images"] - images) / facts["images"]
+                accuracy = upper_bound if complete else float("nan")
+                records.append(
+                    (digest[:12], accuracy, upper_bound, images, complete, total_bits(bit_widths), seconds)
+                )
+                widths.append(dict(zip(facts["names"], bit_widths, strict=True)))
+        columns = ["fingerprint", "accuracy", "upper_bound", "images", "complete", "total_bits", "seconds"]
+        return pd.concat([pd.DataFrame(records, columns=columns), pd.DataFrame(widths, dtype="Int64")], axis=1)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        with _explaining(self.path):
+            connection = sqlite3.connect(
+                self.path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                _set_up(connection, self.path)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    @contextmanager
+    def _talking(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction, of one thread."""
+        with self._lock, _explaining(self.path):
+            connection = self._connection
+            try:
+                connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Archive":
+        # pymoo copies problems; their archive is the same file.
+        return self
+
+    def __repr__(self) -> str:
+        return f"Archive({str(self.path) if self.path else None!r})"
+
+
+def _check_file(path: Path) -> None:
+    """Looks at a file without opening it as a database, which might change it."""
+    if not path.parent.is_dir():
+        raise ArchiveError(f"there is no folder {path.parent} for the archive {path.name}: make it first")
+    if path.is_dir():
+        raise ArchiveError(f"{path} is a folder; give the path of a file, made if there is none")
+    with _explaining(path):
+        start = path.read_bytes()[:16] if path.exists() else b""
+    if start and start != b"SQLite format 3\0":
+        raise ArchiveError(f"{path} is not an archive of evaluations: give another path")
+
+
+def _set_up(connection: sqlite3.Connection, path: Path | None) -> None:
+    def ask(question: str) -> Any:
+        return connection.execute(question).fetchone()[0]
+
+    if not ask("SELECT count(*) FROM sqlite_master"):
+        connection.execute("BEGIN IMMEDIATE")  # another process may be making it at this moment
+        if not ask("SELECT count(*) FROM sqlite_master"):
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
+    if ask("PRAGMA application_id") != APPLICATION_ID:
+        raise ArchiveError(f"{path} is another program's database: give another path")
+    if ask("PRAGMA user_version") != FORMAT:
+        raise ArchiveError(
+            f"{path} has format {ask('PRAGMA user_version')}, this version of qa_lib reads {FORMAT}: give "
+            "another path, or use the version that made it"
+        )
+    if (found := ask("PRAGMA quick_check(1)")) != "ok":
+        raise sqlite3.DatabaseError(found)
+    if path is not None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A killed process loses nothing; a power cut may lose the last rows, never the file.
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+
+@contextmanager
+def _explaining(path: Path | None) -> Iterator[None]:
+    """Turns what SQLite or the system says into what a user can act on."""
+    try:
+        yield
+    except (sqlite3.Error, PermissionError) as error:
+        said = str(error)
+        if "full" in said or "disk I/O" in said:
+            hint = "the disk is full, or failing: make room; what was written before is kept"
+        elif "readonly" in said or "unable to open" in said or isinstance(error, PermissionError):
+            hint = "it cannot be written: give a path in a folder of your own"
+        elif "locked" in said:
+            hint = f"another process has held it for {BUSY_SECONDS:.0f} seconds: wait for it, or stop it"
+        else:
+            hint = "the file is damaged: put it aside and give another path"
+        raise ArchiveError(f"archive {path}: {hint} (SQLite says: {said})") from error
+
+
+def _pack_widths(bit_widths: Widths) -> bytes:
+    return bytes(num_bits or 0 for num_bits in bit_widths)
+
+
+def _unpack_widths(packed: bytes) -> Widths:
+    return tuple(num_bits or None for num_bits in packed)
+
+
+def _pack_counts(counts: Iterable[int], batch_size: int) -> bytes:
+    """As few bytes a count as the batch size allows; the first byte says how many."""
+    itemsize = next(size for size in (1, 2, 4, 8) if batch_size < 256**size)
+    return bytes([itemsize]) + np.array(list(counts), dtype=f"<u{itemsize}").tobytes()
+
+
+def _unpack_counts(packed: bytes) -> tuple[int, ...]:
+    return tuple(np.frombuffer(packed, dtype=f"<u{packed[0]}", offset=1).tolist())

@@ -1,0 +1,84 @@
+"""What one search has asked for so far: each candidate once, and from that what the next may stop at."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from qa_lib.bit_widths import BitWidths
+from qa_lib.costs import Widths
+from qa_lib.early_stop import StopRule
+from qa_lib.evaluation import Evaluation
+from qa_lib.evaluator import Evaluator
+
+# Candidates that are measured together when the nearest to feasible is looked for.
+_NEAREST_AT_A_TIME = 8
+
+
+class SearchRun:
+    """Hands the candidates of one search to the evaluator, once each.
+
+    Candidates that can be neither feasible nor on the front, given what this run has completed before they
+    were handed in, are stopped early. So which ones stop depends on the run alone: not on time, not on the
+    number of workers, not on what the archive holds.
+
+    Args:
+        evaluator: Measures the candidates.
+        min_accuracy: Accuracy, 0 to 1, below which a candidate is infeasible.
+
+    Attributes:
+        evaluations: Bit widths -> evaluation, in the order in which they were handed in.
+        on_evaluation: Called with each evaluation that was asked for, as soon as it is there.
+    """
+
+    def __init__(self, evaluator: Evaluator, min_accuracy: float = 0.0) -> None:
+        self.evaluator = evaluator
+        self.min_accuracy = min_accuracy
+        self.evaluations: dict[Widths, Evaluation] = {}
+        self.on_evaluation: Callable[[Evaluation], None] | None = None
+
+    def evaluate_many(self, candidates: Iterable[BitWidths], *, early_stop: bool = True) -> list[Evaluation]:
+        """The evaluations of ``candidates``, in order; those that came up before as they were then.
+
+        Args:
+            candidates: One sequence of widths each.
+            early_stop: Stop the hopeless ones; otherwise all are measured on the whole search set.
+        """
+        asked = [self.evaluator.qmodel.check_bit_widths(candidate) for candidate in candidates]
+        new = [widths for widths in dict.fromkeys(asked) if widths not in self.evaluations]
+        self._measure(new, self._stop_rule() if early_stop else None)
+        for widths in asked:
+            if self.on_evaluation is not None and widths not in new:
+                self.on_evaluation(self.evaluations[widths])
+        return [self.evaluations[widths] for widths in asked]
+
+    def complete_nearest(self) -> None:
+        """With nothing feasible: measures stopped candidates until none can be more accurate than the most
+        accurate one that was measured."""
+        stopped = [e for e in self.evaluations.values() if not e.complete]
+        stopped.sort(key=lambda e: (-e.estimate, e.bit_widths))
+        for start in range(0, len(stopped), _NEAREST_AT_A_TIME):
+            best = max((e.correct for e in self.evaluations.values() if e.complete), default=-1)
+            images = self.evaluator.images
+            if best < images:
+                chunk = [e.bit_widths for e in stopped[start : start + _NEAREST_AT_A_TIME]]
+                self._measure(chunk, StopRule(images, (best + 1) / images))
+
+    def _stop_rule(self) -> StopRule:
+        completed = ((e.bit_widths, e.correct) for e in self.evaluations.values() if e.complete)
+        return StopRule(self.evaluator.images, self.min_accuracy, tuple(completed))
+
+    def _measure(self, candidates: Sequence[Widths], stop: StopRule | None) -> None:
+        finished: dict[Widths, Evaluation] = {}
+
+        def keep(evaluation: Evaluation) -> None:
+            finished[evaluation.bit_widths] = evaluation
+            if self.on_evaluation is not None:
+                self.on_evaluation(evaluation)
+
+        try:
+            self.evaluator.evaluate_many(candidates, stop=stop, on_evaluation=keep)
+        finally:  # interrupted or not, what is finished stays
+            self.evaluations |= {widths: finished[widths] for widths in candidates if widths in finished}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SearchRun":
+        # pymoo's save_history copies the problem every generation, but there is only one run.
+        return self

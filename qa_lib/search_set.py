@@ -1,0 +1,124 @@
+"""The images that candidates are measured on: checked, in one layout, in fixed batches."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from qa_lib.errors import DataError
+
+
+@dataclass(frozen=True)
+class SearchSet:
+    """Images and labels in the batches, order and layout in which they are always shown.
+
+    Attributes:
+        batches: (images, labels) pairs.
+        channels_last: Whether the images lie in memory with their channels innermost.
+        batch_size: Images in each batch but the last.
+    """
+
+    batches: Sequence[tuple[Tensor, Tensor]]
+    channels_last: bool
+    batch_size: int
+
+    @classmethod
+    def cut(
+        cls, images: Tensor, labels: Tensor, order: Tensor, batch_size: int, channels_last: bool
+    ) -> "SearchSet":
+        """``images`` and ``labels`` in ``order`` (indices, shape ``(N,)``)."""
+        batches = []
+        for indices in order.split(batch_size):
+            chosen = images[indices]
+            batches.append((in_channels_last(chosen) if channels_last else chosen, labels[indices]))
+        return cls(batches, channels_last, batch_size)
+
+    @cached_property
+    def images(self) -> int:
+        """Number of images."""
+        return sum(len(labels) for _, labels in self.batches)
+
+    @cached_property
+    def largest_label(self) -> int:
+        """The largest class number among the labels."""
+        return max(int(labels.max()) for _, labels in self.batches)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of every image and label, their order, batches, layout, dtype and device."""
+        digest = hashlib.sha256(repr((self.channels_last, self.batch_size)).encode())
+        for images, labels in self.batches:
+            add_tensor(digest, images)
+            add_tensor(digest, labels)
+        return digest.hexdigest()
+
+    def count_correct(self, logits: object, index: int) -> int:
+        """Right answers among ``logits``, what a model returned for batch ``index``.
+
+        Raises:
+            DataError: They are no logits for these images and labels.
+        """
+        images, labels = self.batches[index]
+        return int((check_logits(logits, len(images), self.largest_label).argmax(dim=1) == labels).sum())
+
+
+def in_channels_last(images: Tensor) -> Tensor:
+    """A copy of ``images``, shape ``(N, C, H, W)``, with the channels innermost in memory."""
+    # contiguous(memory_format=...) leaves images of one channel as they are, and with them the whole network.
+    return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
+
+
+def add_tensor(digest: "hashlib._Hash", tensor: Tensor) -> None:
+    """Feeds ``tensor`` to ``digest``: its values and what they mean."""
+    digest.update(repr((tuple(tensor.shape), tensor.dtype, tensor.device.type)).encode())
+    flat = tensor.detach().contiguous().cpu().reshape(-1)
+    if flat.numel():
+        digest.update(flat.view(torch.uint8).numpy().data)
+
+
+def check_logits(logits: object, images: int, largest_label: int) -> Tensor:
+    """``logits`` if they are one row for each image and reach the largest label."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != images:
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise DataError(
+            f"for {images} images the model returns {given}; accuracy needs logits of shape ({images}, classes)"
+        )
+    if largest_label >= logits.shape[1]:
+        raise DataError(
+            f"the largest label is {largest_label}, but the model has {logits.shape[1]} classes, "
+            f"0 to {logits.shape[1] - 1}: labels and model do not belong together"
+        )
+    return logits
+
+
+def check_set(images: Tensor, labels: Tensor) -> None:
+    """Raises ``DataError`` unless ``images`` and ``labels`` are a set that can be measured on."""
+    for name, value in (("images", images), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            raise DataError(f"{name} is {type(value).__name__}; give a tensor")
+    if not images.dim() or not labels.dim() or len(images) != len(labels) or labels.dim() != 1:
+        raise DataError(
+            f"images have shape {tuple(images.shape)}, labels {tuple(labels.shape)}; "
+            "give one label for each image"
+        )
+    if not len(images):
+        raise DataError("the set of images is empty: an accuracy needs at least one")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise DataError(f"labels are {labels.dtype}; give integer class numbers")
+    if int(labels.min()) < 0:
+        raise DataError(f"the smallest label is {int(labels.min())}; class numbers begin at 0")
+    if not images.is_floating_point():
+        raise DataError(f"images are {images.dtype}; give what the model takes: images.float() / 255, say")
+    if not images.is_meta and not bool(torch.isfinite(images).all()):
+        raise DataError("images hold NaN or infinity: leave those images out")
+
+
+def check_batch_size(batch_size: object) -> None:
+    """Raises ``DataError`` unless ``batch_size`` is a whole number from 1 up, or None."""
+    if batch_size is not None and (
+        isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
+    ):
+        raise DataError(f"batch_size is {batch_size!r}; give a whole number from 1 up")
