@@ -6,6 +6,7 @@ from qa_lib.errors import QAError, QAWarning
 from qa_lib.evaluation import Evaluation
 from qa_lib.evaluator import Evaluator
 from qa_lib.exploration import Exploration, explore
+from qa_lib.incremental import IncrementalForward
 from qa_lib.predicates import all_of, any_of, conv2d_predicate, linear_predicate, name_matches, not_
 from qa_lib.problem import LayerwiseQuantizationProblem
 from qa_lib.quantized_model import QuantizedActivationsModel
@@ -19,6 +20,7 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "Exploration",
+    "IncrementalForward",
     "LayerwiseQuantizationProblem",
     "QAError",
     "QAWarning",

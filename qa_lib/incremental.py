@@ -1,0 +1,211 @@
+"""Forward passes that begin at the first quantizer that changed."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from qa_lib.bit_widths import BitWidths
+from qa_lib.errors import DataError, LayerError, QAWarning
+from qa_lib.layer_graph import LayerGraph
+from qa_lib.quantized_model import QuantizedActivationsModel
+
+GIBIBYTE = 1 << 30
+
+# What a quantizer does: its num_bits, and its amax.
+State = tuple[int | None, tuple[float, ...]]
+
+
+class IncrementalForward:
+    """Outputs of a quantized model for settings that differ little from one another, bit for bit those of
+    whole forward passes.
+
+    Keeps activations of a base setting. Another setting runs only what depends on the quantizers that it
+    changes (their width, or their ``amax``), on kept activations. A model that ``torch.fx`` cannot trace
+    runs as a whole every time, with a warning.
+
+    Args:
+        qmodel: The calibrated model; the base is the setting that it has now.
+        batches: Images, shape ``(N, ...)`` each; a single tensor is one batch.
+        memory_budget: Bytes that kept activations may take. They are kept first where they save most
+            time for their size; less memory means more to run again, never other numbers.
+
+    Attributes:
+        passes: Work so far in whole forward passes over all batches, by the times that the operations
+            took when they were traced. An estimate.
+
+    Raises:
+        DataError: There are no batches, or a batch is no tensor.
+        DeviceError: The images are not where the model is.
+        NotCalibratedError: A quantizer that is switched on has no ``amax``.
+
+    Warns:
+        QAWarning: The model cannot be traced.
+
+    Example:
+        >>> incremental = IncrementalForward(qmodel, workload.calibration_images.split(128))
+        >>> incremental({"classifier": 3}).shape
+        torch.Size([1024, 10])
+    """
+
+    def __init__(
+        self,
+        qmodel: QuantizedActivationsModel,
+        batches: Tensor | Sequence[Tensor],
+        *,
+        memory_budget: int = GIBIBYTE,
+    ) -> None:
+        self.qmodel = qmodel
+        self.batches = [batches] if isinstance(batches, Tensor) else list(batches)
+        self.memory_budget = memory_budget
+        self.passes = 0.0
+        qmodel.check_usable()
+        qmodel.check_calibrated()
+        if not self.batches:
+            raise DataError("there are no batches: give at least one tensor of images")
+        for images in self.batches:
+            qmodel.check_device(images)
+        self._prepare()
+
+    @property
+    def traced(self) -> bool:
+        """Whether the model could be traced, and work is saved."""
+        return self._graph is not None
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that the kept activations take."""
+        return sum(value.nbytes for kept in self._kept for value in kept.values())
+
+    def __call__(self, bit_widths: BitWidths) -> Tensor:
+        """What the model returns for all images, with these widths and its present ``amax``.
+
+        The base stays as it is.
+
+        Args:
+            bit_widths: One width for each quantizer, or a mapping from names to those that differ from
+                the model's present ones; None is float.
+
+        Returns:
+            The outputs of all batches one after the other, shape ``(N, ...)``.
+        """
+        states = self._states(bit_widths)
+        if self._graph is None:
+            return self._run_whole(bit_widths)
+        changed = self._set(states)
+        dirty = self._graph.downstream(changed)
+        self._count(self._graph.needed([self._graph.output], self._clean(dirty)))
+        outputs = []
+        with torch.inference_mode():
+            for kept in self._kept:
+                known = {node: value for node, value in kept.items() if node not in dirty}
+                outputs.append(self._graph.evaluate([self._graph.output], known)[self._graph.output])
+        return torch.cat(outputs)
+
+    def rebase(self, bit_widths: BitWidths) -> None:
+        """Makes ``bit_widths``, with the present ``amax``, the base: what comes next should differ from it
+        in few quantizers, or in late ones."""
+        states = self._states(bit_widths)
+        if self._graph is not None:
+            changed = self._set(states)
+            dirty = self._graph.downstream(changed)
+            self._count(self._graph.needed(self._keep & dirty, self._clean(dirty)))
+            with torch.inference_mode():
+                for kept in self._kept:
+                    known = {node: value for node, value in kept.items() if node not in dirty}
+                    kept.update(self._graph.evaluate(self._keep & dirty, known))
+        self._base = states
+
+    def _prepare(self) -> None:
+        """Traces the model, chooses what to keep, and runs the base."""
+        self._version = self._weights_version()
+        self._base = self._states(self.qmodel.bit_widths)
+        self._keep: set[fx.Node] = set()
+        try:
+            self._graph: LayerGraph | None = LayerGraph(self.qmodel, self.batches[0])
+        except LayerError as error:
+            self._graph, self._kept = None, []
+            warnings.warn(
+                f"torch.fx cannot take this model apart ({error}), so every setting runs the whole network: "
+                "the same numbers, but nothing is saved",
+                QAWarning,
+                stacklevel=3,
+            )
+            return
+        images = sum(len(batch) for batch in self.batches)
+        self._keep = what_to_keep(self._graph, self.memory_budget * len(self.batches[0]) // images)
+        self._kept: list[dict[fx.Node, Any]] = []
+        with torch.inference_mode():
+            for batch in self.batches:
+                known = {self._graph.images: batch}
+                self._kept.append(known | self._graph.evaluate(self._keep, known))
+        self._count(self._graph.nodes)
+
+    def _states(self, bit_widths: BitWidths) -> dict[str, State]:
+        widths = self.qmodel.check_bit_widths(bit_widths)
+        self.qmodel.check_calibrated(widths)
+        quantizers = self.qmodel.activation_fake_quantizers
+        return {
+            name: (num_bits, tuple(quantizer._amax.flatten().tolist()))
+            for (name, quantizer), num_bits in zip(quantizers.items(), widths, strict=True)
+        }
+
+    def _set(self, states: dict[str, State]) -> list[str]:
+        """Gives the graph's quantizers ``states``, and tells which differ from the base."""
+        if self._weights_version() != self._version:
+            self._prepare()
+        quantizers = self._graph.replica.activation_fake_quantizers
+        for name, (num_bits, _) in states.items():
+            quantizers[name].num_bits = num_bits
+            quantizers[name]._amax = self.qmodel.activation_fake_quantizers[name]._amax
+        return [name for name, state in states.items() if state != self._base[name]]
+
+    def _weights_version(self) -> list[tuple[int, int]]:
+        tensors = (*self.qmodel.model.parameters(), *self.qmodel.model.buffers())
+        return [(id(t), 0 if t.is_inference() else t._version) for t in tensors]
+
+    def _clean(self, dirty: set[fx.Node]) -> set[fx.Node]:
+        return (self._keep | {self._graph.images}) - dirty
+
+    def _count(self, nodes: Sequence[fx.Node]) -> None:
+        self.passes += self._graph.seconds(nodes) / self._graph.seconds(self._graph.nodes)
+
+    def _run_whole(self, bit_widths: BitWidths) -> Tensor:
+        self.passes += 1
+        qmodel = self.qmodel
+        with qmodel.temporary_bit_widths(bit_widths), qmodel.evaluation_mode(), torch.inference_mode():
+            return torch.cat([qmodel(batch) for batch in self.batches])
+
+
+def what_to_keep(graph: LayerGraph, budget: int) -> set[fx.Node]:
+    """The nodes whose values to keep, for one batch, so that changing one quantizer is cheap.
+
+    For each quantizer there are the values that what depends on it starts from. Those are taken first that
+    save the most time for their size, given what is kept already.
+
+    Args:
+        graph: The model, with times and sizes.
+        budget: Bytes for the batch that the graph has learned from.
+    """
+    starts: dict[str, set[fx.Node]] = {}
+    for name in graph.quantizer_nodes:
+        dirty = graph.downstream([name])
+        inputs = {argument for node in dirty for argument in node.all_input_nodes}
+        starts[name] = {n for n in inputs - dirty if n is not graph.images and graph.facts[n].size}
+    kept: set[fx.Node] = set()
+    while starts:
+        best, best_worth = None, 0.0
+        for name, start in starts.items():
+            size = sum(graph.facts[node].size for node in start - kept)
+            if size <= budget:
+                saved = graph.seconds(graph.needed(start, kept | {graph.images}))
+                worth = saved / max(size, 1)
+                if worth > best_worth:
+                    best, best_worth = name, worth
+        if best is None:
+            break
+        budget -= sum(graph.facts[node].size for node in starts[best] - kept)
+        kept |= starts.pop(best)
+    return kept
