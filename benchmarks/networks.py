@@ -79,7 +79,9 @@ def _large_images(count: int) -> tuple[Tensor, Tensor]:
 class _SamePadding(nn.Conv2d):
     """A convolution that pads as TensorFlow does: with stride 2, one more at the end."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int = 1
+    ) -> None:
         missing = kernel - stride  # for sizes that the stride divides
         even = missing % 2 == 0
         super().__init__(

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 
-def interleaved_seconds(
-    runs: Mapping[str, Callable[[], object]], repeats: int
-) -> dict[str, list[float]]:
+def interleaved_seconds(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
     """Calls each of ``runs`` once to warm up, then all of them in turn, ``repeats`` times."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
