@@ -12,24 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qa_lib.archive_file import connect, explaining
 from qa_lib.costs import Widths, total_bits
-from qa_lib.errors import ArchiveError
-
-# "QALB", so that another program's SQLite file is told from an archive.
-APPLICATION_ID = 0x51414C42
-FORMAT = 1
-BUSY_SECONDS = 60.0
-
-_SCHEMA = """
-CREATE TABLE fingerprints (
-    id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, facts TEXT NOT NULL
-);
-CREATE TABLE evaluations (
-    fingerprint INTEGER NOT NULL REFERENCES fingerprints, bit_widths BLOB NOT NULL,
-    block_counts BLOB NOT NULL, seconds REAL NOT NULL,
-    PRIMARY KEY (fingerprint, bit_widths)
-);
-"""
 
 
 @dataclass(frozen=True)
@@ -69,9 +53,7 @@ class Archive:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
         self._lock = threading.RLock()
-        if self.path is not None:
-            _check_file(self.path)
-        self._connection = self._connect()
+        self._connection = connect(self.path)
 
     def read(self, fingerprint: str, bit_widths: Iterable[Widths]) -> dict[Widths, Row]:
         """What is known under ``fingerprint`` of each of ``bit_widths``; those unknown are left out."""
@@ -147,28 +129,18 @@ class Archive:
                 )
                 widths.append(dict(zip(facts["names"], bit_widths, strict=True)))
         columns = ["fingerprint", "accuracy", "upper_bound", "images", "complete", "total_bits", "seconds"]
-        return pd.concat([pd.DataFrame(records, columns=columns), pd.DataFrame(widths, dtype="Int64")], axis=1)
+        return pd.concat(
+            [pd.DataFrame(records, columns=columns), pd.DataFrame(widths, dtype="Int64")], axis=1
+        )
 
     def close(self) -> None:
         """Lets go of the file."""
         self._connection.close()
 
-    def _connect(self) -> sqlite3.Connection:
-        with _explaining(self.path):
-            connection = sqlite3.connect(
-                self.path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            try:
-                _set_up(connection, self.path)
-            except BaseException:
-                connection.close()
-                raise
-        return connection
-
     @contextmanager
     def _talking(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
         """One transaction, of one thread."""
-        with self._lock, _explaining(self.path):
+        with self._lock, explaining(self.path):
             connection = self._connection
             try:
                 connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
@@ -184,63 +156,6 @@ class Archive:
 
     def __repr__(self) -> str:
         return f"Archive({str(self.path) if self.path else None!r})"
-
-
-def _check_file(path: Path) -> None:
-    """Looks at a file without opening it as a database, which might change it."""
-    if not path.parent.is_dir():
-        raise ArchiveError(f"there is no folder {path.parent} for the archive {path.name}: make it first")
-    if path.is_dir():
-        raise ArchiveError(f"{path} is a folder; give the path of a file, made if there is none")
-    with _explaining(path):
-        start = path.read_bytes()[:16] if path.exists() else b""
-    if start and start != b"SQLite format 3\0":
-        raise ArchiveError(f"{path} is not an archive of evaluations: give another path")
-
-
-def _set_up(connection: sqlite3.Connection, path: Path | None) -> None:
-    def ask(question: str) -> Any:
-        return connection.execute(question).fetchone()[0]
-
-    if not ask("SELECT count(*) FROM sqlite_master"):
-        connection.execute("BEGIN IMMEDIATE")  # another process may be making it at this moment
-        if not ask("SELECT count(*) FROM sqlite_master"):
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-        connection.execute("COMMIT")
-    if ask("PRAGMA application_id") != APPLICATION_ID:
-        raise ArchiveError(f"{path} is another program's database: give another path")
-    if ask("PRAGMA user_version") != FORMAT:
-        raise ArchiveError(
-            f"{path} has format {ask('PRAGMA user_version')}, this version of qa_lib reads {FORMAT}: give "
-            "another path, or use the version that made it"
-        )
-    if (found := ask("PRAGMA quick_check(1)")) != "ok":
-        raise sqlite3.DatabaseError(found)
-    if path is not None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A killed process loses nothing; a power cut may lose the last rows, never the file.
-        connection.execute("PRAGMA synchronous = NORMAL")
-
-
-@contextmanager
-def _explaining(path: Path | None) -> Iterator[None]:
-    """Turns what SQLite or the system says into what a user can act on."""
-    try:
-        yield
-    except (sqlite3.Error, PermissionError) as error:
-        said = str(error)
-        if "full" in said or "disk I/O" in said:
-            hint = "the disk is full, or failing: make room; what was written before is kept"
-        elif "readonly" in said or "unable to open" in said or isinstance(error, PermissionError):
-            hint = "it cannot be written: give a path in a folder of your own"
-        elif "locked" in said:
-            hint = f"another process has held it for {BUSY_SECONDS:.0f} seconds: wait for it, or stop it"
-        else:
-            hint = "the file is damaged: put it aside and give another path"
-        raise ArchiveError(f"archive {path}: {hint} (SQLite says: {said})") from error
 
 
 def _pack_widths(bit_widths: Widths) -> bytes:

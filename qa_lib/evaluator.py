@@ -18,7 +18,7 @@ from qa_lib.fingerprint import fingerprint
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.replicas import Task, make_replicas, run_tasks
 from qa_lib.search_set import SearchSet, check_batch_size, check_logits, check_set
-from qa_lib.tuning import choose_workers, suitable_batch_size, suits_channels_last
+from qa_lib.tuning import check_workers, choose_workers, suitable_batch_size, suits_channels_last
 
 
 class Evaluator:
@@ -73,7 +73,7 @@ class Evaluator:
     ) -> None:
         check_set(images, labels)
         check_batch_size(batch_size)
-        _check_workers(workers)
+        check_workers(workers)
         qmodel.check_usable()
         qmodel.check_device(images)
         self.qmodel = qmodel
@@ -263,8 +263,3 @@ def _row(task: Task) -> Row:
 
 def _ignore(task: Task) -> None:
     """What a run that is only a measurement does with its task."""
-
-
-def _check_workers(workers: Any) -> None:
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise DataError(f"workers is {workers!r}; give a whole number from 1 up")

@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.algorithm import Algorithm
-from pymoo.operators.crossover.sbx import SBX
-from pymoo.operators.mutation.pm import PM
-from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.optimize import minimize
 
+from qa_lib.algorithms import default_algorithm
 from qa_lib.archive import Archive
 from qa_lib.errors import ArchiveError, SearchError
 from qa_lib.evaluation import Evaluation, images_saved, non_dominated
@@ -195,7 +192,7 @@ def explore(
         qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy
     )
     lower, upper = int(problem.xl[0]), int(problem.xu[0])
-    algorithm = algorithm or _default_algorithm(problem, min(population_size, evaluations), seed)
+    algorithm = algorithm or default_algorithm(problem, min(population_size, evaluations), seed)
 
     run = problem.run
     float_evaluation = evaluator.evaluate_uniform(None)
@@ -243,20 +240,6 @@ def _archived(evaluator: Evaluator, run: SearchRun, lower: int, upper: int) -> t
         if e.complete
         and e.bit_widths not in measured
         and all(num_bits is not None and lower <= num_bits <= upper for num_bits in e.bit_widths)
-    )
-
-
-def _default_algorithm(problem: LayerwiseQuantizationProblem, population_size: int, seed: int) -> NSGA2:
-    lower, upper = int(problem.xl[0]), int(problem.xu[0])
-    uniform = np.repeat(np.arange(upper, lower - 1, -1)[:, None], problem.n_var, axis=1)
-    random = np.random.default_rng(seed).integers(
-        lower, upper, (max(0, population_size - len(uniform)), problem.n_var), endpoint=True
-    )
-    return NSGA2(
-        pop_size=population_size,
-        sampling=np.vstack([uniform, random])[:population_size],
-        crossover=SBX(prob=0.9, eta=3, vtype=float, repair=RoundingRepair()),
-        mutation=PM(eta=3, vtype=float, repair=RoundingRepair()),
     )
 
 

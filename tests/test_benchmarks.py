@@ -1,0 +1,41 @@
+"""The benchmarks run, and what they compare agrees. How fast it was is for people to read."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+
+def run(request, script, *options):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", f"benchmarks/{script}.py", "--quick", *options],
+        cwd=request.config.rootpath,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    assert done.stdout.startswith("work: ")
+    return done.stdout
+
+
+def test_forward(request):
+    printed = run(request, "forward")
+    differences = re.findall(r"largest difference to the toolkit: (\S+)", printed)
+    assert differences == ["0.0"] * 4
+    assert len(re.findall(r"^ratio to float", printed, re.MULTILINE)) == 4
+
+
+def test_evaluation(request):
+    printed = run(request, "evaluation")
+    assert "identical fronts in plain's layout and batch size: True" in printed
+    assert int(re.search(r"largest difference at the engine's own\n  setting: (\d+)", printed)[1]) <= 2
+    # Counted, not timed.
+    assert float(re.search(r"ratio of image forwards, engine to plain: (\S+)", printed)[1]) < 0.6
+    assert printed.splitlines()[-1].startswith("ratio of seconds")
+
+
+@pytest.mark.parametrize("script", ["plain", "incremental", "replicas", "archive"])
+def test_the_others(request, script):
+    run(request, script)
