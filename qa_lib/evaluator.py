@@ -15,8 +15,9 @@ from qa_lib.early_stop import StopRule
 from qa_lib.errors import DataError, SearchError
 from qa_lib.evaluation import Evaluation
 from qa_lib.fingerprint import fingerprint
+from qa_lib.fusion import Fusing
 from qa_lib.quantized_model import QuantizedActivationsModel
-from qa_lib.replicas import Task, make_replicas, run_tasks
+from qa_lib.replicas import Task, run_tasks
 from qa_lib.search_set import SearchSet, check_batch_size, check_logits, check_set
 from qa_lib.tuning import check_workers, choose_workers, suitable_batch_size, suits_channels_last
 
@@ -79,6 +80,7 @@ class Evaluator:
         self.qmodel = qmodel
         self.images = len(images)
         self.images_forwarded = 0
+        self._fusing = Fusing()
         self.archive = archive if isinstance(archive, Archive) else Archive(archive)
         labels = labels.to(images.device)
         in_order = torch.arange(len(images), device=images.device)
@@ -164,7 +166,9 @@ class Evaluator:
         widths = list(dict.fromkeys(asked))
         if not widths:
             return []
-        self.qmodel.check_calibrated([next(filter(None, column), None) for column in zip(*widths, strict=True)])
+        self.qmodel.check_calibrated(
+            [next(filter(None, column), None) for column in zip(*widths, strict=True)]
+        )
         if stop is not None and stop.images != self.images:
             raise SearchError(f"the stop rule is for {stop.images} images, the search set has {self.images}")
         digest = fingerprint(self.qmodel, self._set)
@@ -213,8 +217,11 @@ class Evaluator:
     ) -> None:
         if tasks:
             most = len(tasks) * len(self._batch_sizes)
-            replicas = make_replicas(self.qmodel, min(self.workers, most))
+            replicas = self._make_replicas(min(self.workers, most))
             self.images_forwarded += run_tasks(replicas, tasks, self._batch_sizes, run_batch, on_finished)
+
+    def _make_replicas(self, count: int) -> list[QuantizedActivationsModel]:
+        return self._fusing.make_replicas(self.qmodel, count, self._set.batches[0][0][:2])
 
     @property
     def _batch_sizes(self) -> list[int]:
@@ -234,7 +241,7 @@ class Evaluator:
     def _choose_workers(self) -> int:
         most = torch.get_num_threads() if self.qmodel.device.type == "cpu" else 1
         most = min(most, len(self._batch_sizes))
-        replicas = make_replicas(self.qmodel, most)
+        replicas = self._make_replicas(most)
 
         def run(count: int) -> None:
             task, sizes = Task((None,) * len(self.qmodel.names)), self._batch_sizes[:count]

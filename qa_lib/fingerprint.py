@@ -35,13 +35,19 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def model_digest(qmodel: QuantizedActivationsModel) -> str:
-    """SHA-256 of everything in ``qmodel`` but its widths: weights, buffers, ``amax``, the modules' classes,
-    settings, code and hooks."""
+def structure_digest(qmodel: QuantizedActivationsModel) -> str:
+    """SHA-256 of the modules' classes, settings, code and hooks: all of ``qmodel`` but tensors and widths."""
     with qmodel.lock:
         digest = hashlib.sha256(repr(qmodel.names).encode())
         for name, module in qmodel.named_modules():
             digest.update(f"{name}:{_describe(module)}".encode())
+    return digest.hexdigest()
+
+
+def model_digest(qmodel: QuantizedActivationsModel) -> str:
+    """SHA-256 of everything in ``qmodel`` but its widths: structure, weights, buffers, ``amax``."""
+    with qmodel.lock:
+        digest = hashlib.sha256(structure_digest(qmodel).encode())
         for name, tensor in (*qmodel.named_parameters(), *qmodel.named_buffers()):
             digest.update(name.encode())
             add_tensor(digest, tensor)

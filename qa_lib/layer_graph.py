@@ -50,7 +50,7 @@ class LayerGraph(fx.Interpreter):
         if self.replica is qmodel:
             raise LayerError("the model cannot be copied")
         self.replica.eval()
-        super().__init__(self.replica.sequential, graph=_trace(self.replica))
+        super().__init__(self.replica.sequential, graph=trace(self.replica))
         self.nodes = list(self.graph.nodes)
         self.quantizer_nodes = self._find_quantizer_nodes()
         self.facts: dict[fx.Node, NodeFacts] = {}
@@ -167,8 +167,14 @@ class _Tracer(fx.Tracer):
         return m in self.whole or hooked or super().is_leaf_module(m, module_qualified_name)
 
 
-def _trace(replica: QuantizedActivationsModel) -> fx.Graph:
-    """The graph of ``replica.sequential``, with each quantizer behind the module that it belongs to."""
+def trace(replica: QuantizedActivationsModel) -> fx.Graph:
+    """The graph of ``replica.sequential``, with each quantizer behind the module that it belongs to.
+
+    Takes the hooks of those quantizers off ``replica``.
+
+    Raises:
+        LayerError: The model cannot be traced.
+    """
     quantizers = replica.activation_fake_quantizers
     module_of = {module: quantizers[name] for name, module in replica._chosen.items()}
     try:

@@ -39,13 +39,13 @@ class QuantizeOutput:
                 f"'{self.name}' ({type(module).__name__}) returns {given}; only one floating-point "
                 "tensor can be quantized: leave this module out of the predicate"
             )
-        if _owns_its_output(module):
+        if owns_its_output(module):
             return self.quantizer.quantize_in_place(output)
         return self.quantizer(output)
 
 
-def _owns_its_output(module: nn.Module) -> bool:
-    """Whether only the caller can hold what ``module`` has just returned."""
+def owns_its_output(module: nn.Module) -> bool:
+    """Whether only the caller can hold what ``module``, whose one hook this is, has just returned."""
     return (
         type(module) in _MAKERS
         and not getattr(module, "inplace", False)

@@ -109,7 +109,7 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
                     "this fake quantizer has no amax yet: calibrate the model, set amax, "
                     "or set num_bits to None (float)"
                 )
-            if self._has_plain_task(inputs):
+            if self.has_plain_task(inputs):
                 return self.quantize_in_place(inputs.clone())
         return super().forward(inputs)
 
@@ -119,13 +119,14 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         For a tensor that nobody else holds. Where a gradient is wanted, or the task is not the plain
         one (another dtype, unsigned, per channel, calibrating), ``inputs`` is left alone.
         """
-        if self._if_quant and not self._disabled and self._has_plain_task(inputs):
+        if self._if_quant and not self._disabled and self.has_plain_task(inputs):
             amax = self._amax.item()
             if not math.isnan(amax):
                 return fake_quantize_(inputs, amax, self._num_bits, narrow_range=self._narrow_range)
         return self(inputs)
 
-    def _has_plain_task(self, inputs: Tensor) -> bool:
+    def has_plain_task(self, inputs: Tensor) -> bool:
+        """Whether the toolkit would do to ``inputs`` what ``fake_quantize_`` does."""
         return (
             not (self._if_calib or self._if_clip or self._learn_amax or self._unsigned)
             and self._fake_quant
