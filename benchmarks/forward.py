@@ -1,7 +1,8 @@
 """What fake quantizers cost: a quantized forward pass over a float one, ours and the toolkit's.
 
 One torch thread and the batch size that the evaluator picks, as its replicas run; the same layout for all
-three. Prints the median seconds of a batch, the largest difference between our logits and the toolkit's over
+four. "engine" is what the evaluator runs: our quantizers, with batch norms and ReLUs in the same pass where they
+follow one. Prints the median seconds of a batch, the largest difference between our logits (engine included) and the toolkit's over
 several settings of the widths (0 means bit for bit the same), and the ratios.
 """
 
@@ -17,6 +18,7 @@ from toolkit_model import with_toolkit_quantizers
 from torch import Tensor, nn
 
 from qa_lib import QuantizedActivationsModel, calibrate
+from qa_lib.fusion import Fusing
 from qa_lib.search_set import in_channels_last
 from qa_lib.tuning import suitable_batch_size
 
@@ -37,12 +39,14 @@ def main() -> None:
         network = NETWORKS[name](128)
         for layout in list(LAYOUTS)[: 1 if options.quick else 2]:
             ratios[name, layout] = _measure(name, network, layout, repeats)
-    for (name, layout), (ours, toolkit) in ratios.items():
-        print(f"ratio to float, {name:18} {layout:13}: ours {ours:.3f}, toolkit {toolkit:.3f}")
+    for (name, layout), found in ratios.items():
+        print(
+            f"ratio to float, {name:18} {layout:13}: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items())
+        )
 
 
 @torch.inference_mode()
-def _measure(name: str, network: Network, layout: str, repeats: int) -> tuple[float, float]:
+def _measure(name: str, network: Network, layout: str, repeats: int) -> dict[str, float]:
     qmodel = QuantizedActivationsModel(copy.deepcopy(network.model), network.predicate)
     batch_size = suitable_batch_size(qmodel, network.images[:2])
     calibrate(qmodel, network.images[:32].split(batch_size))
@@ -50,28 +54,32 @@ def _measure(name: str, network: Network, layout: str, repeats: int) -> tuple[fl
     given = network.images[:batch_size]
     images = in_channels_last(given) if layout == "channels last" else given.contiguous()
     work(f"{name}, batch of {batch_size} images {tuple(images.shape[1:])}, {layout}")
-    print(f"largest difference to the toolkit: {_largest_difference(qmodel, toolkit, images)}")
+    (engine,) = Fusing().make_replicas(qmodel, 1, images)
+    print(f"largest difference to the toolkit: {_largest_difference([qmodel, engine], toolkit, images)}")
+    engine.bit_widths = [8] * len(qmodel.names)
     qmodel.bit_widths = [8] * len(qmodel.names)
     toolkit.set_bit_widths(qmodel.bit_widths)
     seconds = interleaved_seconds(
         {
             "float": lambda: network.model(images),
             "ours": lambda: qmodel(images),
+            "engine": lambda: engine(images),
             "toolkit": lambda: toolkit(images),
         },
         repeats,
     )
     print(", ".join(f"{name} {statistics.median(s):.5f} s" for name, s in seconds.items()), flush=True)
-    return tuple(median_ratio(seconds[name], seconds["float"]) for name in ("ours", "toolkit"))
+    return {name: median_ratio(seconds[name], seconds["float"]) for name in ("ours", "engine", "toolkit")}
 
 
-def _largest_difference(qmodel: QuantizedActivationsModel, toolkit: nn.Module, images: Tensor) -> float:
+def _largest_difference(models: list[QuantizedActivationsModel], toolkit: nn.Module, images: Tensor) -> float:
     differences = []
     for seed in range(3):
-        widths = np.random.default_rng(seed).integers(2, 9, len(qmodel.names)).tolist()
-        qmodel.bit_widths = widths
+        widths = np.random.default_rng(seed).integers(2, 9, len(models[0].names)).tolist()
         toolkit.set_bit_widths(widths)
-        differences.append(float((qmodel(images) - toolkit(images)).abs().max()))
+        for model in models:
+            model.bit_widths = widths
+            differences.append(float((model(images) - toolkit(images)).abs().max()))
     return max(differences)
 
 

@@ -10,8 +10,8 @@ from pymoo.operators.mutation.pm import PM
 from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
-from qa_lib import Evaluation, Evaluator, Exploration, explore
-from qa_lib.errors import BitWidthError, SearchError
+from qa_lib import Archive, Evaluation, Evaluator, Exploration, explore
+from qa_lib.errors import ArchiveError, BitWidthError, SearchError
 from qa_lib.evaluation import non_dominated
 
 NAMES = ["input", "shortcut", "conv1", "conv2"]
@@ -206,3 +206,42 @@ def test_what_was_stopped_early_never_enters_the_front():
     assert len(exploration.evaluations) == 1 and exploration.nearest is whole
     assert exploration.front["total_bits"].tolist() == [8]
     assert isinstance(exploration.front["accuracy"].iloc[0], (float, np.floating))
+
+
+def test_the_front_is_that_of_the_whole_archive_within_the_limits(qmodel, evaluator):
+    known = evaluator.evaluate([4, 3, 5, 4])
+    evaluator.evaluate([16, 16, 16, 16])
+    evaluator.evaluate([None, 2, 2, 2])
+    exploration = quiet(qmodel, evaluator, evaluations=4, population_size=4)
+    assert known in exploration.archived
+    assert known not in exploration.candidates
+    assert all(2 <= n <= 8 for e in exploration.archived for n in e.bit_widths)
+    everything = [*exploration.measured, *exploration.archived]
+    front = {tuple(row) for row in exploration.front[NAMES].to_numpy(int).tolist()}
+    assert front == {e.bit_widths for e in non_dominated(everything)}
+
+
+def test_a_larger_budget_goes_on_where_the_smaller_one_ended(qmodel, evaluator, tmp_path):
+    archive = tmp_path / "archive.sqlite"
+    small = quiet(qmodel, evaluator, archive=archive, evaluations=24, min_accuracy=0.5)
+    large = quiet(qmodel, evaluator, archive=archive, evaluations=60, min_accuracy=0.5)
+    assert large.candidates[: len(small.candidates)] == small.candidates
+    assert len(large.candidates) > len(small.candidates)
+    assert quiet(qmodel, evaluator, evaluations=60, min_accuracy=0.5).front.equals(large.front)
+
+
+def test_a_full_disk_in_the_middle_of_a_search_hands_over_what_there_was(qmodel, evaluator, tmp_path):
+    archive = Archive(tmp_path / "archive.sqlite")
+    (pages,) = archive._connection.execute("PRAGMA page_count").fetchone()
+    archive._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(ArchiveError, match="the disk is full") as caught:
+        quiet(qmodel, evaluator, archive=archive, evaluations=400)
+    assert caught.value.exploration.interrupted
+    assert not caught.value.exploration.front.empty
+
+
+def test_with_nothing_feasible_stopped_candidates_are_measured_until_the_nearest_is_sure(qmodel, evaluator):
+    exploration = quiet(qmodel, evaluator, min_accuracy=1.0, num_bits_upper_limit=3, evaluations=40)
+    truth = max(evaluator.evaluate(e.bit_widths).accuracy for e in exploration.candidates)
+    assert exploration.nearest.accuracy == truth
+    assert exploration.stopped

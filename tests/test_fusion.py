@@ -15,7 +15,8 @@ from qa_lib import (
     linear_predicate,
     load_workload,
 )
-from qa_lib.fusion import FusedOutput, Fusion, find_fusion, fuse
+from qa_lib.fused_output import FusedOutput
+from qa_lib.fusion import Fusion, find_fusion, fuse
 from qa_lib.predicates import name_matches
 from qa_lib.replicas import make_replicas
 from qa_lib.search_set import in_channels_last

@@ -23,7 +23,7 @@ def test_a_candidate_is_measured_once_and_found_again(evaluator):
 
 def test_what_a_candidate_may_stop_at_is_what_was_complete_before_it_was_handed_in(evaluator):
     together, apart = SearchRun(evaluator), SearchRun(evaluator)
-    better, worse = [5, 5, 5, 5], [3, 2, 5, 8]
+    better, worse = [5, 5, 5, 5], [3, 2, 8, 8]
     assert all(e.complete for e in together.evaluate_many([better, worse]))
     assert apart.evaluate_many([better])[0].complete
     assert not apart.evaluate_many([worse])[0].complete
