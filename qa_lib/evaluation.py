@@ -27,7 +27,7 @@ class Evaluation:
     correct: int
     images: int
     search_images: int
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
     block_counts: tuple[int, ...] = field(default=(), repr=False)
 
     @property

@@ -30,7 +30,13 @@ class SearchProgressBar:
         self._described = 0.0
         self.evaluations: dict[Widths, Evaluation] = {}
         self.bar = tqdm(
-            total=total, desc="exploring", unit="candidate", file=file, disable=not shown, mininterval=0.5
+            total=total,
+            unit="candidate",
+            file=file,
+            disable=not shown,
+            mininterval=0.5,
+            bar_format="{percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} "
+            "[{elapsed}<{remaining}, {rate_fmt}{postfix}]",
         )
 
     def take(self, evaluation: Evaluation) -> None:
