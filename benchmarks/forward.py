@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    repeats = 7 if options.quick else 41
+    repeats = 7 if options.quick else 25
     ratios = {}
     for name in options.networks:
         network = NETWORKS[name](128)

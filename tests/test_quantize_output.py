@@ -100,7 +100,7 @@ def test_in_place_gives_what_copying_gives(model, images, num_bits, monkeypatch)
     for in_place in (True, False):
         qmodel = QuantizedActivationsModel(copy.deepcopy(model), everything_inside, num_bits=num_bits)
         if not in_place:
-            monkeypatch.setattr(quantize_output, "_owns_its_output", lambda module: False)
+            monkeypatch.setattr(quantize_output, "owns_its_output", lambda module: False)
         calibrate(qmodel, inputs)
         with torch.no_grad():
             results += [qmodel(inputs), qmodel(inputs)]
