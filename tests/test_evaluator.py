@@ -368,7 +368,7 @@ def test_nothing_asked_nothing_measured(evaluator):
 
 def test_ctrl_c_itself_ends_an_evaluation_between_two_batches(qmodel, images, labels):
     evaluator = Evaluator(qmodel, images, labels, batch_size=1, workers=2)
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         evaluator.evaluate_many(bit_width_grid(2_000))
