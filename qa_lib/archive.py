@@ -101,8 +101,11 @@ class Archive:
                 (*packed, row.seconds, fingerprint),
             )
 
-    def to_frame(self, fingerprint: str | None = None) -> pd.DataFrame:
-        """Everything in the archive, or under one fingerprint, in the order of writing.
+    def to_frame(self, fingerprint: str = "") -> pd.DataFrame:
+        """Everything in the archive, in the order of writing.
+
+        Args:
+            fingerprint: Only what is under fingerprints that begin so.
 
         Returns:
             One row for each evaluation: ``fingerprint`` (12 digits), ``accuracy`` (0 to 1; missing for
@@ -117,7 +120,7 @@ class Archive:
             ).fetchall()
         records, widths = [], []
         for digest, facts_text, packed_widths, packed_counts, seconds in found:
-            if fingerprint in (None, digest):
+            if digest.startswith(fingerprint):
                 facts = json.loads(facts_text)
                 bit_widths, counts = _unpack_widths(packed_widths), _unpack_counts(packed_counts)
                 images = min(len(counts) * facts["batch_size"], facts["images"])

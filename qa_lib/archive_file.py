@@ -52,7 +52,10 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise ArchiveError(f"{path} is a folder; give the path of a file, made if there is none")
     with explaining(path):
-        start = path.read_bytes()[:16] if path.exists() else b""
+        start = b""
+        if path.exists():
+            with path.open("rb") as file:
+                start = file.read(16)
     if start and start != b"SQLite format 3\0":
         raise ArchiveError(f"{path} is not an archive of evaluations: give another path")
 

@@ -171,10 +171,13 @@ class Evaluator:
         )
         if stop is not None and stop.images != self.images:
             raise SearchError(f"the stop rule is for {stop.images} images, the search set has {self.images}")
-        digest = fingerprint(self.qmodel, self._set)
-        known = {} if remeasure else self.archive.read(digest, widths)
         needed = stop.correct_needed(widths) if stop else [0] * len(widths)
-        tasks = [self._task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
+        with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
+            digest = fingerprint(self.qmodel, self._set)
+            known = {} if remeasure else self.archive.read(digest, widths)
+            tasks = [self._task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
+            unfinished = [task for task in tasks if not task.finished]
+            replicas = self._make_replicas(len(unfinished) * len(self._batch_sizes))
         evaluations: dict[Widths, Evaluation] = {}
 
         def finish(task: Task) -> None:
@@ -189,7 +192,7 @@ class Evaluator:
         for task in tasks:
             if task.finished:
                 finish(task)
-        self._run([task for task in tasks if not task.finished], self._count_correct, keep)
+        self._run(replicas, unfinished, self._count_correct, keep)
         return [evaluations[w] for w in asked]
 
     def known(self) -> list[Evaluation]:
@@ -211,17 +214,20 @@ class Evaluator:
 
     def _run(
         self,
+        replicas: Sequence[QuantizedActivationsModel],
         tasks: Sequence[Task],
         run_batch: Callable[[QuantizedActivationsModel, int], int],
         on_finished: Callable[[Task], None],
     ) -> None:
         if tasks:
-            most = len(tasks) * len(self._batch_sizes)
-            replicas = self._make_replicas(min(self.workers, most))
             self.images_forwarded += run_tasks(replicas, tasks, self._batch_sizes, run_batch, on_finished)
 
-    def _make_replicas(self, count: int) -> list[QuantizedActivationsModel]:
-        return self._fusing.make_replicas(self.qmodel, count, self._set.batches[0][0][:2])
+    def _make_replicas(self, batches: int) -> list[QuantizedActivationsModel]:
+        """A replica for each worker that has something to do if so many batches are to be run."""
+        if not batches:
+            return []
+        images, _ = self._set.batches[0]
+        return self._fusing.make_replicas(self.qmodel, min(self.workers, batches), images[:2])
 
     @property
     def _batch_sizes(self) -> list[int]:
@@ -240,8 +246,8 @@ class Evaluator:
 
     def _choose_workers(self) -> int:
         most = torch.get_num_threads() if self.qmodel.device.type == "cpu" else 1
-        most = min(most, len(self._batch_sizes))
-        replicas = self._make_replicas(most)
+        self.workers = min(most, len(self._batch_sizes))
+        replicas = self._make_replicas(self.workers)
 
         def run(count: int) -> None:
             task, sizes = Task((None,) * len(self.qmodel.names)), self._batch_sizes[:count]
@@ -260,7 +266,8 @@ class Evaluator:
             margins[index] = logits.gather(1, right)[:, 0] - others
             return 0
 
-        self._run([Task((None,) * len(self.qmodel.names))], measure, _ignore)
+        replicas = self._make_replicas(len(self._batch_sizes))
+        self._run(replicas, [Task((None,) * len(self.qmodel.names))], measure, _ignore)
         return torch.cat([margins[index] for index in range(len(margins))])
 
 

@@ -44,14 +44,16 @@ def structure_digest(qmodel: QuantizedActivationsModel) -> str:
     return digest.hexdigest()
 
 
-def model_digest(qmodel: QuantizedActivationsModel) -> str:
-    """SHA-256 of everything in ``qmodel`` but its widths: structure, weights, buffers, ``amax``."""
+def network_digest(qmodel: QuantizedActivationsModel) -> str:
+    """SHA-256 of what is under the quantizers: structure, weights and buffers, but neither widths nor ``amax``."""
     with qmodel.lock:
-        digest = hashlib.sha256(structure_digest(qmodel).encode())
-        for name, tensor in (*qmodel.named_parameters(), *qmodel.named_buffers()):
-            digest.update(name.encode())
-            add_tensor(digest, tensor)
-    return digest.hexdigest()
+        return _add_tensors(structure_digest(qmodel), qmodel.model)
+
+
+def model_digest(qmodel: QuantizedActivationsModel) -> str:
+    """SHA-256 of everything in ``qmodel`` but its widths."""
+    with qmodel.lock:
+        return _add_tensors(network_digest(qmodel), qmodel.quantizers)
 
 
 def fingerprint(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> str:
@@ -62,6 +64,14 @@ def fingerprint(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> str
         "environment": environment(qmodel.device),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _add_tensors(start: str, module: nn.Module) -> str:
+    digest = hashlib.sha256(start.encode())
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        digest.update(name.encode())
+        add_tensor(digest, tensor)
+    return digest.hexdigest()
 
 
 def _describe(module: nn.Module) -> str:

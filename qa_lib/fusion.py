@@ -14,6 +14,7 @@ from qa_lib.layer_graph import trace
 from qa_lib.quantize_output import QuantizeOutput, owns_its_output
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.replicas import make_replicas
+from qa_lib.tensor_quantizer import TensorQuantizer
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
@@ -68,28 +69,28 @@ def find_fusion(qmodel: QuantizedActivationsModel, images: Tensor) -> Fusion:
 
     def taker(node: fx.Node, kinds: Sequence[type]) -> fx.Node | None:
         """The one node that takes the value of ``node``, if it is a call of such a module, its only one."""
-        user = next(iter(node.users))
-        if len(node.users) > 1 or user.op != "call_module":
+        users = list(node.users)
+        if len(users) != 1 or users[0].op != "call_module":
             return None
-        module = modules[user.target]
+        module = modules[users[0].target]
         watched = (
             module in chosen
             or module._forward_hooks
             or module._forward_pre_hooks
             or ("forward" in vars(module))
         )
-        return user if type(module) in kinds and called.count(module) == 1 and not watched else None
+        return users[0] if type(module) in kinds and called.count(module) == 1 and not watched else None
 
     chains, sums = [], []
     for node in graph.nodes:
         if _is_sum(node) and (relu := taker(node, list(RELUS))):
             sums.append(relu.target.removeprefix("1."))
         quantizer = getattr(node.target, "__self__", None) if node.op == "call_function" else None
-        if quantizer not in replica.activation_fake_quantizers.values():
+        if not isinstance(quantizer, TensorQuantizer):
             continue
         conv, norm = node.args[0], taker(node, [nn.BatchNorm2d])
         suits = type(modules[conv.target]) in _CONVOLUTIONS and called.count(modules[conv.target]) == 1
-        if norm is not None and suits and modules[norm.target].running_var is not None:
+        if norm is not None and suits and _is_single(modules[norm.target]):
             relu = taker(norm, list(RELUS))
             chain = Chain(*(n and n.target.removeprefix("1.") for n in (conv, norm, relu)))
             if same_bits(
@@ -106,6 +107,11 @@ def _is_sum(node: fx.Node) -> bool:
     return makes and "out" not in node.kwargs
 
 
+def _is_single(norm: nn.BatchNorm2d) -> bool:
+    """Whether ``norm`` has statistics of its own, in single precision."""
+    return norm.running_var is not None and norm.running_var.dtype == torch.float32
+
+
 def fuse(replica: QuantizedActivationsModel, fusion: Fusion) -> None:
     """Makes ``replica`` itself do what ``fusion`` says: for evaluating only."""
     for name in fusion.sums:
@@ -115,8 +121,7 @@ def fuse(replica: QuantizedActivationsModel, fusion: Fusion) -> None:
         norm = replica.model.get_submodule(chain.norm)
         relu = replica.model.get_submodule(chain.relu) if chain.relu else None
         for key, hook in conv._forward_hooks.items():
-            single = norm.running_var.dtype == torch.float32
-            if single and isinstance(hook, QuantizeOutput) and owns_its_output(conv):
+            if _is_single(norm) and isinstance(hook, QuantizeOutput) and owns_its_output(conv):
                 conv._forward_hooks[key] = FusedOutput(hook.quantizer, norm, relu)
                 for name in filter(None, (chain.norm, chain.relu)):
                     parent, _, child = name.rpartition(".")

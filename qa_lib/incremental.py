@@ -9,6 +9,7 @@ from torch import Tensor, fx
 
 from qa_lib.bit_widths import BitWidths
 from qa_lib.errors import DataError, LayerError, QAWarning
+from qa_lib.fingerprint import network_digest
 from qa_lib.layer_graph import LayerGraph
 from qa_lib.quantized_model import QuantizedActivationsModel
 
@@ -23,7 +24,8 @@ class IncrementalForward:
     whole forward passes.
 
     Keeps activations of a base setting. Another setting runs only what depends on the quantizers that it
-    changes (their width, or their ``amax``), on kept activations. A model that ``torch.fx`` cannot trace
+    changes (their width, or their ``amax``), on kept activations; a change to the network itself is noticed, and
+    starts anew. A model that ``torch.fx`` cannot trace
     runs as a whole every time, with a warning.
 
     Args:
@@ -77,7 +79,7 @@ class IncrementalForward:
     @property
     def kept_bytes(self) -> int:
         """Memory that the kept activations take."""
-        return sum(value.nbytes for kept in self._kept for value in kept.values())
+        return sum(kept[node].nbytes for kept in self._kept for node in self._keep)
 
     def __call__(self, bit_widths: BitWidths) -> Tensor:
         """What the model returns for all images, with these widths and its present ``amax``.
@@ -92,6 +94,7 @@ class IncrementalForward:
             The outputs of all batches one after the other, shape ``(N, ...)``.
         """
         states = self._states(bit_widths)
+        self._follow_the_network()
         if self._graph is None:
             return self._run_whole(bit_widths)
         changed = self._set(states)
@@ -108,6 +111,7 @@ class IncrementalForward:
         """Makes ``bit_widths``, with the present ``amax``, the base: what comes next should differ from it
         in few quantizers, or in late ones."""
         states = self._states(bit_widths)
+        self._follow_the_network()
         if self._graph is not None:
             changed = self._set(states)
             dirty = self._graph.downstream(changed)
@@ -120,7 +124,7 @@ class IncrementalForward:
 
     def _prepare(self) -> None:
         """Traces the model, chooses what to keep, and runs the base."""
-        self._version = self._weights_version()
+        self._network = network_digest(self.qmodel)
         self._base = self._states(self.qmodel.bit_widths)
         self._keep: set[fx.Node] = set()
         try:
@@ -154,17 +158,16 @@ class IncrementalForward:
 
     def _set(self, states: dict[str, State]) -> list[str]:
         """Gives the graph's quantizers ``states``, and tells which differ from the base."""
-        if self._weights_version() != self._version:
-            self._prepare()
         quantizers = self._graph.replica.activation_fake_quantizers
         for name, (num_bits, _) in states.items():
             quantizers[name].num_bits = num_bits
             quantizers[name]._amax = self.qmodel.activation_fake_quantizers[name]._amax
         return [name for name, state in states.items() if state != self._base[name]]
 
-    def _weights_version(self) -> list[tuple[int, int]]:
-        tensors = (*self.qmodel.model.parameters(), *self.qmodel.model.buffers())
-        return [(id(t), 0 if t.is_inference() else t._version) for t in tensors]
+    def _follow_the_network(self) -> None:
+        """Starts anew if a weight, a setting or the code of the model has changed."""
+        if network_digest(self.qmodel) != self._network:
+            self._prepare()
 
     def _clean(self, dirty: set[fx.Node]) -> set[fx.Node]:
         return (self._keep | {self._graph.images}) - dirty

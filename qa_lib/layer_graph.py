@@ -23,12 +23,12 @@ class NodeFacts:
     Attributes:
         seconds: Time that it took.
         size: Bytes of the tensor that it returns; 0 if that is none.
-        overwrites: Positions of the arguments that it changes in place.
+        overwrites: The nodes whose values it changes in place.
     """
 
     seconds: float
     size: int
-    overwrites: tuple[int, ...]
+    overwrites: tuple[fx.Node, ...]
 
 
 class LayerGraph(fx.Interpreter):
@@ -57,7 +57,8 @@ class LayerGraph(fx.Interpreter):
         self._learn(images)
         with qmodel.evaluation_mode(), torch.no_grad():
             expected = qmodel(images)
-        if not torch.equal(self.evaluate([self.output], {self.images: images})[self.output], expected):
+            values = self.evaluate([self.output], {self.images: images})
+        if not torch.equal(values[self.output], expected):
             raise LayerError("its trace gives other numbers than the model")
 
     @property
@@ -105,10 +106,11 @@ class LayerGraph(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """Runs one operation; what it would overwrite, it gets a copy of."""
-        args, kwargs = self.fetch_args_kwargs_from_env(n)
-        if n in self.facts and self.facts[n].overwrites:
-            args = tuple(a.clone() if i in self.facts[n].overwrites else a for i, a in enumerate(args))
-        return getattr(self, n.op)(n.target, args, kwargs)
+        overwritten = {node: self.env[node] for node in self.facts[n].overwrites} if n in self.facts else {}
+        self.env.update({node: value.clone() for node, value in overwritten.items()})
+        result = super().run_node(n)
+        self.env.update(overwritten)
+        return result
 
     def seconds(self, nodes: Iterable[fx.Node]) -> float:
         """How long ``nodes`` take for the batch that was learned from."""
@@ -138,20 +140,16 @@ class LayerGraph(fx.Interpreter):
         for _ in range(2):
             self.env = {self.images: images.clone()}
             for node in self.nodes[1:-1]:
-                args, _ = self.fetch_args_kwargs_from_env(node)
+                inputs = {n: self.env[n] for n in node.all_input_nodes if isinstance(self.env[n], Tensor)}
                 # A version counts what is written; inference mode would not count.
                 with torch.no_grad():
-                    versions = [a._version if isinstance(a, Tensor) else 0 for a in args]
+                    versions = {n: value._version for n, value in inputs.items()}
                     start = time.perf_counter()
                     self.env[node] = value = super().run_node(node)
                     seconds = time.perf_counter() - start
                 size = value.numel() * value.element_size() if isinstance(value, Tensor) else 0
-                overwrites = [
-                    index
-                    for index, (argument, version) in enumerate(zip(args, versions, strict=True))
-                    if isinstance(argument, Tensor) and argument._version != version
-                ]
-                self.facts[node] = NodeFacts(seconds, size, tuple(overwrites))
+                overwrites = tuple(n for n, value in inputs.items() if value._version != versions[n])
+                self.facts[node] = NodeFacts(seconds, size, overwrites)
         self.env = {}
 
 
@@ -182,7 +180,9 @@ def trace(replica: QuantizedActivationsModel) -> fx.Graph:
     except Exception as error:  # a user's forward may raise anything when it meets a proxy
         raise LayerError(f"{type(error).__name__}: {error}") from error
     submodules = dict(replica.sequential.named_modules())
-    calls = [node for node in graph.nodes if node.op == "call_module" and submodules[node.target] in module_of]
+    calls = [
+        node for node in graph.nodes if node.op == "call_module" and submodules[node.target] in module_of
+    ]
     for node in calls:
         module = submodules[node.target]
         hooks = module._forward_hooks

@@ -43,11 +43,13 @@ class SearchRun:
             early_stop: Stop the hopeless ones; otherwise all are measured on the whole search set.
         """
         asked = [self.evaluator.qmodel.check_bit_widths(candidate) for candidate in candidates]
-        new = [widths for widths in dict.fromkeys(asked) if widths not in self.evaluations]
-        self._measure(new, self._stop_rule() if early_stop else None)
+        new: dict[Widths, None] = {}
         for widths in asked:
-            if self.on_evaluation is not None and widths not in new:
+            if widths not in self.evaluations:
+                new[widths] = None
+            elif self.on_evaluation is not None:
                 self.on_evaluation(self.evaluations[widths])
+        self._measure(list(new), self._stop_rule() if early_stop else None)
         return [self.evaluations[widths] for widths in asked]
 
     def complete_nearest(self) -> None:

@@ -8,6 +8,7 @@ import torchvision
 from torch import nn
 
 from qa_lib import (
+    Evaluator,
     QuantizedActivationsModel,
     any_of,
     calibrate,
@@ -159,6 +160,27 @@ def test_a_model_that_cannot_be_traced_has_no_chains():
             return super().forward(images if images.mean() > 0 else -images)
 
     assert find_fusion(quantized(Moody()), IMAGES) == Fusion()
+
+
+class Unused(Net):
+    """Computes what it then does not use."""
+
+    def forward(self, images):
+        self.conv3(torch.relu(self.conv2(self.conv1(images)))) + 1
+        return super().forward(images)
+
+
+def test_what_is_computed_for_nothing_is_left_alone():
+    qmodel = quantized(Unused())
+    assert_same_bits(qmodel, find_fusion(qmodel, IMAGES))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_other_precisions_are_not_fused_and_evaluate(dtype):
+    qmodel, images = quantized(Net().to(dtype), IMAGES.to(dtype)), IMAGES.to(dtype)
+    assert find_fusion(qmodel, images).chains == ()
+    evaluation = Evaluator(qmodel, images, torch.arange(6) % 5, batch_size=2).evaluate_uniform(4)
+    assert evaluation.complete
 
 
 @pytest.mark.parametrize("special", ["amax of zero", "narrow range", "unsigned", "double"])
