@@ -168,7 +168,7 @@ def run_tasks(
         raise
     finally:
         board.stop(workers)
-        # Some of torch's thread settings are the process's: the workers have changed them.
+        # The workers have set what threads begin with from here on.
         torch.set_num_threads(threads_before)
     return board.forwards
 
