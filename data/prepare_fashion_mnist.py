@@ -1,11 +1,11 @@
-"""Makes data/fashion_mnist.npz and data/fashion_mnist_resnet.pt from the official Fashion-MNIST files.
+"""Makes data/fashion_mnist.npz and the two networks' weights from the official Fashion-MNIST files.
 
     python data/prepare_fashion_mnist.py --source /usr/share/datasets/fashion-mnist
     python data/prepare_fashion_mnist.py --download
 
 The first form takes a folder that holds the four official idx files, packed or not (Debian's
 package ``dataset-fashion-mnist`` installs one); the second lets torchvision fetch them.
-Training takes about 15 minutes on two CPU cores; ``--skip-training`` only makes the data.
+Training takes about 15 minutes a network on two CPU cores; ``--train`` says which, by default both.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from torch.nn.functional import cross_entropy
 from torchvision.datasets import FashionMNIST
 from tqdm import tqdm
 
-from qa_lib.models import SmallResNet
+from qa_lib.models import SmallMobileNet, SmallResNet
 
 HERE = Path(__file__).parent
 DATA_FILE = HERE / "fashion_mnist.npz"
-CHECKPOINT_FILE = HERE / "fashion_mnist_resnet.pt"
+# Name -> class, epochs.
+NETWORKS = {"resnet": (SmallResNet, 40), "mobilenet": (SmallMobileNet, 25)}
 SEED = 2026
 CALIBRATION_IMAGES = 1024
 SEARCH_IMAGES = 4096
-EPOCHS = 40
 BATCH_SIZE = 128
 PEAK_LEARNING_RATE = 0.2
 LARGEST_SHIFT = 2  # pixels
@@ -113,18 +113,23 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     return padded[samples, 0, rows[:, :, None], columns[:, None, :]].unsqueeze(1)
 
 
-def train(images: Tensor, labels: Tensor) -> SmallResNet:
+def checkpoint_file(name: str) -> Path:
+    return HERE / f"fashion_mnist_{name}.pt"
+
+
+def train(name: str, images: Tensor, labels: Tensor) -> torch.nn.Module:
+    build, epochs = NETWORKS[name]
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
-    model = SmallResNet().to(memory_format=torch.channels_last)
+    model = build().to(memory_format=torch.channels_last)
     steps_per_epoch = len(images) // BATCH_SIZE
     optimizer = torch.optim.SGD(
         model.parameters(), lr=PEAK_LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PEAK_LEARNING_RATE, total_steps=EPOCHS * steps_per_epoch
+        optimizer, PEAK_LEARNING_RATE, total_steps=epochs * steps_per_epoch
     )
-    progress = tqdm(range(EPOCHS), desc="training", unit="epoch")
+    progress = tqdm(range(epochs), desc=name, unit="epoch")
     for _ in progress:
         order = torch.randperm(len(images), generator=generator)
         for indices in order[: steps_per_epoch * BATCH_SIZE].split(BATCH_SIZE):
@@ -146,24 +151,28 @@ def count_correct(model: torch.nn.Module, images: Tensor, labels: Tensor) -> int
     )
 
 
-def report(arrays: dict[str, np.ndarray]) -> None:
-    model = SmallResNet()
-    model.load_state_dict(torch.load(CHECKPOINT_FILE, weights_only=True))
+def report(network: str, arrays: dict[str, np.ndarray]) -> None:
+    model = NETWORKS[network][0]()
+    model.load_state_dict(torch.load(checkpoint_file(network), weights_only=True))
     model.eval()
     totals = np.zeros(2, int)
     for name in ("calibration", "search", "holdout"):
         labels = torch.from_numpy(arrays[f"{name}_labels"].astype(np.int64))
         correct = count_correct(model, as_images(arrays[f"{name}_images"]), labels)
-        print(f"float accuracy, {name:11s} {correct:5d} of {len(labels):5d} = {correct / len(labels):.2%}")
+        print(
+            f"{network}: float accuracy, {name:11s} {correct:5d} of {len(labels):5d} = {correct / len(labels):.2%}"
+        )
         if name != "calibration":
             totals += correct, len(labels)
-    print(f"float accuracy, {'all test':11s} {totals[0]:5d} of {totals[1]:5d} = {totals[0] / totals[1]:.2%}")
+    print(
+        f"{network}: float accuracy, {'all test':11s} {totals[0]:5d} of {totals[1]:5d} = {totals[0] / totals[1]:.2%}"
+    )
 
 
 def write_checksums() -> None:
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
-        for path in (DATA_FILE, CHECKPOINT_FILE)
+        for path in (DATA_FILE, *map(checkpoint_file, NETWORKS))
     ]
     (HERE / "SHA256SUMS").write_text("".join(lines))
     print("".join(lines), end="")
@@ -176,7 +185,10 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--source", type=Path, help="folder that holds the four official idx files")
     source.add_argument("--download", action="store_true", help="let torchvision download them")
-    parser.add_argument("--skip-training", action="store_true", help="keep the checkpoint that is there")
+    parser.add_argument(
+        "--train", nargs="*", default=list(NETWORKS), choices=list(NETWORKS), metavar="NETWORK",
+        help=f"networks to train, of {', '.join(NETWORKS)}; the others keep the weights that are there",
+    )  # fmt: skip
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -187,11 +199,12 @@ def main() -> None:
         official = read_official(folder)
     arrays = split(official)
     np.savez_compressed(DATA_FILE, **arrays)
-    if not arguments.skip_training:
-        labels = torch.from_numpy(official["train_labels"].astype(np.int64))
-        model = train(as_images(official["train_images"]), labels)
-        torch.save(model.state_dict(), CHECKPOINT_FILE)
-    report(arrays)
+    labels = torch.from_numpy(official["train_labels"].astype(np.int64))
+    for name in arguments.train:
+        model = train(name, as_images(official["train_images"]), labels)
+        torch.save(model.state_dict(), checkpoint_file(name))
+    for name in NETWORKS:
+        report(name, arrays)
     write_checksums()
 
 

@@ -16,6 +16,7 @@ from qa_lib.errors import DataError, SearchError
 from qa_lib.evaluation import Evaluation
 from qa_lib.fingerprint import fingerprint
 from qa_lib.fusion import Fusing
+from qa_lib.negatives import NegativesReport
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.replicas import Task, run_tasks
 from qa_lib.search_set import SearchSet, check_batch_size, check_logits, check_set
@@ -80,6 +81,7 @@ class Evaluator:
         self.qmodel = qmodel
         self.images = len(images)
         self.images_forwarded = 0
+        self._negatives = NegativesReport(qmodel)
         self._fusing = Fusing()
         self.archive = archive if isinstance(archive, Archive) else Archive(archive)
         labels = labels.to(images.device)
@@ -220,7 +222,8 @@ class Evaluator:
         on_finished: Callable[[Task], None],
     ) -> None:
         if tasks:
-            self.images_forwarded += run_tasks(replicas, tasks, self._batch_sizes, run_batch, on_finished)
+            with self._negatives.counting(replicas):
+                self.images_forwarded += run_tasks(replicas, tasks, self._batch_sizes, run_batch, on_finished)
 
     def _make_replicas(self, batches: int) -> list[QuantizedActivationsModel]:
         """A replica for each worker that has something to do if so many batches are to be run."""

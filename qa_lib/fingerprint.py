@@ -3,11 +3,12 @@
 import hashlib
 import json
 import platform
+from collections.abc import Iterable
 from types import CodeType, FunctionType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.search_set import SearchSet, add_tensor
@@ -17,7 +18,7 @@ NUMERICS = 1
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 # What evaluating sets itself.
-_SET_BY_EVALUATING = {"training", "_num_bits", "_disabled", "_removed"}
+_SET_BY_EVALUATING = {"training", "_num_bits", "_disabled", "_removed", "negatives"}
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -47,13 +48,15 @@ def structure_digest(qmodel: QuantizedActivationsModel) -> str:
 def network_digest(qmodel: QuantizedActivationsModel) -> str:
     """SHA-256 of what is under the quantizers: structure, weights and buffers, but neither widths nor ``amax``."""
     with qmodel.lock:
-        return _add_tensors(structure_digest(qmodel), qmodel.model)
+        model = qmodel.model
+        return _add_tensors(structure_digest(qmodel), (*model.named_parameters(), *model.named_buffers()))
 
 
 def model_digest(qmodel: QuantizedActivationsModel) -> str:
     """SHA-256 of everything in ``qmodel`` but its widths."""
     with qmodel.lock:
-        return _add_tensors(network_digest(qmodel), qmodel.quantizers)
+        quantizers = qmodel.activation_fake_quantizers
+        return _add_tensors(network_digest(qmodel), ((n, q.calibration) for n, q in quantizers.items()))
 
 
 def fingerprint(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> str:
@@ -66,9 +69,9 @@ def fingerprint(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> str
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _add_tensors(start: str, module: nn.Module) -> str:
+def _add_tensors(start: str, tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256(start.encode())
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+    for name, tensor in tensors:
         digest.update(name.encode())
         add_tensor(digest, tensor)
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from torch import Tensor, nn
 
-from qa_lib.fake_quantize import SMALLEST_AMAX
+from qa_lib.fake_quantize import SMALLEST_AMAX, flat_view, grid_bounds
 from qa_lib.tensor_quantizer import TensorQuantizer
 
 # The ReLUs that the pass can end with, and the largest number that each lets through.
@@ -55,14 +55,15 @@ class FusedOutput:
             and output.is_contiguous(memory_format=torch.channels_last)
             and not torch.is_grad_enabled()
             and (self.quantizer.num_bits is None or self.quantizer.has_plain_task(output))
+            and not self.quantizer.unsigned
             and output.dtype == torch.float32
         )
 
     def _one_pass(self, output: Tensor, num_bits: int | None, amax: float) -> None:
-        largest = np.float32(2.0 ** ((num_bits or 2) - 1) - 1.0)
-        smallest = -largest if self.quantizer._narrow_range else -largest - np.float32(1)
+        narrow_range = self.quantizer._narrow_range
+        smallest, largest = map(np.float32, grid_bounds(num_bits or 2, narrow_range=narrow_range))
         _quantize_norm_relu(
-            output.detach().as_strided((output.numel(),), (1,)).numpy(),
+            flat_view(output).numpy(),
             *(num_bits is not None, largest / np.float32(amax), smallest, largest),
             *(self.factor, self.offset, self.lower, self.upper),
         )

@@ -152,7 +152,10 @@ class IncrementalForward:
         self.qmodel.check_calibrated(widths)
         quantizers = self.qmodel.activation_fake_quantizers
         return {
-            name: (num_bits, tuple(quantizer._amax.flatten().tolist()))
+            name: (
+                num_bits,
+                () if num_bits is None else tuple(quantizer.amax_at(num_bits).flatten().tolist()),
+            )
             for (name, quantizer), num_bits in zip(quantizers.items(), widths, strict=True)
         }
 
@@ -161,7 +164,7 @@ class IncrementalForward:
         quantizers = self._graph.replica.activation_fake_quantizers
         for name, (num_bits, _) in states.items():
             quantizers[name].num_bits = num_bits
-            quantizers[name]._amax = self.qmodel.activation_fake_quantizers[name]._amax
+            quantizers[name]._amax = self.qmodel.activation_fake_quantizers[name].amax_at(num_bits)
         return [name for name, state in states.items() if state != self._base[name]]
 
     def _follow_the_network(self) -> None:

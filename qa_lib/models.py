@@ -1,4 +1,4 @@
-"""The reference network: a small residual network for 28 x 28 grey images."""
+"""The embedded networks, for 28 x 28 grey images."""
 
 from torch import Tensor, nn
 
@@ -70,4 +70,71 @@ class SmallResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.blocks(self.stem(images))
+        return self.classifier(self.flatten(self.pool(features)))
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel by itself, project (Sandler et al. 2018, figure 4d).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Stride of the depthwise convolution; the input is added where the shape stays.
+        expansion: How many times as many channels are in between.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int = 3) -> None:
+        super().__init__()
+        wide = in_channels * expansion
+        self.expand = nn.Conv2d(in_channels, wide, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(wide)
+        self.relu1 = nn.ReLU6()
+        self.depthwise = nn.Conv2d(wide, wide, 3, stride, padding=1, groups=wide, bias=False)
+        self.bn2 = nn.BatchNorm2d(wide)
+        self.relu2 = nn.ReLU6()
+        self.project = nn.Conv2d(wide, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.adds = stride == 1 and in_channels == out_channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.relu1(self.bn1(self.expand(images)))
+        features = self.relu2(self.bn2(self.depthwise(features)))
+        features = self.bn3(self.project(features))
+        return images + features if self.adds else features
+
+
+class SmallMobileNet(nn.Module):
+    """A MobileNetV2 of ten inverted residuals: 32 ``Conv2d`` and one ``Linear``.
+
+    Takes float images of shape ``(N, 1, 28, 28)`` in [0, 1] and returns logits of shape
+    ``(N, classes)``.
+
+    Args:
+        classes: Number of classes.
+
+    Example:
+        >>> SmallMobileNet()(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+
+    # Channels and stride of each block.
+    BLOCKS = ((16, 1), (24, 1), (24, 1), (32, 2), (32, 1), (32, 1), (48, 1), (48, 1), (64, 2), (64, 1))
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, 16, 3, 2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU6()
+        )
+        blocks, channels = [], 16
+        for out_channels, stride in self.BLOCKS:
+            blocks.append(InvertedResidual(channels, out_channels, stride))
+            channels = out_channels
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Sequential(nn.Conv2d(channels, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU6())
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.classifier = nn.Linear(128, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.head(self.blocks(self.stem(images)))
         return self.classifier(self.flatten(self.pool(features)))

@@ -1,15 +1,12 @@
 """What a search shows while it runs."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from IPython import get_ipython
-from tqdm import tqdm
-
 from qa_lib.costs import Widths
 from qa_lib.evaluation import Evaluation, images_saved, non_dominated
+from qa_lib.progress_bar import progress_bar
 
 _SECONDS_BETWEEN_TEXTS = 0.5
 
@@ -24,20 +21,10 @@ class SearchProgressBar:
     """
 
     def __init__(self, total: int, min_accuracy: float, *, shown: bool) -> None:
-        # JupyterLab shows standard error on red, as if something were wrong.
-        file = sys.stdout if hasattr(get_ipython(), "kernel") else sys.stderr
         self.min_accuracy = min_accuracy
         self._described = 0.0
         self.evaluations: dict[Widths, Evaluation] = {}
-        self.bar = tqdm(
-            total=total,
-            unit="candidate",
-            file=file,
-            disable=not shown,
-            mininterval=0.5,
-            bar_format="{percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} "
-            "[{elapsed}<{remaining}, {rate_fmt}{postfix}]",
-        )
+        self.bar = progress_bar(total, "candidate", shown=shown)
 
     def take(self, evaluation: Evaluation) -> None:
         """One candidate more is finished."""
@@ -54,7 +41,9 @@ class SearchProgressBar:
 
     def _describe(self) -> None:
         self._described = time.monotonic()
-        self.bar.set_postfix_str(best_so_far(list(self.evaluations.values()), self.min_accuracy), refresh=False)
+        self.bar.set_postfix_str(
+            best_so_far(list(self.evaluations.values()), self.min_accuracy), refresh=False
+        )
 
 
 @contextmanager

@@ -11,7 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from qa_lib.activation_statistics import ActivationStatistics
 from qa_lib.bit_widths import BitWidths, check_bit_widths, check_num_bits
+from qa_lib.calibration_record import CalibrationRecord
 from qa_lib.call_order import Calls, recording_output_shapes, summarize_calls, traced_call_order
 from qa_lib.errors import (
     AlreadyQuantizedError,
@@ -22,6 +24,7 @@ from qa_lib.errors import (
     PredicateError,
     RemovedError,
 )
+from qa_lib.layer_table import layer_table
 from qa_lib.predicates import Predicate, choose_modules
 from qa_lib.quantize_output import QuantizeOutput
 from qa_lib.tensor_quantizer import TensorQuantizer, toolkit_nn
@@ -35,6 +38,11 @@ class QuantizedActivationsModel(nn.Module):
     The quantizers are called in forward hooks on the modules of ``model`` itself, in place, until
     ``remove()``. The input goes through its own quantizer first: ``nn.Sequential(input_quantizer,
     model)``. Weights are left as they are.
+
+    Attributes:
+        statistics: What the calibration images showed of each quantizer's activations; None before
+            calibration. Saved with the model.
+        calibration: How ``amax`` was found the last time; None before calibration. Saved with the model.
 
     Args:
         model: Takes one tensor of images, shape ``(N, ...)``.
@@ -76,6 +84,8 @@ class QuantizedActivationsModel(nn.Module):
         self._chosen = {name: chosen[name] for name in traced_call_order(model, chosen)}
         self._calls: dict[str, Calls] = {}
         self._removed = False
+        self.statistics: ActivationStatistics | None = None
+        self.calibration: CalibrationRecord | None = None
         # Slashes for dots: module names must not hold dots, and "_" could make two names one.
         self.quantizers = nn.ModuleDict(
             {name.replace(".", "/"): TensorQuantizer(num_bits) for name in (INPUT, *self._chosen)}
@@ -215,31 +225,22 @@ class QuantizedActivationsModel(nn.Module):
         self._calls = calls
         self._chosen = {name: self._chosen[name] for name in calls if name != INPUT}
 
-    def layer_table(self) -> pd.DataFrame:
+    def layer_table(self, *, all_widths: bool = False) -> pd.DataFrame:
         """One row for each quantizer, in order.
+
+        Args:
+            all_widths: Add the ``amax`` of every width, as columns ``amax_2`` to ``amax_16``.
 
         Returns:
             A frame with the columns ``name``, ``type`` (class of the module), ``output_shape``
             (for one image), ``elements_per_image`` (over all calls), ``calls`` (in one forward
-            pass), ``num_bits`` (missing is float) and ``amax`` (NaN before calibration). Shapes,
-            elements and calls are known once the model is calibrated, and missing before.
+            pass), ``num_bits`` (missing is float), ``unsigned``, ``amax`` (at this width; NaN before
+            calibration) and ``negatives`` (values below zero that an unsigned quantizer was given while
+            measuring, and returned as 0). Shapes, elements and calls are known once the model is calibrated,
+            and missing before.
         """
-        rows = []
-        for name, quantizer in self.activation_fake_quantizers.items():
-            calls = self._calls.get(name)
-            rows.append(
-                {
-                    "name": name,
-                    "type": INPUT if name == INPUT else type(self._chosen[name]).__name__,
-                    "output_shape": calls.output_shape if calls else None,
-                    "elements_per_image": calls.elements_per_image if calls else None,
-                    "calls": calls.count if calls else None,
-                    "num_bits": quantizer.num_bits,
-                    "amax": float(quantizer._amax.max()),
-                }
-            )
-        integers = dict.fromkeys(("elements_per_image", "calls", "num_bits"), "Int64")
-        return pd.DataFrame(rows).astype(integers)
+        types = {name: INPUT if name == INPUT else type(self._chosen[name]).__name__ for name in self.names}
+        return layer_table(types, self.activation_fake_quantizers, self._calls, all_widths=all_widths)
 
     def remove(self) -> nn.Module:
         """Takes the hooks off in place and returns ``model`` as it was before."""
@@ -250,10 +251,13 @@ class QuantizedActivationsModel(nn.Module):
         return self.model
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What a state dict has to hold beside tensors: widths, and what calibration recorded."""
+        """What a state dict has to hold beside tensors: widths, signs, and what calibration recorded."""
         return {
             "bit_widths": dict(zip(self.names, self.bit_widths, strict=True)),
             "calls": {name: asdict(calls) for name, calls in self._calls.items()},
+            "unsigned": {name: q.unsigned for name, q in self.activation_fake_quantizers.items()},
+            "statistics": self.statistics.state() if self.statistics else None,
+            "calibration": asdict(self.calibration) if self.calibration else None,
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -266,6 +270,11 @@ class QuantizedActivationsModel(nn.Module):
         if state["calls"]:
             self._set_calls({name: Calls(**calls) for name, calls in state["calls"].items()})
         self.bit_widths = state["bit_widths"]
+        for name, unsigned in state["unsigned"].items():
+            self.activation_fake_quantizers[name].unsigned = unsigned
+        statistics, calibration = state["statistics"], state["calibration"]
+        self.statistics = ActivationStatistics.from_state(statistics) if statistics else None
+        self.calibration = CalibrationRecord(**calibration) if calibration else None
 
     def __getstate__(self) -> dict[str, Any]:
         # A lock cannot be copied; a copy of the model gets its own.

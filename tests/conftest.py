@@ -51,7 +51,7 @@ def labels(images: Tensor) -> Tensor:
 def qmodel(tiny_model: TinyNet, images: Tensor) -> QuantizedActivationsModel:
     """Calibrated; quantizers: input, shortcut, conv1, conv2."""
     quantized = QuantizedActivationsModel(tiny_model, conv2d_predicate)
-    calibrate(quantized, images.split(40))
+    calibrate(quantized, images.split(40), method="max")
     return quantized
 
 

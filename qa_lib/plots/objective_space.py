@@ -111,6 +111,4 @@ def _set_view(axes: Axes, data: ObjectiveSpace) -> None:
             )  # fmt: skip
     below = int((points[:, 1] < bottom).sum())
     if below:
-        axes.set_title(
-            f"{below} candidates lie below {bottom:.0%}", fontsize=8, color="#666666", loc="right"
-        )
+        axes.set_title(f"{below} candidates lie below {bottom:.0%}", fontsize=8, color="#666666", loc="right")

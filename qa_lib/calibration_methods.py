@@ -1,0 +1,89 @@
+"""How ``amax`` follows from the statistics of a layer: one small function a method, by name."""
+
+import inspect
+from collections.abc import Callable
+
+from qa_lib.activation_statistics import LayerStatistics
+from qa_lib.entropy import least_divergence_amax
+from qa_lib.errors import CalibrationError
+from qa_lib.squared_error import least_squared_error_amax
+
+# (statistics of the layer, num_bits, whether the grid is unsigned, options by keyword) -> amax
+Method = Callable[..., float]
+
+_methods: dict[str, Method] = {}
+
+
+def register_calibration_method(name: str) -> Callable[[Method], Method]:
+    """Makes ``calibrate(qmodel, batches, method=name)`` call the decorated function.
+
+    The function is called as ``method(layer, num_bits, unsigned, **options)`` for each quantizer and width:
+    ``layer`` is a ``LayerStatistics``, ``num_bits`` 2..16, ``unsigned`` whether the grid begins at 0. It returns
+    ``amax``, a finite number from 0 up. ``calibrate`` hands its own keyword options on to it.
+
+    Example:
+        >>> @register_calibration_method("three_sigma")
+        ... def three_sigma(layer, num_bits, unsigned):
+        ...     return 3 * layer.mean_square**0.5
+        >>> calibrate(qmodel, batches, method="three_sigma")
+    """
+
+    def register(method: Method) -> Method:
+        _methods[name] = method
+        return method
+
+    return register
+
+
+def known_methods() -> tuple[str, ...]:
+    """The names of the methods that work from statistics."""
+    return tuple(_methods)
+
+
+def find_method(name: str) -> Method:
+    """The method called ``name``, which has to be known."""
+    return _methods[name]
+
+
+def options_of(name: str) -> list[str]:
+    """The options that the method called ``name`` takes."""
+    return list(inspect.signature(_methods[name]).parameters)[3:]
+
+
+@register_calibration_method("max")
+def largest_magnitude(layer: LayerStatistics, num_bits: int, unsigned: bool) -> float:
+    """The largest magnitude, the same for all widths, as the toolkit's ``MaxCalibrator`` finds it."""
+    return layer.largest_magnitude
+
+
+@register_calibration_method("percentile")
+def percentile_of_magnitudes(
+    layer: LayerStatistics, num_bits: int, unsigned: bool, percentile: float = 99.99
+) -> float:
+    """The magnitude below which ``percentile`` % of the activations are, the same for all widths.
+
+    Within one bin of the histogram, as in the toolkit's ``HistogramCalibrator`` (whose default is 99.99).
+    """
+    if not 0 <= percentile <= 100:
+        raise CalibrationError(f"percentile is {percentile!r}; give a number from 0 to 100, such as 99.9")
+    lower, upper, seen = layer.magnitudes
+    wanted = percentile / 100 * layer.count
+    place = min(int(seen.searchsorted(wanted)), len(seen) - 1)
+    before = seen[place - 1] if place else 0.0
+    share = (wanted - before) / (seen[place] - before)
+    return float(lower[place] + share * (upper[place] - lower[place]))
+
+
+@register_calibration_method("mse")
+def least_squared_error(layer: LayerStatistics, num_bits: int, unsigned: bool) -> float:
+    """The ``amax`` with which quantized activations have the least mean squared error (Sung et al. 2015)."""
+    return least_squared_error_amax(layer, num_bits, unsigned=unsigned)
+
+
+@register_calibration_method("entropy")
+def least_divergence(
+    layer: LayerStatistics, num_bits: int, unsigned: bool, stride: int = 1, start_bin: int = 128
+) -> float:
+    """The ``amax`` with which the histogram of the quantized magnitudes diverges least from that of the
+    float ones (Migacz, "8-bit inference with TensorRT", 2017), as the toolkit's ``HistogramCalibrator`` finds it."""
+    return least_divergence_amax(layer, num_bits, unsigned=unsigned, stride=stride, start_bin=start_bin)

@@ -1,0 +1,28 @@
+"""How a model was calibrated."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """What one call of ``calibrate`` did.
+
+    Attributes:
+        method: How ``amax`` was found.
+        options: The options of the method.
+        per_width: Whether each width has an ``amax`` of its own.
+        unsigned: Names of the quantizers whose grid begins at 0.
+        images: Number of calibration images; method ``"output"`` looks at some of them for its comparisons.
+        passes: What it cost, in whole forward passes over the calibration images; beyond the first one an
+            estimate, as ``IncrementalForward.passes``.
+        seconds: What it cost, in seconds.
+    """
+
+    method: str
+    options: dict[str, Any]
+    per_width: bool
+    unsigned: tuple[str, ...]
+    images: int
+    passes: float
+    seconds: float = field(compare=False)

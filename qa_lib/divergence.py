@@ -1,0 +1,37 @@
+"""How far the outputs of a quantized network are from those of the float one; no labels needed."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# (outputs, reference) -> 0 or more; smaller is better.
+Divergence = Callable[[Tensor, Tensor], float]
+
+
+def kullback_leibler(outputs: Tensor, reference: Tensor) -> float:
+    """Kullback-Leibler divergence of the classes' probabilities from those of ``reference``.
+
+    Args:
+        outputs: Logits, shape ``(N, classes)``.
+        reference: The float network's logits for the same images, same shape.
+
+    Returns:
+        The mean over the images, in nats, 0 or more; smaller is better.
+    """
+    expected, found = (torch.log_softmax(logits.double(), dim=1) for logits in (reference, outputs))
+    return float((expected.exp() * (expected - found)).sum(dim=1).mean())
+
+
+def mean_squared_error(outputs: Tensor, reference: Tensor) -> float:
+    """Mean of the squared differences; smaller is better."""
+    return float((outputs.double() - reference.double()).square().mean())
+
+
+def output_divergence(outputs: Tensor, reference: Tensor) -> float:
+    """``kullback_leibler`` where the outputs can be logits (two dimensions, two classes or more), otherwise
+    ``mean_squared_error``; infinite if the outputs hold NaN."""
+    logits = outputs.dim() == 2 and outputs.shape[1] > 1
+    found = kullback_leibler(outputs, reference) if logits else mean_squared_error(outputs, reference)
+    return math.inf if math.isnan(found) else found

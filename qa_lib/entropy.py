@@ -1,0 +1,95 @@
+"""How far quantized magnitudes diverge from the float ones, from a linear histogram of these."""
+
+import numba
+import numpy as np
+
+from qa_lib.activation_statistics import LayerStatistics
+from qa_lib.errors import CalibrationError
+
+
+def least_divergence_amax(
+    layer: LayerStatistics, num_bits: int, *, unsigned: bool, stride: int = 1, start_bin: int = 128
+) -> float:
+    """The ``amax`` with the least Kullback-Leibler divergence, on the edges of the layer's linear histogram.
+
+    Gives what ``pytorch_quantization.calib.HistogramCalibrator`` gives for the same histogram, its quirk
+    included that the first bin counts as much as the second, in place of the zeros.
+
+    Args:
+        layer: Statistics of what the quantizer is given.
+        num_bits: Width, 2..16.
+        unsigned: Whether the grid begins at 0, and has twice as many levels above.
+        stride: Look at every so many edges.
+        start_bin: The first edge to look at.
+
+    Raises:
+        CalibrationError: ``stride`` or ``start_bin`` are no whole numbers in their range.
+    """
+    for name, value, most in (("stride", stride, 1024), ("start_bin", start_bin, 1024)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise CalibrationError(f"{name} is {value!r}; give a whole number from 1 to {most}")
+    if not layer.largest_magnitude:
+        return 0.0
+    counts, width = layer.linear_magnitudes
+    groups = 2 ** (num_bits - 1 + unsigned)
+    return min(least_divergence_edge(counts, groups, stride, start_bin) * width, layer.largest_magnitude)
+
+
+def least_divergence_edge(counts: np.ndarray, groups: int, stride: int = 1, start_bin: int = 128) -> int:
+    """The number of bins to keep so that the first ``groups`` of equal width, each spread evenly over its bins that
+    hold something, diverge least from all of ``counts`` (what is cut off counted into the last bin that is kept).
+
+    The last of equals. Counts are whole numbers as float64, shape ``(bins,)``; at least ``start_bin`` are kept.
+    """
+    counts = counts.copy()
+    counts[0] = counts[1]
+    return int(_least(counts, groups, stride, min(start_bin, len(counts))))
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _least(counts: np.ndarray, groups: int, stride: int, start: int) -> int:
+    # Over the bins before each one: the sum of p, how many are not empty, and the sum of p log p.
+    sums, filled, entropies = np.zeros(counts.size + 1), np.zeros(counts.size + 1), np.zeros(counts.size + 1)
+    for index in range(counts.size):
+        count = counts[index]
+        sums[index + 1] = sums[index] + count
+        filled[index + 1] = filled[index] + (count > 0.0)
+        entropies[index + 1] = entropies[index] + (count * np.log(count) if count > 0.0 else 0.0)
+    total = sums[-1]
+    best, best_kept = np.inf, counts.size
+    last = start + (counts.size - start) // stride * stride
+    for kept in range(last, start - 1, -stride):
+        inside = sums[kept]
+        outside = total - inside
+        final = counts[kept - 1]
+        if outside == 0.0 and groups >= kept:
+            return kept  # nothing is lost
+        if inside == 0.0 or (final == 0.0 and outside > 0.0):
+            continue  # endless
+        scale = kept / groups
+        first = int(np.ceil((groups - 1) * scale))
+        if outside > 0.0 and first > 0:
+            # All groups but the last taken together diverge less than they do one by one.
+            p = (sums[kept] - sums[first] + outside) / total
+            q = (sums[kept] - sums[first]) / inside
+            least = p * np.log(p / q)
+            if p < 1.0:
+                least += (1.0 - p) * np.log((1.0 - p) / (1.0 - q))
+            if least >= best + 1e-9:
+                continue
+        # sum p log p - sum p log q, over the bins that hold something.
+        found = entropies[kept]
+        if outside > 0.0:
+            found += (final + outside) * np.log(final + outside) - final * np.log(final)
+        low = 0
+        for group in range(groups):
+            high = kept if group == groups - 1 else int(np.ceil((group + 1) * scale))
+            mass = sums[high] - sums[low]
+            if mass > 0.0:
+                in_group = mass + (outside if group == groups - 1 else 0.0)
+                found -= in_group * np.log(mass / (filled[high] - filled[low]))
+            low = high
+        found = found / total - np.log(total) + np.log(inside)
+        if found < best:
+            best, best_kept = found, kept
+    return best_kept

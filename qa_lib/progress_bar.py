@@ -1,0 +1,19 @@
+"""A progress bar where the user looks."""
+
+import sys
+
+from IPython import get_ipython
+from tqdm import tqdm
+
+
+def progress_bar(total: int, unit: str, *, shown: bool) -> tqdm:
+    """A bar on standard error, or in a notebook under the cell."""
+    return tqdm(
+        total=total,
+        unit=unit,
+        # JupyterLab shows standard error on red, as if something were wrong.
+        file=sys.stdout if hasattr(get_ipython(), "kernel") else sys.stderr,
+        disable=not shown,
+        mininterval=0.5,
+        bar_format="{percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+    )
