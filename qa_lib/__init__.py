@@ -1,7 +1,10 @@
 """How few bits can each layer of a trained model get by with?"""
 
+from qa_lib.activation_statistics import ActivationStatistics, LayerStatistics
 from qa_lib.archive import Archive
 from qa_lib.calibration import calibrate
+from qa_lib.calibration_methods import register_calibration_method
+from qa_lib.calibration_record import CalibrationRecord
 from qa_lib.errors import QAError, QAWarning
 from qa_lib.evaluation import Evaluation
 from qa_lib.evaluator import Evaluator
@@ -10,17 +13,21 @@ from qa_lib.incremental import IncrementalForward
 from qa_lib.predicates import all_of, any_of, conv2d_predicate, linear_predicate, name_matches, not_
 from qa_lib.problem import LayerwiseQuantizationProblem
 from qa_lib.quantized_model import QuantizedActivationsModel
+from qa_lib.statistics_collection import collect_statistics
 from qa_lib.tensor_quantizer import TensorQuantizer
 from qa_lib.workloads import Workload, load_workload, register_workload
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActivationStatistics",
     "Archive",
+    "CalibrationRecord",
     "Evaluation",
     "Evaluator",
     "Exploration",
     "IncrementalForward",
+    "LayerStatistics",
     "LayerwiseQuantizationProblem",
     "QAError",
     "QAWarning",
@@ -30,11 +37,13 @@ __all__ = [
     "all_of",
     "any_of",
     "calibrate",
+    "collect_statistics",
     "conv2d_predicate",
     "explore",
     "linear_predicate",
     "load_workload",
     "name_matches",
     "not_",
+    "register_calibration_method",
     "register_workload",
 ]

@@ -39,7 +39,7 @@ class LayerStatistics:
 
     @cached_property
     def zeros(self) -> int:
-        """How many activations are zero (or below 1e-41 in magnitude)."""
+        """How many activations are zero (or below 2^-136 in magnitude)."""
         return int(self.counts[self.keys % (KEYS // 2) == 0].sum())
 
     @property

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qa_lib.activation_statistics import ActivationStatistics
 from qa_lib.calibration_methods import find_method, known_methods, options_of
-from qa_lib.divergence import Divergence, output_divergence
+from qa_lib.divergence import output_divergence
 from qa_lib.errors import CalibrationError
 from qa_lib.output_calibration import OutputCalibration
 from qa_lib.progress_bar import progress_bar
@@ -35,6 +35,9 @@ def check_options(method: str, options: Mapping[str, Any]) -> None:
         if option not in allowed:
             known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
             raise CalibrationError(f"method {method!r} does not know the option {option!r}; {known}")
+    images = options.get("images", IMAGES)
+    if method == OUTPUT and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
+        raise CalibrationError(f"images is {images!r}; give a whole number from 1 up")
 
 
 def amax_by_method(
@@ -76,15 +79,10 @@ class KeptImages:
 
     Args:
         batches: What ``calibrate`` takes.
-        count: How many images to keep; then how many there were.
-
-    Raises:
-        CalibrationError: ``count`` is no whole number from 0 up.
+        count: How many images to keep.
     """
 
     def __init__(self, batches: Iterable[Any], count: int) -> None:
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise CalibrationError(f"images is {count!r}; give a whole number from 1 up")
         self.batches, self.wanted = batches, count
         self.kept: list[Tensor] = []
 
@@ -102,14 +100,11 @@ class KeptImages:
 
 def least_disturbing_amax(
     qmodel: QuantizedActivationsModel,
-    images: KeptImages,
+    kept: KeptImages,
     statistics: ActivationStatistics,
     unsigned: Mapping[str, bool],
-    *,
     per_width: bool,
-    divergence: Divergence = output_divergence,
-    progress: bool = True,
-    **_: Any,
+    options: Mapping[str, Any],
 ) -> tuple[dict[str, AmaxByWidth], float]:
     """What method ``"output"`` takes as ``amax``, and its cost in passes over the images that were kept."""
     others = {
@@ -118,9 +113,10 @@ def least_disturbing_amax(
     }
     found = {name: dict(amax) for name, amax in others["mse"].items()}
     settings = [(w,) * len(qmodel.names) for w in _OUTPUT_WIDTHS] if per_width else [qmodel.bit_widths]
-    search = OutputCalibration(qmodel, images.kept, unsigned, divergence)
+    divergence = options.get("divergence", output_divergence)
+    search = OutputCalibration(qmodel, kept.kept, unsigned, divergence)
     total = sum(map(search.trials, settings))
-    with progress_bar(total, "comparison", shown=progress) as bar:
+    with progress_bar(total, "comparison", shown=options.get("progress", True)) as bar:
         for widths in settings:
             at = dict(zip(qmodel.names, (w or _WIDTH_OF_A_SWITCHED_OFF for w in widths), strict=True))
             candidates = {

@@ -97,7 +97,7 @@ def calibrate(
         statistics, passes = collect_statistics(qmodel, kept), 1.0
     signs = _unsigned(statistics, ("auto" if method != "max" else False) if unsigned is None else unsigned)
     if method == OUTPUT:
-        found, more = least_disturbing_amax(qmodel, kept, statistics, signs, per_width=per_width, **options)
+        found, more = least_disturbing_amax(qmodel, kept, statistics, signs, per_width, options)
         passes += more * kept.count / statistics.images
     else:
         found = amax_by_method(qmodel, statistics, method, signs, per_width, options)

@@ -1,6 +1,7 @@
 """How ``amax`` follows from the statistics of a layer: one small function a method, by name."""
 
 import inspect
+import numbers
 from collections.abc import Callable
 
 from qa_lib.activation_statistics import LayerStatistics
@@ -64,7 +65,7 @@ def percentile_of_magnitudes(
 
     Within one bin of the histogram, as in the toolkit's ``HistogramCalibrator`` (whose default is 99.99).
     """
-    if not 0 <= percentile <= 100:
+    if not isinstance(percentile, numbers.Real) or not 0 <= percentile <= 100:
         raise CalibrationError(f"percentile is {percentile!r}; give a number from 0 to 100, such as 99.9")
     lower, upper, seen = layer.magnitudes
     wanted = percentile / 100 * layer.count

@@ -56,8 +56,8 @@ def _least(counts: np.ndarray, groups: int, stride: int, start: int) -> int:
         filled[index + 1] = filled[index] + (count > 0.0)
         entropies[index + 1] = entropies[index] + (count * np.log(count) if count > 0.0 else 0.0)
     total = sums[-1]
-    best, best_kept = np.inf, counts.size
     last = start + (counts.size - start) // stride * stride
+    best, best_kept = np.inf, last
     for kept in range(last, start - 1, -stride):
         inside = sums[kept]
         outside = total - inside
@@ -67,7 +67,7 @@ def _least(counts: np.ndarray, groups: int, stride: int, start: int) -> int:
         if inside == 0.0 or (final == 0.0 and outside > 0.0):
             continue  # endless
         scale = kept / groups
-        first = int(np.ceil((groups - 1) * scale))
+        first = int(np.ceil(int((kept - 1) / scale) * scale))  # of the group that the last bin is in
         if outside > 0.0 and first > 0:
             # All groups but the last taken together diverge less than they do one by one.
             p = (sums[kept] - sums[first] + outside) / total
@@ -86,7 +86,7 @@ def _least(counts: np.ndarray, groups: int, stride: int, start: int) -> int:
             high = kept if group == groups - 1 else int(np.ceil((group + 1) * scale))
             mass = sums[high] - sums[low]
             if mass > 0.0:
-                in_group = mass + (outside if group == groups - 1 else 0.0)
+                in_group = mass + (outside if high == kept else 0.0)
                 found -= in_group * np.log(mass / (filled[high] - filled[low]))
             low = high
         found = found / total - np.log(total) + np.log(inside)

@@ -1,14 +1,34 @@
+import copy
+import io
+import re
+
 import pytest
 import torch
+from conftest import make_tiny_model
 from torch import nn
 
-from qa_lib import QAWarning, QuantizedActivationsModel, calibrate, conv2d_predicate
+from qa_lib import (
+    Evaluator,
+    IncrementalForward,
+    QAWarning,
+    QuantizedActivationsModel,
+    calibrate,
+    conv2d_predicate,
+    explore,
+)
 from qa_lib.errors import CalibrationError, DeviceError
 from qa_lib.plots.activation_histogram import float_activations
+
+WIDTHS = range(2, 17)
 
 
 def amaxes(qmodel):
     return {name: float(q.amax) for name, q in qmodel.activation_fake_quantizers.items()}
+
+
+def tables(qmodel):
+    frame = qmodel.layer_table(all_widths=True).set_index("name")
+    return frame[[f"amax_{num_bits}" for num_bits in WIDTHS]].to_numpy()
 
 
 @pytest.fixture
@@ -42,15 +62,16 @@ def test_widths_and_stages_are_as_before(fresh, images):
 )
 def test_batches_of_any_kind_and_cut_give_the_same(qmodel, images, batches):
     fresh = QuantizedActivationsModel(qmodel.remove(), conv2d_predicate)
-    calibrate(fresh, batches(images))
+    calibrate(fresh, batches(images), method="max")
     assert amaxes(fresh) == pytest.approx(amaxes(qmodel), rel=1e-6)
+    assert fresh.statistics.images == len(images)
 
 
 def test_calibrating_again_replaces(fresh, images):
     calibrate(fresh, images)
     before = amaxes(fresh)
     calibrate(fresh, images * 0.5)
-    assert amaxes(fresh)["input"] == pytest.approx(before["input"] / 2)
+    assert amaxes(fresh)["input"] == pytest.approx(before["input"] / 2, rel=1e-6)
 
 
 def test_training_mode_and_statistics_are_left_alone(images):
@@ -116,10 +137,161 @@ def test_images_that_are_no_floats_are_refused(fresh, images):
 
 
 def test_an_unknown_method_lists_the_known_ones(fresh, images):
-    with pytest.raises(CalibrationError, match="'median'; known are max"):
+    with pytest.raises(CalibrationError, match="'median'; known are max, percentile, mse, entropy.*, output"):
         calibrate(fresh, images, method="median")
 
 
 def test_images_on_another_device_are_refused(fresh, images):
     with pytest.raises(DeviceError, match="on 'meta'"):
         calibrate(fresh, images.to("meta"))
+
+
+def test_max_is_what_the_toolkit_does_by_default(fresh, images):
+    record = calibrate(fresh, images, method="max")
+    assert record.unsigned == () and record.passes == 1
+    assert not any(q.has_amax_by_width or q.unsigned for q in fresh.activation_fake_quantizers.values())
+    theirs = copy.deepcopy(fresh)
+    for quantizer in theirs.activation_fake_quantizers.values():
+        quantizer.disable_quant()
+        quantizer.enable_calib()
+    theirs(images)
+    calibrators = {n: q._calibrator for n, q in theirs.activation_fake_quantizers.items()}
+    assert amaxes(fresh) == {name: float(c.compute_amax()) for name, c in calibrators.items()}
+
+
+@pytest.mark.parametrize("method", ["max", "percentile", "mse", "entropy"])
+def test_statistics_give_what_the_images_gave(fresh, images, method):
+    calibrate(fresh, images, method=method)
+    found = tables(fresh)
+    record = calibrate(fresh, fresh.statistics, method=method)
+    assert (tables(fresh) == found).all()
+    assert record.passes == 0 and record.images == len(images)
+
+
+@pytest.mark.parametrize("method", ["mse", "entropy"])
+def test_setting_num_bits_takes_the_amax_for_it(fresh, images, method):
+    calibrate(fresh, images, method=method)
+    table = fresh.layer_table(all_widths=True)
+    for num_bits in WIDTHS:
+        fresh.bit_widths = [num_bits] * 4
+        assert fresh.layer_table()["amax"].tolist() == table[f"amax_{num_bits}"].tolist()
+    assert table["amax_2"].lt(table["amax_8"]).any()
+
+
+def test_one_amax_for_all_is_that_for_the_width_of_each_quantizer(fresh, images):
+    calibrate(fresh, images, method="mse")
+    table = tables(fresh)
+    fresh.bit_widths = [2, 4, None, 6]
+    calibrate(fresh, images, method="mse", per_width=False)
+    expected = [table[0, 0], table[1, 2], table[2, 6], table[3, 4]]  # widths begin at 2; float counts as 8
+    for column in range(len(WIDTHS)):
+        assert tables(fresh)[:, column].tolist() == expected
+
+
+def test_methods_that_do_not_look_at_the_width_have_one_amax(fresh, images):
+    calibrate(fresh, images, method="percentile", percentile=99.0)
+    assert not any(q.has_amax_by_width for q in fresh.activation_fake_quantizers.values())
+
+
+def test_unsigned_where_nothing_was_negative(fresh, images):
+    record = calibrate(fresh, images)
+    assert record.unsigned == ("input",)
+    assert fresh.layer_table()["unsigned"].tolist() == [True, False, False, False]
+    fresh.bit_widths = {"input": 2}
+    levels = fresh.activation_fake_quantizers["input"](images).unique()
+    assert len(levels) == 4 and levels[0] == 0
+    calibrate(fresh, images, unsigned=False)
+    assert not fresh.layer_table()["unsigned"].any()
+
+
+def test_a_relu_network_gains_a_bit(images):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5))
+    qmodel = QuantizedActivationsModel(model, lambda module: isinstance(module, nn.ReLU), num_bits=4)
+    errors = {}
+    for unsigned in (False, "auto"):
+        assert calibrate(qmodel, images, unsigned=unsigned).unsigned == (("input", "1") if unsigned else ())
+        quantizer = qmodel.activation_fake_quantizers["1"]
+        given = model[:1](images).relu().detach()
+        errors[unsigned] = float((quantizer(given) - given).square().mean())
+    assert errors["auto"] < 0.4 * errors[False]
+
+
+def test_unsigned_by_force_names_who_was_given_negative_values(fresh, images):
+    with pytest.raises(CalibrationError, match='shortcut, conv1, conv2 were given negative.*"auto"'):
+        calibrate(fresh, images, unsigned=True)
+    assert not fresh.activation_fake_quantizers["input"].calibrated
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"percentile": 101.0, "method": "percentile"}, "percentile is 101.0; give a number from 0 to 100"),
+        ({"percentile": "high", "method": "percentile"}, "percentile is 'high'; give a number from 0 to 100"),
+        (
+            {"percentile": 99.0, "method": "max"},
+            "'max' does not know the option 'percentile'; it has no options",
+        ),
+        ({"percent": 99.0, "method": "percentile"}, "'percent'; its options are percentile"),
+        ({"stride": 0, "method": "entropy"}, "stride is 0; give a whole number from 1"),
+        ({"start_bin": 1.5, "method": "entropy"}, "start_bin is 1.5; give a whole number from 1"),
+        ({"per_width": "yes"}, "per_width is 'yes'; allowed are True, False"),
+        ({"unsigned": "always"}, "unsigned is 'always'; allowed are True, False, 'auto', None"),
+        ({"images": 0, "method": "output"}, "images is 0; give a whole number from 1 up"),
+        ({"images": 2.5, "method": "output"}, "images is 2.5; give a whole number from 1 up"),
+        ({"labels": 1, "method": "output"}, "its options are images, divergence, progress"),
+    ],
+    ids=str,
+)
+def test_bad_options_say_what_is_allowed(fresh, images, options, said):
+    with pytest.raises(CalibrationError, match=re.escape(said)):
+        calibrate(fresh, images, **options)
+    assert all(quantizer.amax is None for quantizer in fresh.activation_fake_quantizers.values())
+
+
+def test_statistics_of_another_model_are_refused(fresh, images):
+    other = QuantizedActivationsModel(nn.Sequential(nn.Conv2d(1, 2, 1)), conv2d_predicate)
+    calibrate(other, images)
+    with pytest.raises(CalibrationError, match="are of quantizers input, 0; this model has input, shortcut"):
+        calibrate(fresh, other.statistics)
+    with pytest.raises(CalibrationError, match="give it images, not statistics"):
+        calibrate(other, other.statistics, method="output")
+
+
+def test_everything_is_saved_with_the_model(fresh, images):
+    calibrate(fresh, images, method="mse")
+    file = io.BytesIO()
+    torch.save(fresh.state_dict(), file)
+    file.seek(0)
+    again = QuantizedActivationsModel(make_tiny_model(), conv2d_predicate)
+    again.load_state_dict(torch.load(file, weights_only=True))
+    assert again.layer_table(all_widths=True).equals(fresh.layer_table(all_widths=True))
+    assert again.calibration == fresh.calibration
+    assert again.statistics.to_frame().equals(fresh.statistics.to_frame())
+    assert torch.equal(again(images), fresh(images))
+    calibrate(again, again.statistics, method="entropy")
+    calibrate(fresh, fresh.statistics, method="entropy")
+    assert (tables(again) == tables(fresh)).all()
+
+
+def test_a_replica_and_an_incremental_pass_follow_the_width(fresh, images, labels):
+    calibrate(fresh, images, method="mse")
+    evaluator = Evaluator(fresh, images, labels, batch_size=96)
+    incremental = IncrementalForward(fresh, images)
+    for widths in ([2, 3, 4, 5], [5, 4, None, 2], [8, 8, 8, 8]):
+        with fresh.temporary_bit_widths(widths), torch.no_grad():
+            logits = fresh(images)
+            assert evaluator.evaluate(widths).correct == int((logits.argmax(1) == labels).sum())
+        assert torch.equal(incremental(widths), logits)
+    incremental.rebase([3, 3, 3, 3])
+    calibrate(fresh, images, method="entropy")
+    with fresh.temporary_bit_widths([3, 3, 2, 3]), torch.no_grad():
+        assert torch.equal(incremental([3, 3, 2, 3]), fresh(images))
+
+
+def test_a_search_over_widths_is_measured_with_the_amax_of_each(fresh, images, labels):
+    calibrate(fresh, images, method="mse")
+    evaluator = Evaluator(fresh, images, labels, batch_size=96)
+    exploration = explore(fresh, evaluator, evaluations=12, population_size=6, progress=False)
+    for evaluation in exploration.measured:
+        with fresh.temporary_bit_widths(evaluation.bit_widths), torch.no_grad():
+            assert evaluation.correct == int((fresh(images).argmax(1) == labels).sum())

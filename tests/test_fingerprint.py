@@ -26,6 +26,17 @@ def one_amax(qmodel, given):
     quantizer.amax = quantizer.amax * 1.0001
 
 
+def amax_of_one_width(qmodel, given):
+    # Not of a width that is set, or measured here.
+    quantizer = qmodel.activation_fake_quantizers["conv1"]
+    amax = dict.fromkeys(range(2, 17), float(quantizer.amax))
+    quantizer.set_amax_by_width(amax | {11: 0.5})
+
+
+def unsigned(qmodel, given):
+    qmodel.activation_fake_quantizers["input"].unsigned = True
+
+
 def narrow_range(qmodel, given):
     qmodel.activation_fake_quantizers["conv1"]._narrow_range = True
 
@@ -79,6 +90,8 @@ MODEL = [
     one_weight,
     another_classifier,
     one_amax,
+    amax_of_one_width,
+    unsigned,
     narrow_range,
     a_setting_of_a_layer,
     another_forward,
@@ -119,7 +132,9 @@ def test_a_change_under_a_living_evaluator_is_measured_anew(qmodel, evaluator, c
     assert found.block_counts == tuple(correct)
 
 
-def test_widths_modes_and_copies_change_nothing(qmodel):
+@pytest.mark.parametrize("method", ["max", "mse"])
+def test_widths_modes_and_copies_change_nothing(qmodel, images, method):
+    calibrate(qmodel, images, method=method)
     digest = model_digest(qmodel)
     qmodel.bit_widths = [2, None, 3, 4]
     qmodel.train()

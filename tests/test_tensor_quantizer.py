@@ -141,3 +141,77 @@ def test_a_copy_is_independent():
     twin.num_bits, twin.amax = 2, 3.0
     assert quantizer.num_bits == 4
     assert float(quantizer.amax) == 1.0
+
+
+def test_each_width_has_an_amax_of_its_own():
+    quantizer = TensorQuantizer(4)
+    quantizer.set_amax_by_width({num_bits: num_bits / 2 for num_bits in range(2, 17)})
+    assert quantizer.has_amax_by_width
+    values = inputs_for(3.3, unsigned=False)
+    for num_bits in (4, 2, 16, 7):
+        quantizer.num_bits = num_bits
+        assert float(quantizer.amax) == float(quantizer.amax_at(num_bits)) == num_bits / 2
+        assert_same_bits(quantizer(values), toolkit_quantizer(num_bits / 2, num_bits=num_bits)(values))
+    quantizer.num_bits = None
+    assert torch.equal(quantizer(values), values)
+    quantizer.num_bits = 3
+    assert float(quantizer.amax) == 1.5
+
+
+def test_setting_one_amax_does_away_with_those_for_each_width():
+    quantizer = TensorQuantizer(4)
+    quantizer.set_amax_by_width(dict.fromkeys(range(2, 17), 2.0))
+    quantizer.amax = 1.0
+    quantizer.num_bits = 8
+    assert float(quantizer.amax) == 1.0 and not quantizer.has_amax_by_width
+
+
+@pytest.mark.parametrize(
+    ("amax", "said"),
+    [
+        ({4: 1.0}, r"has widths \[4\]; give one for each of 2 to 16"),
+        (dict.fromkeys(range(2, 17), -1.0), "finite numbers from 0 up"),
+        (dict.fromkeys(range(2, 17), math.nan), "finite numbers from 0 up"),
+    ],
+    ids=["missing", "negative", "NaN"],
+)
+def test_bad_amaxes_by_width_change_nothing(amax, said):
+    quantizer = our_quantizer(1.0, num_bits=5)
+    with pytest.raises(CalibrationError, match=said):
+        quantizer.set_amax_by_width(amax)
+    assert float(quantizer.amax) == 1.0
+
+
+def test_amax_by_width_survives_saving_copying_and_moving():
+    quantizer = TensorQuantizer(4)
+    quantizer.set_amax_by_width({num_bits: num_bits / 2 for num_bits in range(2, 17)})
+    fresh = our_quantizer(7.0, num_bits=6)
+    fresh.load_state_dict(quantizer.state_dict())
+    assert float(fresh.amax) == 3.0  # for its own width
+    assert torch.equal(fresh.calibration, quantizer.calibration)
+    twin = copy.deepcopy(quantizer)
+    twin.num_bits = 2
+    assert float(quantizer.amax) == 2.0 and float(twin.amax) == 1.0
+    assert quantizer.to("meta")._amax_by_width.device.type == "meta"
+    fresh.load_state_dict(toolkit_quantizer(0.7).state_dict())
+    assert not fresh.has_amax_by_width
+
+
+@pytest.mark.parametrize("num_bits", [2, 5, 8, 16])
+@pytest.mark.parametrize("path", ["in place", "copy", "grad", "half", "per channel", "many threads"])
+def test_unsigned_negatives_become_zero_and_are_counted(num_bits, path, monkeypatch):
+    if path == "many threads":
+        monkeypatch.setattr("qa_lib.fake_quantize.THREADS_FOR_TORCH", 0)
+    values = inputs_for(3.3, unsigned=False, dtype=torch.float16 if path == "half" else torch.float32)
+    negative = int((values < 0).sum())
+    options = {"num_bits": num_bits, "unsigned": True}
+    amax = torch.full((1,), 3.3) if path == "per channel" else 3.3
+    quantizer = our_quantizer(amax, **options, axis=0 if path == "per channel" else None)
+    with torch.set_grad_enabled(path == "grad"):
+        expected = toolkit_quantizer(3.3, **options)(values.clamp(min=0))
+        given = values.clone().requires_grad_(path == "grad")
+        found = quantizer.quantize_in_place(given) if path == "in place" else quantizer(given)
+    assert torch.equal(found, expected)
+    assert quantizer.negatives == negative
+    quantizer(torch.rand(5).to(values.dtype))
+    assert quantizer.negatives == negative
