@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qa_lib.calibration import calibrate
+from qa_lib.calibration import all_methods, calibrate
 from qa_lib.errors import QAError
 from qa_lib.evaluator import Evaluator
 from qa_lib.exploration import Exploration, explore
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _explore(options: argparse.Namespace) -> Exploration:
     workload = load_workload(options.workload)
     qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
-    calibrate(qmodel, workload.calibration_loader())
+    calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
     evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels)
     return explore(
         qmodel,
@@ -121,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     add = command.add_argument
     add("--workload", default="fashion_mnist", metavar="NAME",
         help=f"model and images: {', '.join(known_workloads())} (default: %(default)s)")  # fmt: skip
+    add("--calibration", default="mse", choices=all_methods(), metavar="METHOD",
+        help=f"how amax is found, for each width: {', '.join(all_methods())} (default: %(default)s); max is what "
+        "the toolkit does, output takes a minute and is better below 5 bits")  # fmt: skip
     add("--min-accuracy", type=float, default=0.85, metavar="A",
         help="accuracy, 0 to 1, that a solution has to reach (default: %(default)s)")  # fmt: skip
     add("--evaluations", type=int, default=200, metavar="N",

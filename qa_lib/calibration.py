@@ -79,9 +79,8 @@ def calibrate(
         1.0
     """
     start = time.perf_counter()
-    known = (*known_methods(), OUTPUT)
-    if method not in known:
-        raise CalibrationError(f"method is {method!r}; known are {', '.join(known)}")
+    if method not in all_methods():
+        raise CalibrationError(f"method is {method!r}; known are {', '.join(all_methods())}")
     check_options(method, options)
     _check_one_of("per_width", per_width, (True, False))
     _check_one_of("unsigned", unsigned, (True, False, "auto", None))
@@ -113,6 +112,11 @@ def calibrate(
     _take(qmodel, found, signs, statistics, record)
     _warn_of_silence(found)
     return record
+
+
+def all_methods() -> tuple[str, ...]:
+    """The methods that ``calibrate`` knows."""
+    return (*known_methods(), OUTPUT)
 
 
 def _take(

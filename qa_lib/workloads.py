@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qa_lib.errors import WorkloadError
-from qa_lib.models import SmallResNet
+from qa_lib.models import SmallMobileNet, SmallResNet
 from qa_lib.predicates import Predicate, any_of, conv2d_predicate, linear_predicate
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
@@ -96,16 +96,25 @@ def load_workload(name: str) -> Workload:
 @register_workload("fashion_mnist")
 def fashion_mnist() -> Workload:
     """Fashion-MNIST with a small residual network; 17 quantizers, the input's included."""
+    return _fashion_mnist("fashion_mnist", SmallResNet(), "fashion_mnist_resnet.pt")
+
+
+@register_workload("fashion_mnist_mobilenet")
+def fashion_mnist_mobilenet() -> Workload:
+    """Fashion-MNIST with a small MobileNetV2; 34 quantizers, the input's included."""
+    return _fashion_mnist("fashion_mnist_mobilenet", SmallMobileNet(), "fashion_mnist_mobilenet.pt")
+
+
+def _fashion_mnist(name: str, model: nn.Module, weights: str) -> Workload:
     arrays = np.load(_sound_file("fashion_mnist.npz"))
-    model = SmallResNet()
-    model.load_state_dict(torch.load(_sound_file("fashion_mnist_resnet.pt"), weights_only=True))
+    model.load_state_dict(torch.load(_sound_file(weights), weights_only=True))
     images = {}
-    for name in ("calibration", "search", "holdout"):
-        pixels = torch.from_numpy(arrays[f"{name}_images"]).unsqueeze(1)
-        images[f"{name}_images"] = pixels.float() / 255
-        images[f"{name}_labels"] = torch.from_numpy(arrays[f"{name}_labels"].astype(np.int64))
+    for split in ("calibration", "search", "holdout"):
+        pixels = torch.from_numpy(arrays[f"{split}_images"]).unsqueeze(1)
+        images[f"{split}_images"] = pixels.float() / 255
+        images[f"{split}_labels"] = torch.from_numpy(arrays[f"{split}_labels"].astype(np.int64))
     return Workload(
-        name="fashion_mnist",
+        name=name,
         model=model.eval(),
         predicate=any_of(conv2d_predicate, linear_predicate),
         class_names=tuple(map(str, arrays["class_names"])),

@@ -1,7 +1,10 @@
 """Figures: a data step makes a record, and the record is drawn with matplotlib."""
 
+from qa_lib.plots.accuracy_by_method import accuracy_by_method, plot_accuracy_by_method
 from qa_lib.plots.activation_histogram import activation_histogram, plot_activation_histogram
 from qa_lib.plots.bit_width_map import bit_width_map, plot_bit_width_map
+from qa_lib.plots.calibration_grids import calibration_grids, plot_calibration_grids
+from qa_lib.plots.calibration_size import calibration_size, plot_calibration_size
 from qa_lib.plots.fake_quantization import fake_quantization, plot_fake_quantization
 from qa_lib.plots.images import plot_images
 from qa_lib.plots.objective_space import objective_space, plot_objective_space
@@ -10,12 +13,18 @@ from qa_lib.plots.setting import plot_setting
 from qa_lib.plots.uniform_widths import plot_uniform_widths, uniform_widths
 
 __all__ = [
+    "accuracy_by_method",
     "activation_histogram",
     "bit_width_map",
+    "calibration_grids",
+    "calibration_size",
     "fake_quantization",
     "objective_space",
+    "plot_accuracy_by_method",
     "plot_activation_histogram",
     "plot_bit_width_map",
+    "plot_calibration_grids",
+    "plot_calibration_size",
     "plot_fake_quantization",
     "plot_images",
     "plot_objective_space",

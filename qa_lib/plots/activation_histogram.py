@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.errors import BitWidthError
+from qa_lib.fake_quantize import grid_bounds
 from qa_lib.plots import style
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.tensor_quantizer import TensorQuantizer
@@ -55,15 +56,14 @@ def activation_histogram(
         )
     qmodel.check_calibrated({name: width})
     activations = float_activations(qmodel, images, name)
-    levels = _levels(quantizer, width)
+    amax = float(quantizer.amax_at(width).max())
+    levels = _levels(quantizer, width, amax)
     with qmodel.temporary_bit_widths({name: width}), torch.no_grad():
         error = (quantizer(activations) - activations).square().mean()
     values = activations.flatten().cpu().numpy()
     counts, edges = np.histogram(values, bins=_BINS)
     outside = (values < levels[0]) | (values > levels[-1])
-    return ActivationHistogram(
-        name, width, float(quantizer.amax.max()), edges, counts, levels, float(outside.mean()), float(error)
-    )
+    return ActivationHistogram(name, width, amax, edges, counts, levels, float(outside.mean()), float(error))
 
 
 def float_activations(qmodel: QuantizedActivationsModel, images: Tensor, name: str) -> Tensor:
@@ -86,10 +86,11 @@ def float_activations(qmodel: QuantizedActivationsModel, images: Tensor, name: s
     return torch.cat(seen)
 
 
-def _levels(quantizer: TensorQuantizer, num_bits: int) -> np.ndarray:
-    bound = 2 ** (num_bits - 1 + int(quantizer.unsigned)) - 1
-    lowest = 0 if quantizer.unsigned else -bound - (not quantizer.narrow_range)
-    return np.arange(lowest, bound + 1) * float(quantizer.amax.max()) / bound
+def _levels(quantizer: TensorQuantizer, num_bits: int, amax: float) -> np.ndarray:
+    smallest, largest = grid_bounds(
+        num_bits, unsigned=quantizer.unsigned, narrow_range=quantizer.narrow_range
+    )
+    return np.arange(smallest, largest + 1) * amax / largest
 
 
 def plot_activation_histogram(

@@ -1,6 +1,7 @@
 """What all figures share: colours that mean the same thing everywhere, and how a figure is made."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,16 @@ INFEASIBLE = "#CC79A7"
 STOPPED = "#B5B5B5"
 LIMIT = "#009E73"
 BIT_WIDTH_COLOURS = "viridis"
+
+# Calibration methods, from a second set that nothing else uses (Tol 2021, "muted"); others in their order.
+METHODS = {
+    "max": "#332288",
+    "percentile": "#88CCEE",
+    "entropy": "#DDAA33",
+    "mse": "#44AA99",
+    "output": "#882255",
+}
+OTHER_METHODS = ("#999933", "#CC6677", "#117733", "#AA4499")
 
 _SETTINGS = {
     "figure.dpi": 110,
@@ -46,6 +57,12 @@ def new_figure(*, size: tuple[float, float], **subplots: Any) -> Iterator[tuple[
             yield figure, axes
         finally:
             plt.close(figure)
+
+
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """Name of a calibration method -> its colour, the same in every figure."""
+    others = itertools.cycle(OTHER_METHODS)
+    return {method: METHODS.get(method) or next(others) for method in methods}
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
