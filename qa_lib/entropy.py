@@ -67,29 +67,29 @@ def _least(counts: np.ndarray, groups: int, stride: int, start: int) -> int:
         if inside == 0.0 or (final == 0.0 and outside > 0.0):
             continue  # endless
         scale = kept / groups
-        first = int(np.ceil(int((kept - 1) / scale) * scale))  # of the group that the last bin is in
-        if outside > 0.0 and first > 0:
-            # All groups but the last taken together diverge less than they do one by one.
-            p = (sums[kept] - sums[first] + outside) / total
-            q = (sums[kept] - sums[first]) / inside
-            least = p * np.log(p / q)
-            if p < 1.0:
-                least += (1.0 - p) * np.log((1.0 - p) / (1.0 - q))
-            if least >= best + 1e-9:
-                continue
-        # sum p log p - sum p log q, over the bins that hold something.
-        found = entropies[kept]
+        # By the chain rule: the divergence of the groups, of which only the one with the last bin has another share
+        # than before, and within each group that of its bins. No part is negative, so too much is too much.
+        found = 0.0
         if outside > 0.0:
-            found += (final + outside) * np.log(final + outside) - final * np.log(final)
+            first = int(np.ceil(int((kept - 1) / scale) * scale))
+            mass = sums[kept] - sums[first]
+            found = (mass + outside) * np.log((mass + outside) / mass * inside / total)
+            if inside > mass:
+                found += (inside - mass) * np.log(inside / total)
         low = 0
         for group in range(groups):
+            if found >= best:
+                break
             high = kept if group == groups - 1 else int(np.ceil((group + 1) * scale))
-            mass = sums[high] - sums[low]
-            if mass > 0.0:
-                in_group = mass + (outside if high == kept else 0.0)
-                found -= in_group * np.log(mass / (filled[high] - filled[low]))
+            bins = filled[high] - filled[low]
+            if bins > 1.0:
+                mass = sums[high] - sums[low]
+                within = entropies[high] - entropies[low]
+                if high == kept and outside > 0.0:
+                    mass += outside
+                    within += (final + outside) * np.log(final + outside) - final * np.log(final)
+                found += max(within - mass * np.log(mass / bins), 0.0)
             low = high
-        found = found / total - np.log(total) + np.log(inside)
         if found < best:
             best, best_kept = found, kept
     return best_kept

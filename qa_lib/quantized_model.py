@@ -270,9 +270,10 @@ class QuantizedActivationsModel(nn.Module):
         if state["calls"]:
             self._set_calls({name: Calls(**calls) for name, calls in state["calls"].items()})
         self.bit_widths = state["bit_widths"]
-        for name, unsigned in state["unsigned"].items():
+        # Models that were saved before there was more than signed grids and "max" do not say these.
+        for name, unsigned in state.get("unsigned", {}).items():
             self.activation_fake_quantizers[name].unsigned = unsigned
-        statistics, calibration = state["statistics"], state["calibration"]
+        statistics, calibration = state.get("statistics"), state.get("calibration")
         self.statistics = ActivationStatistics.from_state(statistics) if statistics else None
         self.calibration = CalibrationRecord(**calibration) if calibration else None
 

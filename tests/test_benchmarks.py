@@ -36,6 +36,12 @@ def test_evaluation(request):
     assert printed.splitlines()[-1].startswith("ratio of seconds")
 
 
+def test_calibration(request):
+    printed = run(request, "calibration", "--networks", "reference")
+    assert "largest difference to the toolkit's max: 0.0" in printed
+    assert len(re.findall(r"^ratio, reference", printed, re.MULTILINE)) == 7
+
+
 @pytest.mark.parametrize("script", ["plain", "incremental", "replicas", "archive"])
 def test_the_others(request, script):
     run(request, script)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from qa_lib import Evaluation, Exploration, errors, plots
+from qa_lib import Evaluation, Exploration, calibrate, errors, plots
+from qa_lib.plots import style
 from qa_lib.plots.activation_histogram import float_activations
 
 
@@ -134,3 +135,69 @@ def test_uniform_widths(exploration, tmp_path):
 def test_setting_and_images_draw(tmp_path, images):
     assert draws(plots.plot_setting(("input", "conv"), setting((4, None), 80)), tmp_path)
     assert draws(plots.plot_images(images[:3], ["a", "b", "c"]), tmp_path)
+
+
+def test_calibration_grids(qmodel, tmp_path):
+    layer = qmodel.statistics["conv1"]
+    amax = {"max": {3: layer.largest_magnitude, 4: layer.largest_magnitude}, "mine": {3: 0.2, 4: 0.3}}
+    data = plots.calibration_grids(layer, amax)
+    assert data.counts.sum() == pytest.approx(layer.count)
+    assert [[(g.method, g.num_bits) for g in row] for row in data.grids] == [
+        [("max", 3), ("max", 4)],
+        [("mine", 3), ("mine", 4)],
+    ]
+    grid = data.grids[1][0]
+    assert grid.levels.tolist() == pytest.approx([k * 0.2 / 3 for k in range(-4, 4)])
+    assert data.grids[0][0].clipped < 0.001 < grid.clipped < 1
+    assert draws(plots.plot_calibration_grids(layer, amax), tmp_path)
+
+
+def test_calibration_grids_count_what_numpy_counts(qmodel, images):
+    values = float_activations(qmodel, images, "conv1").numpy()
+    grid = plots.calibration_grids(qmodel.statistics["conv1"], {"mine": {3: 0.2}}).grids[0][0]
+    outside = ((values > 0.2) | (values < -0.8 / 3)).mean()
+    assert grid.clipped == pytest.approx(outside, abs=0.002)
+
+
+def test_accuracy_by_method(tmp_path):
+    evaluations = {
+        ("max", False): [setting((8, 8), 90), setting((2, 2), 10)],
+        ("mse", True): [setting((2, 2), 40), setting((8, 8), 91)],
+    }
+    data = plots.accuracy_by_method(evaluations, setting((None, None), 95))
+    assert data.float_accuracy == 0.95
+    assert data.accuracy.columns.tolist() == [8, 2]
+    assert data.accuracy.loc[("max", False)].tolist() == [0.9, 0.1]
+    assert data.accuracy.loc[("mse", True)].tolist() == [0.91, 0.4]
+    assert draws(plots.plot_accuracy_by_method(evaluations, setting((None, None), 95)), tmp_path)
+
+
+def test_calibration_size(tmp_path):
+    accuracy = {
+        ("max", 64): [0.5, 0.7, 0.6],
+        ("max", 128): [0.8],
+        ("mse", 64): [0.9, 0.92],
+        ("mse", 128): [0.9],
+    }
+    table = plots.calibration_size(accuracy).table
+    assert table.iloc[0].tolist() == ["max", 64, 0.5, 0.6, 0.7]
+    assert table["images"].tolist() == [64, 128, 64, 128]
+    assert draws(plots.plot_calibration_size(accuracy, 0.95, num_bits=4), tmp_path)
+
+
+def test_methods_have_the_same_colour_everywhere_and_different_ones():
+    colours = style.method_colours(["max", "mine", "mse", "yours"])
+    assert colours["mse"] == style.METHODS["mse"] == style.method_colours(["mse"])["mse"]
+    assert len(set(colours.values())) == 4
+    roles = {style.FRONT, style.UNIFORM, style.CHOSEN, style.INFEASIBLE, style.LIMIT, style.DOMINATED}
+    assert not roles & {*style.METHODS.values(), *style.OTHER_METHODS}
+
+
+def test_the_grid_drawn_is_that_of_the_width_asked_for(qmodel, images):
+    calibrate(qmodel, images, method="mse")
+    qmodel.bit_widths = [8] * 4
+    data = plots.activation_histogram(qmodel, images, "conv1", 3)
+    quantizer = qmodel.activation_fake_quantizers["conv1"]
+    assert data.amax == float(quantizer.amax_at(3)) == pytest.approx(data.levels[-1])
+    unsigned = plots.activation_histogram(qmodel, images, "input", 3)
+    assert unsigned.levels[0] == 0 and len(unsigned.levels) == 8

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from qa_lib import QuantizedActivationsModel, errors, load_workload, register_workload, workloads
-from qa_lib.evaluator import Evaluator
 
 
 def test_the_three_sets(workload):
@@ -36,13 +35,22 @@ def test_the_split_numbers_are_disjoint_and_complete():
     assert len(set(arrays["calibration_indices"].tolist())) == 1024
 
 
-def test_the_model_is_as_good_as_stated_with_17_quantizers(workload):
-    qmodel = QuantizedActivationsModel(load_workload("fashion_mnist").model, workload.predicate)
-    assert len(qmodel.names) == 17
-    assert qmodel.names[:2] == ("input", "stem.0")
+@pytest.mark.parametrize(
+    ("name", "quantizers", "correct"), [("fashion_mnist", 17, 9360), ("fashion_mnist_mobilenet", 34, 9259)]
+)
+def test_the_models_are_as_good_as_stated(name, quantizers, correct):
+    workload = load_workload(name)
+    qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
+    assert len(qmodel.activation_fake_quantizers) == quantizers
+    qmodel.bit_widths = [None] * quantizers
     images = torch.cat([workload.search_images, workload.holdout_images])
     labels = torch.cat([workload.search_labels, workload.holdout_labels])
-    assert Evaluator(qmodel, images, labels).evaluate_uniform(None).accuracy >= 0.92
+    with torch.inference_mode():
+        found = sum(
+            int((qmodel(x).argmax(1) == y).sum())
+            for x, y in zip(images.split(500), labels.split(500), strict=True)
+        )
+    assert abs(found - correct) <= 2  # another processor may round a tie the other way
 
 
 def test_the_calibration_loader_begins_anew_each_time(workload):
@@ -69,7 +77,7 @@ def test_a_workload_of_ones_own_takes_a_few_lines(workload, monkeypatch):
         return workload
 
     assert load_workload("mine") is workload
-    assert workloads.known_workloads() == ("fashion_mnist", "mine")
+    assert workloads.known_workloads() == ("fashion_mnist", "fashion_mnist_mobilenet", "mine")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from qa_lib.plots import style
 
@@ -59,7 +59,8 @@ def plot_calibration_size(
         sizes = sorted(table["images"].unique())
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.minorticks_off()
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         style.label_axes(axes, "calibration images", f"accuracy at {num_bits} bits\n(more is better →)")
-        axes.legend(loc="lower right", ncols=2)
+        figure.legend(loc="outside upper right", ncols=len(colours) + 1)
     return figure
