@@ -79,7 +79,9 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
         style.label_axes(
             axes, "total bits  (← fewer is better)", "accuracy on the search set  (more is better →)"
         )
-        axes.legend(loc="lower right", ncols=2)
+        axes.legend(
+            loc="lower right", ncols=2, frameon=True, facecolor="white", edgecolor="none", framealpha=0.85
+        )
     return figure
 
 
