@@ -135,7 +135,8 @@ def _edge(keys: np.ndarray) -> np.ndarray:
 class ActivationStatistics:
     """``LayerStatistics`` of every quantizer of a model, by name; ``collect_statistics`` makes them.
 
-    Those of two sets of images add up (``+``) to those of both. A calibrated model keeps its own as
+    Those of two sets of images add up (``+``) to those of both. They are recognised by the names of the quantizers
+    only: whether they come from these weights and images like these is for the caller to know. A calibrated model keeps its own as
     ``qmodel.statistics``, and in its state dict.
 
     Attributes:
@@ -144,7 +145,7 @@ class ActivationStatistics:
 
     Example:
         >>> statistics = collect_statistics(qmodel, workload.calibration_loader())
-        >>> statistics["input"].zero_share
+        >>> round(statistics["input"].zero_share, 2)
         0.5
     """
 
@@ -155,6 +156,8 @@ class ActivationStatistics:
         return self.layers[name]
 
     def __add__(self, other: "ActivationStatistics") -> "ActivationStatistics":
+        if not isinstance(other, ActivationStatistics):
+            return NotImplemented
         if list(self.layers) != list(other.layers):
             raise CalibrationError(
                 f"statistics of quantizers {', '.join(self.layers)} do not add up with those of "

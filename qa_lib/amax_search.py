@@ -6,20 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from qa_lib.activation_statistics import ActivationStatistics
-from qa_lib.calibration_methods import find_method, known_methods, options_of
+from qa_lib.calibration_methods import BUILT_IN, OUTPUT, find_method, options_of
 from qa_lib.divergence import output_divergence
-from qa_lib.errors import CalibrationError
+from qa_lib.errors import CalibrationError, QAError
 from qa_lib.output_calibration import OutputCalibration
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.statistics_collection import image_batches
 from qa_lib.tensor_quantizer import WIDTHS
 
-OUTPUT = "output"  # the one method that works from images
 IMAGES = 256  # that it compares outputs on
 _OUTPUT_WIDTHS = range(2, 9)
 # The width whose amax serves all widths where a quantizer is switched off and there is to be one only.
@@ -31,13 +31,18 @@ AmaxByWidth = dict[int, float]
 def check_options(method: str, options: Mapping[str, Any]) -> None:
     """Raises ``CalibrationError`` if ``method`` does not take one of ``options``."""
     allowed = ["images", "divergence", "progress"] if method == OUTPUT else options_of(method)
-    for option in options:
+    for option in options if allowed is not None else ():
         if option not in allowed:
             known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
             raise CalibrationError(f"method {method!r} does not know the option {option!r}; {known}")
     images = options.get("images", IMAGES)
-    if method == OUTPUT and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
-        raise CalibrationError(f"images is {images!r}; give a whole number from 1 up")
+    if method == OUTPUT:
+        if isinstance(images, bool) or not isinstance(images, numbers.Integral) or images < 1:
+            raise CalibrationError(f"images is {images!r}; give a whole number from 1 up")
+        if not callable(options.get("divergence", output_divergence)):
+            raise CalibrationError(
+                f"divergence is {options['divergence']!r}; give a function, qa_lib.divergence.mean_squared_error, say"
+            )
 
 
 def amax_by_method(
@@ -60,13 +65,24 @@ def amax_by_method(
         wanted = WIDTHS if per_width else [widths[name] or _WIDTH_OF_A_SWITCHED_OFF]
         found = {}
         for num_bits in wanted:
-            value = function(statistics[name], num_bits, unsigned[name], **options)
-            if not isinstance(value, numbers.Real) or not math.isfinite(value) or value < 0:
+            where = f"amax of '{name}' at {num_bits} bits"
+            try:
+                value = function(statistics[name], num_bits, unsigned[name], **options)
+            except QAError:
+                raise
+            except Exception as error:  # a user's own method may raise anything
                 raise CalibrationError(
-                    f"method {method!r} returned {value!r} as amax of '{name}' at {num_bits} bits; it has to "
-                    "return a finite number from 0 up"
+                    f"method {method!r} failed to find {where}: {type(error).__name__}: {error}"
+                ) from error
+            one = isinstance(value, (Tensor, np.ndarray)) and math.prod(value.shape) == 1
+            number = value.item() if one else value
+            if isinstance(number, bool) or not isinstance(number, numbers.Real):
+                number = math.nan
+            if not math.isfinite(number) or number < 0:
+                raise CalibrationError(
+                    f"method {method!r} returned {value!r} as {where}; it has to return a finite number from 0 up"
                 )
-            found[num_bits] = float(value)
+            found[num_bits] = float(number)
         return found if per_width else dict.fromkeys(WIDTHS, found[wanted[0]])
 
     # The inner loops of the methods let go of the interpreter's lock.
@@ -94,7 +110,8 @@ class KeptImages:
     def __iter__(self) -> Iterator[Tensor]:
         for images in image_batches(self.batches):
             if self.count < self.wanted:
-                self.kept.append(images[: self.wanted - self.count])
+                # A copy: whoever made the batch may use its memory again.
+                self.kept.append(images[: self.wanted - self.count].detach().clone())
             yield images
 
 
@@ -109,7 +126,7 @@ def least_disturbing_amax(
     """What method ``"output"`` takes as ``amax``, and its cost in passes over the images that were kept."""
     others = {
         method: amax_by_method(qmodel, statistics, method, unsigned, per_width, {})
-        for method in sorted(known_methods(), key=lambda method: method != "mse")
+        for method in sorted(BUILT_IN, key=lambda method: method != "mse")
     }
     found = {name: dict(amax) for name, amax in others["mse"].items()}
     settings = [(w,) * len(qmodel.names) for w in _OUTPUT_WIDTHS] if per_width else [qmodel.bit_widths]

@@ -5,17 +5,18 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from qa_lib.activation_statistics import ActivationStatistics
 from qa_lib.amax_search import (
     IMAGES,
-    OUTPUT,
     AmaxByWidth,
     KeptImages,
     amax_by_method,
     check_options,
     least_disturbing_amax,
 )
-from qa_lib.calibration_methods import known_methods
+from qa_lib.calibration_methods import OUTPUT, known_methods
 from qa_lib.calibration_record import CalibrationRecord
 from qa_lib.errors import CalibrationError, QAWarning
 from qa_lib.fake_quantize import SMALLEST_AMAX
@@ -57,7 +58,8 @@ def calibrate(
             ``"auto"`` for those quantizers that were given nothing negative. None is False with method ``"max"``,
             otherwise ``"auto"``.
         **options: Options of the method, such as ``percentile=99.9``. For ``"output"``: ``images=256`` (how many
-            of the calibration images it compares outputs on), ``divergence=output_divergence`` (how), and
+            of the calibration images it compares outputs on), ``divergence=output_divergence`` (how:
+            Kullback-Leibler for logits; for a regression ``qa_lib.divergence.mean_squared_error``), and
             ``progress=True`` (show a bar).
 
     Returns:
@@ -71,7 +73,7 @@ def calibrate(
         DeviceError: The images are not where the model is.
 
     Warns:
-        QAWarning: All activations of a layer were zero.
+        QAWarning: All activations of a layer were zero, or its ``amax`` is next to nothing.
 
     Example:
         >>> calibrate(qmodel, workload.calibration_loader(), method="percentile", percentile=99.9)
@@ -79,11 +81,18 @@ def calibrate(
         1.0
     """
     start = time.perf_counter()
+    if not isinstance(qmodel, QuantizedActivationsModel):
+        raise CalibrationError(
+            f"calibrate takes a QuantizedActivationsModel, not {type(qmodel).__name__}: wrap the model first, "
+            "QuantizedActivationsModel(model, predicate)"
+        )
+    qmodel.check_usable()
     if method not in all_methods():
         raise CalibrationError(f"method is {method!r}; known are {', '.join(all_methods())}")
     check_options(method, options)
     _check_one_of("per_width", per_width, (True, False))
     _check_one_of("unsigned", unsigned, (True, False, "auto", None))
+    unsigned = bool(unsigned) if isinstance(unsigned, np.bool_) else unsigned
     if isinstance(batches, ActivationStatistics):
         statistics, passes = batches, 0.0
         _check_names(qmodel, statistics)
@@ -102,15 +111,15 @@ def calibrate(
         found = amax_by_method(qmodel, statistics, method, signs, per_width, options)
     record = CalibrationRecord(
         method=method,
-        options=options,
-        per_width=per_width,
+        options={option: _plain(value) for option, value in options.items()},
+        per_width=any(len(set(amax.values())) > 1 for amax in found.values()),
         unsigned=tuple(name for name, sign in signs.items() if sign),
         images=statistics.images,
         passes=passes,
         seconds=time.perf_counter() - start,
     )
     _take(qmodel, found, signs, statistics, record)
-    _warn_of_silence(found)
+    _warn_of_silence(statistics, found)
     return record
 
 
@@ -139,8 +148,8 @@ def _take(
 
 
 def _check_one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    # By identity first: 1 is not meant where True is.
-    if not any(value is one or value == one == "auto" for one in allowed):
+    known = isinstance(value, (bool, np.bool_, str, type(None))) and value in allowed
+    if not known:
         raise CalibrationError(f"{name} is {value!r}; allowed are {', '.join(map(repr, allowed))}")
 
 
@@ -164,8 +173,24 @@ def _unsigned(statistics: ActivationStatistics, unsigned: bool | str) -> dict[st
     }
 
 
-def _warn_of_silence(found: Mapping[str, AmaxByWidth]) -> None:
-    silent = [name for name, amax in found.items() if max(amax.values()) <= SMALLEST_AMAX]
+def _plain(value: Any) -> Any:
+    """``value`` as something that a state dict can hold: functions by name."""
+    value = value.item() if isinstance(value, np.generic) else value
+    known = isinstance(value, (bool, int, float, str, type(None)))
+    return value if known else getattr(value, "__name__", type(value).__name__)
+
+
+def _warn_of_silence(statistics: ActivationStatistics, found: Mapping[str, AmaxByWidth]) -> None:
+    mute = [name for name, amax in found.items() if min(amax.values()) <= SMALLEST_AMAX]
+    silent = [name for name in mute if not statistics[name].largest_magnitude]
+    tiny = [name for name in mute if name not in silent]
+    if tiny:
+        warnings.warn(
+            f"amax of {', '.join(tiny)} is so small (2^-24 or less) at one width or more that these quantizers return "
+            "zeros there: layer_table(all_widths=True) shows it; check the images' scale, or take another method",
+            QAWarning,
+            stacklevel=3,
+        )
     if silent:
         warnings.warn(
             f"all activations of {', '.join(silent)} are zero on the calibration images, so these "

@@ -12,6 +12,9 @@ from qa_lib.squared_error import least_squared_error_amax
 # (statistics of the layer, num_bits, whether the grid is unsigned, options by keyword) -> amax
 Method = Callable[..., float]
 
+BUILT_IN = ("max", "percentile", "mse", "entropy")  # at the end of this file
+OUTPUT = "output"  # the one method that works from images
+
 _methods: dict[str, Method] = {}
 
 
@@ -20,7 +23,11 @@ def register_calibration_method(name: str) -> Callable[[Method], Method]:
 
     The function is called as ``method(layer, num_bits, unsigned, **options)`` for each quantizer and width:
     ``layer`` is a ``LayerStatistics``, ``num_bits`` 2..16, ``unsigned`` whether the grid begins at 0. It returns
-    ``amax``, a finite number from 0 up. ``calibrate`` hands its own keyword options on to it.
+    ``amax``, a finite number from 0 up. ``calibrate`` hands its own keyword options on to it. Layers are worked on
+    in several threads at once.
+
+    Raises:
+        CalibrationError: ``name`` is that of a method of the library, or the function does not take these arguments.
 
     Example:
         >>> @register_calibration_method("three_sigma")
@@ -29,7 +36,18 @@ def register_calibration_method(name: str) -> Callable[[Method], Method]:
         >>> calibrate(qmodel, batches, method="three_sigma")
     """
 
+    if not isinstance(name, str):
+        raise CalibrationError(f'write @register_calibration_method("name"): {name!r} is not a name')
+    if name in BUILT_IN or name == OUTPUT:
+        raise CalibrationError(f"method {name!r} is there already: choose another name")
+
     def register(method: Method) -> Method:
+        try:
+            inspect.signature(method).bind(None, 8, False)
+        except (TypeError, ValueError) as error:
+            raise CalibrationError(
+                f"method {name!r} has to take (layer, num_bits, unsigned), and options with defaults: {error}"
+            ) from error
         _methods[name] = method
         return method
 
@@ -46,18 +64,18 @@ def find_method(name: str) -> Method:
     return _methods[name]
 
 
-def options_of(name: str) -> list[str]:
-    """The options that the method called ``name`` takes."""
-    return list(inspect.signature(_methods[name]).parameters)[3:]
+def options_of(name: str) -> list[str] | None:
+    """The options that the method called ``name`` takes; None is any."""
+    parameters = list(inspect.signature(_methods[name]).parameters.values())[3:]
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return None if takes_any else [parameter.name for parameter in parameters]
 
 
-@register_calibration_method("max")
 def largest_magnitude(layer: LayerStatistics, num_bits: int, unsigned: bool) -> float:
     """The largest magnitude, the same for all widths, as the toolkit's ``MaxCalibrator`` finds it."""
     return layer.largest_magnitude
 
 
-@register_calibration_method("percentile")
 def percentile_of_magnitudes(
     layer: LayerStatistics, num_bits: int, unsigned: bool, percentile: float = 99.99
 ) -> float:
@@ -65,7 +83,7 @@ def percentile_of_magnitudes(
 
     Within one bin of the histogram, as in the toolkit's ``HistogramCalibrator`` (whose default is 99.99).
     """
-    if not isinstance(percentile, numbers.Real) or not 0 <= percentile <= 100:
+    if isinstance(percentile, bool) or not isinstance(percentile, numbers.Real) or not 0 <= percentile <= 100:
         raise CalibrationError(f"percentile is {percentile!r}; give a number from 0 to 100, such as 99.9")
     lower, upper, seen = layer.magnitudes
     wanted = percentile / 100 * layer.count
@@ -75,16 +93,22 @@ def percentile_of_magnitudes(
     return float(lower[place] + share * (upper[place] - lower[place]))
 
 
-@register_calibration_method("mse")
 def least_squared_error(layer: LayerStatistics, num_bits: int, unsigned: bool) -> float:
     """The ``amax`` with which quantized activations have the least mean squared error (Sung et al. 2015)."""
     return least_squared_error_amax(layer, num_bits, unsigned=unsigned)
 
 
-@register_calibration_method("entropy")
 def least_divergence(
     layer: LayerStatistics, num_bits: int, unsigned: bool, stride: int = 1, start_bin: int = 128
 ) -> float:
     """The ``amax`` with which the histogram of the quantized magnitudes diverges least from that of the
     float ones (Migacz, "8-bit inference with TensorRT", 2017), as the toolkit's ``HistogramCalibrator`` finds it."""
     return least_divergence_amax(layer, num_bits, unsigned=unsigned, stride=stride, start_bin=start_bin)
+
+
+_methods |= {
+    "max": largest_magnitude,
+    "percentile": percentile_of_magnitudes,
+    "mse": least_squared_error,
+    "entropy": least_divergence,
+}

@@ -10,7 +10,7 @@ class CalibrationRecord:
 
     Attributes:
         method: How ``amax`` was found.
-        options: The options of the method.
+        options: The options of the method; functions by name.
         per_width: Whether each width has an ``amax`` of its own.
         unsigned: Names of the quantizers whose grid begins at 0.
         images: Number of calibration images; method ``"output"`` looks at some of them for its comparisons.
@@ -20,7 +20,7 @@ class CalibrationRecord:
     """
 
     method: str
-    options: dict[str, Any]
+    options: dict[str, Any] = field(hash=False)
     per_width: bool
     unsigned: tuple[str, ...]
     images: int

@@ -1,5 +1,6 @@
 """In which order a forward pass reaches the modules of a model."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +14,16 @@ def traced_call_order(model: nn.Module, modules: Mapping[str, nn.Module]) -> lis
     """The names of ``modules`` in the order in which a symbolic forward pass finishes them.
 
     No image is needed, so the order is known before the first forward pass. Modules that the
-    trace does not reach follow in the order of ``modules``; a model that ``torch.fx`` cannot
-    trace (one whose control flow depends on its data) keeps that order altogether.
+    trace does not reach follow in the order of ``modules``; a model that cannot be copied, or that ``torch.fx``
+    cannot trace (one whose control flow depends on its data), keeps that order altogether.
     """
-    name_of = {module: name for name, module in modules.items()}
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    try:
+        # A copy, because a forward that keeps what it makes for later would keep what stands for it in the trace.
+        twin = copy.deepcopy(model, shared)
+        name_of = {twin.get_submodule(name): name for name in modules}
+    except Exception:  # a user's module may raise anything when it is copied
+        return list(modules)
     order: dict[str, None] = {}
 
     class CallTracer(fx.Tracer):
@@ -29,7 +36,7 @@ def traced_call_order(model: nn.Module, modules: Mapping[str, nn.Module]) -> lis
             return result
 
     try:
-        CallTracer().trace(model)
+        CallTracer().trace(twin)
     except Exception:  # a user's forward may raise anything when it meets a proxy
         return list(modules)
     return list(order | dict.fromkeys(modules))

@@ -1,6 +1,5 @@
 """How far the outputs of a quantized network are from those of the float one; no labels needed."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -21,7 +20,9 @@ def kullback_leibler(outputs: Tensor, reference: Tensor) -> float:
         The mean over the images, in nats, 0 or more; smaller is better.
     """
     expected, found = (torch.log_softmax(logits.double(), dim=1) for logits in (reference, outputs))
-    return float((expected.exp() * (expected - found)).sum(dim=1).mean())
+    shares = expected.exp()
+    # A class that is ruled out (a logit of minus infinity) adds nothing.
+    return float(torch.where(shares > 0, shares * (expected - found), 0.0).sum(dim=1).mean())
 
 
 def mean_squared_error(outputs: Tensor, reference: Tensor) -> float:
@@ -31,7 +32,6 @@ def mean_squared_error(outputs: Tensor, reference: Tensor) -> float:
 
 def output_divergence(outputs: Tensor, reference: Tensor) -> float:
     """``kullback_leibler`` where the outputs can be logits (two dimensions, two classes or more), otherwise
-    ``mean_squared_error``; infinite if the outputs hold NaN."""
+    ``mean_squared_error``. A regression of several values looks like logits: say ``mean_squared_error`` there."""
     logits = outputs.dim() == 2 and outputs.shape[1] > 1
-    found = kullback_leibler(outputs, reference) if logits else mean_squared_error(outputs, reference)
-    return math.inf if math.isnan(found) else found
+    return kullback_leibler(outputs, reference) if logits else mean_squared_error(outputs, reference)

@@ -1,5 +1,7 @@
 """How far quantized magnitudes diverge from the float ones, from a linear histogram of these."""
 
+import numbers
+
 import numba
 import numpy as np
 
@@ -26,7 +28,7 @@ def least_divergence_amax(
         CalibrationError: ``stride`` or ``start_bin`` are no whole numbers in their range.
     """
     for name, value, most in (("stride", stride, 1024), ("start_bin", start_bin, 1024)):
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= value <= most:
             raise CalibrationError(f"{name} is {value!r}; give a whole number from 1 to {most}")
     if not layer.largest_magnitude:
         return 0.0

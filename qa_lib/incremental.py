@@ -33,6 +33,7 @@ class IncrementalForward:
         batches: Images, shape ``(N, ...)`` each; a single tensor is one batch.
         memory_budget: Bytes that kept activations may take. They are kept first where they save most
             time for their size; less memory means more to run again, never other numbers.
+        network_may_change: Look at all weights before each pass. False saves that where nobody can change them.
 
     Attributes:
         passes: Work so far in whole forward passes over all batches, by the times that the operations
@@ -58,10 +59,12 @@ class IncrementalForward:
         batches: Tensor | Sequence[Tensor],
         *,
         memory_budget: int = GIBIBYTE,
+        network_may_change: bool = True,
     ) -> None:
         self.qmodel = qmodel
         self.batches = [batches] if isinstance(batches, Tensor) else list(batches)
         self.memory_budget = memory_budget
+        self._network_may_change = network_may_change
         self.passes = 0.0
         qmodel.check_usable()
         qmodel.check_calibrated()
@@ -169,7 +172,7 @@ class IncrementalForward:
 
     def _follow_the_network(self) -> None:
         """Starts anew if a weight, a setting or the code of the model has changed."""
-        if network_digest(self.qmodel) != self._network:
+        if self._network_may_change and network_digest(self.qmodel) != self._network:
             self._prepare()
 
     def _clean(self, dirty: set[fx.Node]) -> set[fx.Node]:

@@ -5,6 +5,7 @@ layer is the wrong target at few bits (Nahshan et al., "Loss Aware Post-Training
 "Up or Down? Adaptive Rounding for Post-Training Quantization", 2020).
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
@@ -19,8 +20,9 @@ from qa_lib.replicas import make_replicas
 
 Amax = dict[str, float]  # name of the quantizer -> amax
 
-# Tried for each layer by itself, and then around what was chosen with all layers quantized; times amax.
-ALONE = (0.6, 0.7, 0.8, 0.9, 1.0, 1.12, 1.25, 1.45)
+# Tried for each layer by itself, and then around what was chosen with all layers quantized; times amax. Of equals
+# the first is taken.
+ALONE = (1.0, 0.9, 1.12, 0.8, 1.25, 0.7, 1.45, 0.6)
 TOGETHER = (0.75, 0.87, 1.15, 1.33)
 
 
@@ -39,7 +41,7 @@ class OutputCalibration:
         forward: Runs the copy; its ``passes`` are what this has cost so far.
 
     Raises:
-        CalibrationError: The model cannot be copied, or does not return one tensor.
+        CalibrationError: The model cannot be copied, or does not return one tensor, or ``divergence`` fails.
     """
 
     def __init__(
@@ -63,8 +65,15 @@ class OutputCalibration:
                 f"the model returns {type(returned).__name__}; method 'output' compares what it returns, and "
                 "needs one tensor"
             )
-        self.forward = IncrementalForward(self.replica, batches)
+        self.forward = IncrementalForward(self.replica, batches, network_may_change=False)
         self.reference = self.forward(self.replica.bit_widths)
+        try:
+            float(divergence(self.reference, self.reference))
+        except Exception as error:
+            raise CalibrationError(
+                "divergence has to take the outputs and the float network's outputs, and return a number; it "
+                f"raised {type(error).__name__}: {error}"
+            ) from error
 
     @staticmethod
     def trials(widths: Widths) -> int:
@@ -120,7 +129,8 @@ class OutputCalibration:
 
     def _divergence(self, widths: Widths | Mapping[str, int], amax: Amax) -> float:
         self._set(amax)
-        return self.divergence(self.forward(widths), self.reference)
+        found = float(self.divergence(self.forward(widths), self.reference))
+        return math.inf if math.isnan(found) else found
 
     def _set(self, amax: Amax) -> None:
         for name, value in amax.items():

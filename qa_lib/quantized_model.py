@@ -135,7 +135,8 @@ class QuantizedActivationsModel(nn.Module):
     def check_bit_widths(self, bit_widths: BitWidths) -> tuple[int | None, ...]:
         """``bit_widths`` as one plain int or None for each quantizer, in order; raises
         ``BitWidthError`` if they cannot be set."""
-        return check_bit_widths(bit_widths, dict(zip(self.names, self.bit_widths, strict=True)))
+        with self.lock:
+            return check_bit_widths(bit_widths, dict(zip(self.names, self.bit_widths, strict=True)))
 
     @contextmanager
     def temporary_bit_widths(self, bit_widths: BitWidths) -> Iterator[None]:
@@ -163,7 +164,12 @@ class QuantizedActivationsModel(nn.Module):
         """What ``model`` returns for ``images`` (shape ``(N, ...)``), with quantized activations."""
         self.check_usable()
         self.check_device(images)
-        return self.sequential(images)
+        with self.lock:  # not while another thread has other widths in it
+            if self.quantizers[INPUT].num_bits is None:
+                images = (
+                    images.clone()
+                )  # nothing that the model does to its input is to reach the caller's images
+            return self.sequential(images)
 
     def check_usable(self) -> None:
         """Raises ``RemovedError`` after ``remove()``."""

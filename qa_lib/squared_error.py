@@ -9,7 +9,7 @@ from qa_lib.fake_quantize import grid_bounds
 # Up to this width the error is summed level by level; from there on the levels are finer than the bins.
 LAST_WIDTH_BY_LEVELS = 8
 # Ratio of the largest magnitude to the smallest amax that is tried; how many are, and how many around the best.
-_SPAN, _COARSE, _FINE = 256.0, 64, 9
+_SPAN, _COARSE, _FINE = 65_536.0, 127, 9
 
 
 def least_squared_error_amax(layer: LayerStatistics, num_bits: int, *, unsigned: bool) -> float:

@@ -48,19 +48,26 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
         ['name', 'minimum', 'maximum', 'mean', 'zero_share', 'count']
     """
     qmodel.check_usable()
+    collectors = {name: _Collector() for name in qmodel.names}
     count = 0
-    with qmodel.lock, _watching(qmodel) as collectors, qmodel.evaluation_mode(), torch.inference_mode():
-        for index, images in enumerate(image_batches(batches)):
-            _check_images(qmodel, images, index)
-            with qmodel.recording(len(images)) if index == 0 else nullcontext():
-                qmodel(images)
-            count += len(images)
+    # The batches come from the user's own code, which runs in none of the modes that the model is put into.
+    for index, images in enumerate(image_batches(batches)):
+        _check_images(qmodel, images, index)
+        recording = qmodel.recording(len(images)) if index == 0 else nullcontext()
+        with qmodel.lock, _watching(qmodel, collectors), qmodel.evaluation_mode(), torch.no_grad(), recording:
+            qmodel(images)
+        count += len(images)
+    empty = [name for name in qmodel.names if not collectors[name].count]
+    if empty:
+        raise CalibrationError(
+            f"{', '.join(empty)} returned no activations for these images: leave these layers out of the predicate"
+        )
     layers = {name: collectors[name].statistics() for name in qmodel.names}
     endless = [name for name, layer in layers.items() if not np.isfinite(layer.largest_magnitude)]
     if endless:
         raise CalibrationError(
-            f"the activations of {', '.join(endless)} hold NaN or infinity on these images: check "
-            "the model's weights and that the images are scaled as in training"
+            f"the activations of {', '.join(endless)} hold NaN or infinity (or numbers beyond float32) on these "
+            "images: check the model's weights and that the images are scaled as in training"
         )
     return ActivationStatistics(layers, count)
 
@@ -150,11 +157,10 @@ def _scan_bits(bits: np.ndarray, counts: np.ndarray, shift: np.uint32) -> tuple[
 
 
 @contextmanager
-def _watching(qmodel: QuantizedActivationsModel) -> Iterator[dict[str, _Collector]]:
+def _watching(qmodel: QuantizedActivationsModel, collectors: dict[str, _Collector]) -> Iterator[None]:
     """Quantizers that show a collector each what they are given, and do not quantize."""
     # By quantizer, not by position: a pass may put the quantizers in another order.
     widths = {quantizer: quantizer.num_bits for quantizer in qmodel.activation_fake_quantizers.values()}
-    collectors = {name: _Collector() for name in qmodel.names}
     handles = [
         quantizer.register_forward_pre_hook(collectors[name])
         for name, quantizer in qmodel.activation_fake_quantizers.items()
@@ -162,7 +168,7 @@ def _watching(qmodel: QuantizedActivationsModel) -> Iterator[dict[str, _Collecto
     try:
         for quantizer in widths:
             quantizer.num_bits = None
-        yield collectors
+        yield
     finally:
         for handle in handles:
             handle.remove()
@@ -176,7 +182,7 @@ def image_batches(batches: Iterable[Any]) -> Iterator[Tensor]:
         raise CalibrationError(f"batches is {type(batches).__name__}; give image tensors, or a DataLoader")
     count = 0
     for batch in [batches] if isinstance(batches, Tensor) else batches:
-        images = batch[0] if isinstance(batch, (tuple, list)) else batch
+        images = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
         if not isinstance(images, Tensor) or not images.dim():
             raise CalibrationError(
                 f"a calibration batch is {type(batch).__name__} without images; give image tensors, "
@@ -194,6 +200,10 @@ def _check_images(qmodel: QuantizedActivationsModel, images: Tensor, index: int)
     if not images.is_floating_point():
         raise CalibrationError(
             f"calibration images are {images.dtype}; give what the model takes: images.float() / 255, say"
+        )
+    if images.dim() < 2:
+        raise CalibrationError(
+            f"calibration batch {index} has shape {tuple(images.shape)}; give batches of images, shape (N, ...)"
         )
     bad = ~torch.isfinite(images).flatten(1).all(dim=1)
     if bad.any():

@@ -3,7 +3,7 @@
 import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -111,11 +111,12 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         Raises:
             CalibrationError: A width is missing, or an ``amax`` is not a finite number from 0 up.
         """
-        if sorted(amax) != list(WIDTHS):
+        widths = list(amax) if isinstance(amax, Mapping) else amax
+        if not isinstance(amax, Mapping) or set(amax) != set(WIDTHS):
             raise CalibrationError(
-                f"amax by width has widths {sorted(amax)}; give one for each of {WIDTHS[0]} to {WIDTHS[-1]}"
+                f"amax by width has widths {widths}; give a mapping with one for each of {WIDTHS[0]} to {WIDTHS[-1]}"
             )
-        self._amax_by_width = self._check_amax([float(amax[num_bits]) for num_bits in WIDTHS])
+        self._amax_by_width = self._check_amax([amax[num_bits] for num_bits in WIDTHS])
         self._amax = self.amax_at(self._num_bits)
 
     @property
@@ -125,9 +126,14 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
 
     def amax_at(self, num_bits: int | None) -> Tensor:
         """What ``amax`` is when ``num_bits`` is this, as a new tensor; NaN before calibration. For None what it
-        is at the last width."""
+        is at the last width.
+
+        Raises:
+            BitWidthError: ``num_bits`` is not an allowed width.
+        """
+        width = check_num_bits(num_bits) or self._num_bits
         if self.has_amax_by_width:
-            return self._amax_by_width[(num_bits or self._num_bits) - SMALLEST_NUM_BITS].clone()
+            return self._amax_by_width[width - SMALLEST_NUM_BITS].clone()
         return self._amax.clone()
 
     @property
@@ -136,7 +142,10 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         return self._amax_by_width if self.has_amax_by_width else self._amax
 
     def _check_amax(self, value: Any) -> Tensor:
-        amax = torch.as_tensor(value, dtype=torch.float32, device=self._amax.device)
+        try:
+            amax = torch.as_tensor(value, dtype=torch.float32, device=self._amax.device)
+        except (TypeError, ValueError, RuntimeError):
+            amax = torch.tensor(math.nan)
         if not bool((torch.isfinite(amax) & (amax >= 0)).all()):
             raise CalibrationError(f"amax is {value}; allowed are finite numbers from 0 up")
         return amax.detach().clone()
@@ -195,6 +204,15 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
             and not (torch.is_grad_enabled() and inputs.requires_grad)
             and not toolkit_nn.TensorQuantizer.use_fb_fake_quant
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "TensorQuantizer":
+        before = {"_amax": self._amax, "_amax_by_width": self._amax_by_width}
+        super()._apply(fn, recurse)
+        # amax stays in float32, whatever the model's precision: half would make large ones infinite.
+        for name, tensor in before.items():
+            if getattr(self, name).dtype != torch.float32:
+                setattr(self, name, tensor.to(getattr(self, name).device))
+        return self
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -1,7 +1,9 @@
 import copy
 import io
 import re
+import threading
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_tiny_model
@@ -13,10 +15,11 @@ from qa_lib import (
     QAWarning,
     QuantizedActivationsModel,
     calibrate,
+    collect_statistics,
     conv2d_predicate,
     explore,
 )
-from qa_lib.errors import CalibrationError, DeviceError
+from qa_lib.errors import CalibrationError, DeviceError, RemovedError
 from qa_lib.plots.activation_histogram import float_activations
 
 WIDTHS = range(2, 17)
@@ -189,8 +192,10 @@ def test_one_amax_for_all_is_that_for_the_width_of_each_quantizer(fresh, images)
 
 
 def test_methods_that_do_not_look_at_the_width_have_one_amax(fresh, images):
-    calibrate(fresh, images, method="percentile", percentile=99.0)
+    record = calibrate(fresh, images, method="percentile", percentile=99.0)
     assert not any(q.has_amax_by_width for q in fresh.activation_fake_quantizers.values())
+    assert record.per_width is False and record.options == {"percentile": 99.0}
+    assert calibrate(fresh, images, method="mse").per_width is True
 
 
 def test_unsigned_where_nothing_was_negative(fresh, images):
@@ -295,3 +300,146 @@ def test_a_search_over_widths_is_measured_with_the_amax_of_each(fresh, images, l
     for evaluation in exploration.measured:
         with fresh.temporary_bit_widths(evaluation.bit_widths), torch.no_grad():
             assert evaluation.correct == int((fresh(images).argmax(1) == labels).sum())
+
+
+def test_what_is_no_quantized_model_or_none_any_more_is_refused(fresh, images):
+    with pytest.raises(
+        CalibrationError, match="takes a QuantizedActivationsModel, not TinyNet: wrap the model"
+    ):
+        calibrate(make_tiny_model(), images)
+    calibrate(fresh, images)
+    fresh.remove()
+    for batches in (images, fresh.statistics):
+        with pytest.raises(RemovedError):
+            calibrate(fresh, batches)
+
+
+@pytest.mark.parametrize("batches", [torch.rand(4), [()]], ids=["one dimension", "empty tuple"])
+def test_batches_without_images_say_so(fresh, batches):
+    with pytest.raises(CalibrationError, match="batch .* images"):
+        calibrate(fresh, batches)
+
+
+class Normalising(nn.Module):
+    """Changes its input in place, and keeps a table of what it met first."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 5, 6)
+        self.table = None
+
+    def forward(self, images):
+        if self.table is None:
+            self.table = torch.ones(images.shape[1:])
+        return self.conv(images.sub_(0.5).div_(0.25) * self.table).flatten(1)
+
+
+@pytest.mark.parametrize("method", ["mse", "output"])
+def test_a_model_that_overwrites_its_input_leaves_the_images_alone(images, method):
+    qmodel = QuantizedActivationsModel(Normalising(), conv2d_predicate)
+    before = images.clone()
+    options = {"progress": False} if method == "output" else {}
+    calibrate(qmodel, images, method=method, **options)
+    assert torch.equal(images, before)
+    assert qmodel.statistics["input"].maximum == float(images.max())
+    found = tables(qmodel)
+    calibrate(qmodel, images, method=method, **options)
+    assert (tables(qmodel) == found).all()
+    evaluator = Evaluator(qmodel, images, torch.zeros(len(images), dtype=torch.int64), batch_size=96)
+    assert evaluator.evaluate_uniform(None) == evaluator.evaluate([None, None], remeasure=True)
+
+
+def test_what_the_user_s_code_makes_can_still_be_trained_on(images):
+    qmodel = QuantizedActivationsModel(Normalising(), conv2d_predicate)
+    made = []
+
+    def batches():
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        assert qmodel.bit_widths == (8, 8)
+        for batch in images.split(48):
+            made.append(batch * 2)
+            yield made[-1]
+
+    calibrate(qmodel, batches())
+    for tensor in (*made, qmodel.model.table):
+        (tensor * nn.Parameter(torch.ones(1))).sum().backward()
+
+
+def test_a_generator_may_use_its_memory_again(fresh, images):
+    def batches():
+        buffer = torch.empty(32, 1, 6, 6)
+        for batch in images.split(32):
+            yield buffer.copy_(batch)
+
+    calibrate(fresh, images.split(32), method="output", progress=False)
+    expected = tables(fresh)
+    calibrate(fresh, batches(), method="output", progress=False)
+    assert (tables(fresh) == expected).all()
+
+
+def test_other_threads_wait_while_a_batch_is_watched(fresh, images, labels):
+    calibrate(fresh, images)
+    fresh.bit_widths = [2] * 4
+    evaluator = Evaluator(fresh, images, labels, batch_size=96)
+    with torch.no_grad():
+        expected = fresh(images)
+    wrong, asked, running = [], [], True
+
+    def disturb():
+        while running:
+            with torch.no_grad():
+                wrong.append(not torch.equal(fresh(images), expected))
+            asked.append(evaluator.evaluate({"input": 3}).bit_widths)
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        counts = {collect_statistics(fresh, images.split(8))["conv1"].count for _ in range(20)}
+    finally:
+        running = False
+        thread.join()
+    assert counts == {96 * 4 * 36}
+    assert wrong and not any(wrong)
+    assert set(asked) == {(3, 2, 2, 2)}
+
+
+def test_options_of_any_kind_are_saved_as_plain_values(fresh, images):
+    def my_divergence(outputs, reference):
+        return float((outputs - reference).abs().mean())
+
+    for options, kept in (
+        ({"method": "percentile", "percentile": np.float64(99)}, {"percentile": 99.0}),
+        ({"method": "output", "divergence": my_divergence, "progress": False, "images": np.int64(20)}, None),
+    ):
+        record = calibrate(fresh, images, **options)
+        assert kept is None or record.options == kept
+        assert isinstance(hash(record), int)
+        file = io.BytesIO()
+        torch.save(fresh.state_dict(), file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    assert record.options == {"divergence": "my_divergence", "progress": False, "images": 20}
+
+
+def test_an_amax_of_next_to_nothing_is_told_from_a_dead_layer(images):
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 3, 6), nn.Flatten())
+    qmodel = QuantizedActivationsModel(model, lambda module: isinstance(module, nn.ReLU))
+    with pytest.warns(QAWarning, match="^amax of 0 is so small"):
+        calibrate(qmodel, images - 0.9, method="percentile", percentile=30)
+    with pytest.warns(QAWarning, match="^amax of input, 0 is so small"):
+        calibrate(qmodel, images * 1e-30)
+
+
+def test_layers_that_return_nothing_are_named(images):
+    class Nothing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.unused = nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1)
+
+        def forward(self, images):
+            self.unused(images[:0])
+            return self.conv(images)
+
+    qmodel = QuantizedActivationsModel(Nothing(), conv2d_predicate)
+    with pytest.raises(CalibrationError, match="^unused returned no activations"):
+        calibrate(qmodel, images)

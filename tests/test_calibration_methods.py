@@ -168,10 +168,60 @@ def test_a_user_adds_a_method(registry, qmodel, images):
         calibrate(qmodel, images, method="sigmas", time=2.0)
 
 
-@pytest.mark.parametrize("returned", [-1.0, float("nan"), float("inf"), None, "1"])
+@pytest.mark.parametrize("returned", [-1.0, float("nan"), float("inf"), None, "1", True, np.ones(2)], ids=str)
 def test_a_method_that_returns_nonsense_is_named(registry, qmodel, images, returned):
     register_calibration_method("mine")(lambda layer, num_bits, unsigned: returned)
     before = qmodel.layer_table(all_widths=True)
     with pytest.raises(CalibrationError, match="method 'mine' returned .* as amax of 'input' at 2 bits"):
         calibrate(qmodel, images, method="mine")
     assert qmodel.layer_table(all_widths=True).equals(before)
+
+
+@pytest.mark.parametrize("returned", [np.float32(1.5), np.array(1.5), torch.tensor([1.5]), 2], ids=repr)
+def test_one_number_of_any_kind_will_do(registry, qmodel, images, returned):
+    register_calibration_method("mine")(lambda layer, num_bits, unsigned: returned)
+    calibrate(qmodel, images, method="mine")
+    assert float(qmodel.activation_fake_quantizers["conv1"].amax) == float(returned)
+
+
+def test_a_method_that_fails_is_named_with_its_error(registry, qmodel, images):
+    @register_calibration_method("mine")
+    def mine(layer, num_bits, unsigned):
+        return {}[num_bits]
+
+    with pytest.raises(
+        CalibrationError, match="'mine' failed to find amax of 'input' at 2 bits: KeyError: 2"
+    ):
+        calibrate(qmodel, images, method="mine")
+    calibrate(qmodel, images, method="output", images=8, progress=False)  # which has no use for it
+
+
+def test_a_method_may_take_any_option(registry, qmodel, images):
+    register_calibration_method("mine")(lambda layer, num_bits, unsigned, **options: options["k"])
+    calibrate(qmodel, images, method="mine", k=2.0)
+    assert float(qmodel.activation_fake_quantizers["conv1"].amax) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "said"),
+    [
+        ("mse", lambda layer, num_bits, unsigned: 1.0, "'mse' is there already"),
+        ("output", lambda layer, num_bits, unsigned: 1.0, "'output' is there already"),
+        ("mine", lambda layer, num_bits: 1.0, r"has to take \(layer, num_bits, unsigned\)"),
+        ("mine", lambda layer, num_bits, unsigned, needed: 1.0, "options with defaults: missing"),
+        (lambda layer: 1.0, None, "is not a name"),
+    ],
+    ids=["built in", "output", "two arguments", "an option without default", "no name"],
+)
+def test_a_method_that_cannot_be_called_is_refused_at_once(registry, name, method, said):
+    with pytest.raises(CalibrationError, match=said):
+        register_calibration_method(name)(method)
+
+
+@pytest.mark.parametrize(("images", "outlier"), [(3_000_000, 900.0), (1_000_000, 400.0)])
+@pytest.mark.parametrize("num_bits", [2, 3, 4])
+def test_mse_finds_the_bulk_beside_an_outlier_far_away(images, outlier, num_bits):
+    layer = statistics_of(np.append(np.random.default_rng(0).normal(size=images), outlier))
+    found = squared_error(layer, find_method("mse")(layer, num_bits, False), num_bits)
+    best = min(squared_error(layer, amax, num_bits) for amax in np.geomspace(0.2, outlier, 3000))
+    assert found <= best * 1.005

@@ -33,7 +33,37 @@ def test_other_outputs_are_compared_by_their_squared_error():
     outputs, reference = torch.ones(4, 3, 5, 5), torch.zeros(4, 3, 5, 5)
     assert output_divergence(outputs, reference) == mean_squared_error(outputs, reference) == 1
     assert output_divergence(torch.ones(4, 1), torch.zeros(4, 1)) == 1
-    assert output_divergence(torch.full((4, 2), torch.nan), torch.zeros(4, 2)) == float("inf")
+
+
+def test_a_class_that_is_ruled_out_adds_nothing(images):
+    outputs, reference = torch.randn(2, 40, 7, generator=torch.Generator().manual_seed(1))
+    masked = torch.full((40, 1), -torch.inf)
+    found = kullback_leibler(torch.cat([outputs, masked], 1), torch.cat([reference, masked], 1))
+    assert found == pytest.approx(kullback_leibler(outputs, reference))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.5])
+def test_where_nothing_can_be_told_apart_mse_stays(qmodel, images, value):
+    options = {"progress": False, "divergence": lambda outputs, reference: value}
+    calibrate(qmodel, images, method="output", **options)
+    output = qmodel.layer_table(all_widths=True)
+    calibrate(qmodel, qmodel.statistics, method="mse")
+    assert output.equals(qmodel.layer_table(all_widths=True))
+
+
+@pytest.mark.parametrize(
+    ("divergence", "said"),
+    [
+        ("kl", "divergence is 'kl'; give a function"),
+        (None, "divergence is None; give a function"),
+        (lambda outputs: 0.0, "has to take the outputs .* TypeError"),
+        (lambda outputs, reference: outputs, "and return a number.* ValueError"),
+    ],
+    ids=["name", "None", "one argument", "tensor"],
+)
+def test_a_measure_that_is_none_is_refused(qmodel, images, divergence, said):
+    with pytest.raises(CalibrationError, match=said):
+        calibrate(qmodel, images, method="output", progress=False, divergence=divergence)
 
 
 @pytest.mark.parametrize("num_bits", [2, 3, 4, 6])
@@ -148,7 +178,7 @@ def test_at_few_bits_the_accuracy_gains(name):
         for num_bits in (3, 4):
             qmodel.bit_widths = [num_bits] * len(qmodel.names)
             one = method == "output"
-            options = {"progress": False, "per_width": False, "images": 128} if one else {}
+            options = {"progress": False, "per_width": False} if one else {}
             calibrate(qmodel, workload.calibration_loader(), method=method, **options)
             accuracy[method, num_bits] = evaluator.evaluate_uniform(num_bits).accuracy
     for num_bits in (3, 4):

@@ -179,7 +179,7 @@ def test_the_layer_table(qmodel):
     qmodel.bit_widths = {"conv1": None, "conv2": 3}
     table = qmodel.layer_table()
     assert table.columns.tolist() == [
-        "name", "type", "output_shape", "elements_per_image", "calls", "num_bits", "amax",
+        "name", "type", "output_shape", "elements_per_image", "calls", "num_bits", "unsigned", "amax", "negatives",
     ]  # fmt: skip
     assert table["name"].tolist() == list(NAMES)
     assert table["type"].tolist() == ["input", "Conv2d", "Conv2d", "Conv2d"]

@@ -169,11 +169,14 @@ def test_setting_one_amax_does_away_with_those_for_each_width():
 @pytest.mark.parametrize(
     ("amax", "said"),
     [
-        ({4: 1.0}, r"has widths \[4\]; give one for each of 2 to 16"),
+        ({4: 1.0}, r"has widths \[4\]; give a mapping with one for each of 2 to 16"),
         (dict.fromkeys(range(2, 17), -1.0), "finite numbers from 0 up"),
         (dict.fromkeys(range(2, 17), math.nan), "finite numbers from 0 up"),
+        (0.5, "has widths 0.5; give a mapping"),
+        (dict.fromkeys(range(2, 17), "large"), "finite numbers from 0 up"),
+        ({str(num_bits): 1.0 for num_bits in range(2, 17)}, "give a mapping with one for each of 2 to 16"),
     ],
-    ids=["missing", "negative", "NaN"],
+    ids=["missing", "negative", "NaN", "number", "words", "names"],
 )
 def test_bad_amaxes_by_width_change_nothing(amax, said):
     quantizer = our_quantizer(1.0, num_bits=5)
@@ -215,3 +218,22 @@ def test_unsigned_negatives_become_zero_and_are_counted(num_bits, path, monkeypa
     assert quantizer.negatives == negative
     quantizer(torch.rand(5).to(values.dtype))
     assert quantizer.negatives == negative
+
+
+@pytest.mark.parametrize("num_bits", [1, 0, -3, 17, "4"])
+def test_there_is_no_amax_for_what_is_no_width(num_bits):
+    quantizer = TensorQuantizer(4)
+    quantizer.set_amax_by_width(dict.fromkeys(range(2, 17), 2.0))
+    with pytest.raises(BitWidthError):
+        quantizer.amax_at(num_bits)
+    assert float(quantizer.amax_at(4.0)) == 2.0
+
+
+@pytest.mark.parametrize("convert", ["half", "bfloat16", "double", "float"])
+def test_amax_stays_in_single_precision(convert):
+    quantizer = TensorQuantizer(4)
+    quantizer.set_amax_by_width({num_bits: 1e5 * num_bits + 0.1 for num_bits in range(2, 17)})
+    before = quantizer.calibration.clone()
+    getattr(quantizer, convert)()
+    assert torch.equal(quantizer.calibration, before)
+    assert quantizer.amax.dtype == torch.float32 and torch.isfinite(quantizer(torch.ones(3).half())).all()
