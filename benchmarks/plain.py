@@ -69,7 +69,7 @@ class PlainProblem(ElementwiseProblem):
 
 def calibrated(workload: Workload) -> QuantizedActivationsModel:
     qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
-    calibrate(qmodel, workload.calibration_loader())
+    calibrate(qmodel, workload.calibration_loader(), method="max")
     return qmodel
 
 

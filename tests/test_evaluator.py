@@ -35,7 +35,7 @@ def count_correct_plainly(qmodel, widths, images, labels, batch_size):
     quantizers, handles = {}, []
     for (name, ours), num_bits in zip(qmodel.activation_fake_quantizers.items(), widths, strict=True):
         quantizers[name] = toolkit_nn.TensorQuantizer(
-            QuantDescriptor(num_bits=num_bits, amax=float(ours.amax))
+            QuantDescriptor(num_bits=num_bits, amax=float(ours.amax_at(num_bits)), unsigned=ours.unsigned)
         )
     model = qmodel.remove()
     for name, module in model.named_modules():

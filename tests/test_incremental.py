@@ -19,6 +19,7 @@ from qa_lib import (
     name_matches,
 )
 from qa_lib.errors import DataError, DeviceError, NotCalibratedError
+from qa_lib.fingerprint import network_digest
 
 
 def whole(qmodel, batches, widths):
@@ -270,3 +271,17 @@ def test_what_cannot_be_run_is_refused(tiny_model, images):
         IncrementalForward(uncalibrated, images.to("meta"))
     with pytest.raises(NotCalibratedError):
         IncrementalForward(uncalibrated, images)([4] * 4)
+
+
+@pytest.mark.parametrize("may_change", [True, False])
+def test_weights_are_looked_at_only_where_they_may_change(qmodel, images, monkeypatch, may_change):
+    incremental = IncrementalForward(qmodel, images, network_may_change=may_change)
+    looked = []
+
+    def digest(model):
+        looked.append(model)
+        return network_digest(model)
+
+    monkeypatch.setattr("qa_lib.incremental.network_digest", digest)
+    assert torch.equal(incremental([3, 3, 3, 3]), whole(qmodel, [images], [3, 3, 3, 3]))
+    assert bool(looked) is may_change
