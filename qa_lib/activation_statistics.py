@@ -136,8 +136,8 @@ class ActivationStatistics:
     """``LayerStatistics`` of every quantizer of a model, by name; ``collect_statistics`` makes them.
 
     Those of two sets of images add up (``+``) to those of both. They are recognised by the names of the quantizers
-    only: whether they come from these weights and images like these is for the caller to know. A calibrated model keeps its own as
-    ``qmodel.statistics``, and in its state dict.
+    only: whether they come from these weights and images like these is for the caller to know. A calibrated model
+    keeps its own as ``qmodel.statistics``, and in its state dict.
 
     Attributes:
         layers: Name of the quantizer -> its statistics, in order.

@@ -100,18 +100,18 @@ class KeptImages:
 
     def __init__(self, batches: Iterable[Any], count: int) -> None:
         self.batches, self.wanted = batches, count
-        self.kept: list[Tensor] = []
+        self.images: list[Tensor] = []
 
     @property
     def count(self) -> int:
         """How many images are kept."""
-        return sum(map(len, self.kept))
+        return sum(map(len, self.images))
 
     def __iter__(self) -> Iterator[Tensor]:
         for images in image_batches(self.batches):
             if self.count < self.wanted:
                 # A copy: whoever made the batch may use its memory again.
-                self.kept.append(images[: self.wanted - self.count].detach().clone())
+                self.images.append(images[: self.wanted - self.count].detach().clone())
             yield images
 
 
@@ -125,13 +125,12 @@ def least_disturbing_amax(
 ) -> tuple[dict[str, AmaxByWidth], float]:
     """What method ``"output"`` takes as ``amax``, and its cost in passes over the images that were kept."""
     others = {
-        method: amax_by_method(qmodel, statistics, method, unsigned, per_width, {})
-        for method in sorted(BUILT_IN, key=lambda method: method != "mse")
+        method: amax_by_method(qmodel, statistics, method, unsigned, per_width, {}) for method in BUILT_IN
     }
     found = {name: dict(amax) for name, amax in others["mse"].items()}
     settings = [(w,) * len(qmodel.names) for w in _OUTPUT_WIDTHS] if per_width else [qmodel.bit_widths]
     divergence = options.get("divergence", output_divergence)
-    search = OutputCalibration(qmodel, kept.kept, unsigned, divergence)
+    search = OutputCalibration(qmodel, kept.images, unsigned, divergence)
     total = sum(map(search.trials, settings))
     with progress_bar(total, "comparison", shown=options.get("progress", True)) as bar:
         for widths in settings:

@@ -12,10 +12,7 @@ from qa_lib.squared_error import least_squared_error_amax
 # (statistics of the layer, num_bits, whether the grid is unsigned, options by keyword) -> amax
 Method = Callable[..., float]
 
-BUILT_IN = ("max", "percentile", "mse", "entropy")  # at the end of this file
 OUTPUT = "output"  # the one method that works from images
-
-_methods: dict[str, Method] = {}
 
 
 def register_calibration_method(name: str) -> Callable[[Method], Method]:
@@ -35,7 +32,6 @@ def register_calibration_method(name: str) -> Callable[[Method], Method]:
         ...     return 3 * layer.mean_square**0.5
         >>> calibrate(qmodel, batches, method="three_sigma")
     """
-
     if not isinstance(name, str):
         raise CalibrationError(f'write @register_calibration_method("name"): {name!r} is not a name')
     if name in BUILT_IN or name == OUTPUT:
@@ -106,9 +102,10 @@ def least_divergence(
     return least_divergence_amax(layer, num_bits, unsigned=unsigned, stride=stride, start_bin=start_bin)
 
 
-_methods |= {
+_methods: dict[str, Method] = {
+    "mse": least_squared_error,
     "max": largest_magnitude,
     "percentile": percentile_of_magnitudes,
-    "mse": least_squared_error,
     "entropy": least_divergence,
 }
+BUILT_IN = tuple(_methods)  # "output" begins with the first

@@ -56,7 +56,7 @@ def model_digest(qmodel: QuantizedActivationsModel) -> str:
     """SHA-256 of everything in ``qmodel`` but its widths."""
     with qmodel.lock:
         quantizers = qmodel.activation_fake_quantizers
-        return _add_tensors(network_digest(qmodel), ((n, q.calibration) for n, q in quantizers.items()))
+        return _add_tensors(network_digest(qmodel), ((n, q.all_amax) for n, q in quantizers.items()))
 
 
 def fingerprint(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> str:

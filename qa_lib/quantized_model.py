@@ -166,9 +166,8 @@ class QuantizedActivationsModel(nn.Module):
         self.check_device(images)
         with self.lock:  # not while another thread has other widths in it
             if self.quantizers[INPUT].num_bits is None:
-                images = (
-                    images.clone()
-                )  # nothing that the model does to its input is to reach the caller's images
+                # Nothing that the model does to its input is to reach the caller's images.
+                images = images.clone()
             return self.sequential(images)
 
     def check_usable(self) -> None:

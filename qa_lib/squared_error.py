@@ -12,6 +12,10 @@ LAST_WIDTH_BY_LEVELS = 8
 _SPAN, _COARSE, _FINE = 65_536.0, 127, 9
 
 
+Grid = tuple[float, float, float]  # what _grid returns
+Bins = tuple[np.ndarray, np.ndarray, np.ndarray]  # LayerStatistics.histogram
+
+
 def least_squared_error_amax(layer: LayerStatistics, num_bits: int, *, unsigned: bool) -> float:
     """The ``amax`` with which ``num_bits`` bits give the least mean squared error.
 
@@ -38,7 +42,7 @@ def least_squared_error_amax(layer: LayerStatistics, num_bits: int, *, unsigned:
 
 def _best_of(layer: LayerStatistics, tried: np.ndarray, num_bits: int, unsigned: bool) -> float:
     """The best of ``tried``, which descend; of equals the largest."""
-    return float(tried[_least(tried, *_grid(layer, num_bits, unsigned), *layer.histogram, layer.moments)])
+    return float(tried[_least(tried, _grid(layer, num_bits, unsigned), layer.histogram, layer.moments)])
 
 
 def squared_error(layer: LayerStatistics, amax: float, num_bits: int, *, unsigned: bool = False) -> float:
@@ -46,11 +50,11 @@ def squared_error(layer: LayerStatistics, amax: float, num_bits: int, *, unsigne
 
     Up to 8 bits level by level; with more, Bennett's (1948) step^2 / 12 inside the range, zeros left out.
     """
-    error = _error(amax, *_grid(layer, num_bits, unsigned), *layer.histogram, layer.moments)
+    error = _error(amax, _grid(layer, num_bits, unsigned), layer.histogram, layer.moments)
     return float(error / layer.count)
 
 
-def _grid(layer: LayerStatistics, num_bits: int, unsigned: bool) -> tuple[float, float, float]:
+def _grid(layer: LayerStatistics, num_bits: int, unsigned: bool) -> Grid:
     """Lowest level, highest level, and the number of activations that Bennett's formula counts, or 0."""
     inside = 0.0 if num_bits <= LAST_WIDTH_BY_LEVELS else float(layer.count - layer.zeros)
     return (*grid_bounds(num_bits, unsigned=unsigned), inside)
@@ -58,9 +62,10 @@ def _grid(layer: LayerStatistics, num_bits: int, unsigned: bool) -> tuple[float,
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _sums_up_to(
-    border: float, start: int, lower: np.ndarray, upper: np.ndarray, counts: np.ndarray, moments: np.ndarray
+    border: float, start: int, bins: Bins, moments: np.ndarray
 ) -> tuple[int, float, float, float]:
     """The bin that ``border`` is in, ``start`` or later, and the sums of 1, x, x^2 over what is below."""
+    lower, upper, counts = bins
     low, high = start, upper.size
     while low < high:
         middle = (low + high) // 2
@@ -79,45 +84,30 @@ def _sums_up_to(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _error_outside(
-    amax: float,
-    smallest: float,
-    largest: float,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    counts: np.ndarray,
-    moments: np.ndarray,
-) -> float:
+def _error_outside(amax: float, grid: Grid, bins: Bins, moments: np.ndarray) -> float:
     """The squared error of what lies outside of the grid: grows as ``amax`` shrinks."""
+    smallest, largest, _ = grid
     bottom = smallest / largest * amax
-    place, s0, s1, s2 = _sums_up_to(bottom, 0, lower, upper, counts, moments)
+    place, s0, s1, s2 = _sums_up_to(bottom, 0, bins, moments)
     below = s2 - 2 * bottom * s1 + bottom * bottom * s0
-    _, s0, s1, s2 = _sums_up_to(amax, place, lower, upper, counts, moments)
+    _, s0, s1, s2 = _sums_up_to(amax, place, bins, moments)
     s0, s1, s2 = moments[0, -1] - s0, moments[1, -1] - s1, moments[2, -1] - s2
     return max(below, 0.0) + max(s2 - 2 * amax * s1 + amax * amax * s0, 0.0)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _error(
-    amax: float,
-    smallest: float,
-    largest: float,
-    inside: float,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    counts: np.ndarray,
-    moments: np.ndarray,
-) -> float:
+def _error(amax: float, grid: Grid, bins: Bins, moments: np.ndarray) -> float:
+    smallest, largest, inside = grid
     step = amax / largest
     if inside > 0.0:
-        outside = _error_outside(amax, smallest, largest, lower, upper, counts, moments)
+        outside = _error_outside(amax, grid, bins, moments)
         return outside + inside * step * step / 12
     error, place, level = 0.0, 0, smallest
     s0 = s1 = s2 = 0.0
     while level <= largest:
         value = level * step
         if level < largest:
-            place, t0, t1, t2 = _sums_up_to(value + step / 2, place, lower, upper, counts, moments)
+            place, t0, t1, t2 = _sums_up_to(value + step / 2, place, bins, moments)
         else:
             t0, t1, t2 = moments[0, -1], moments[1, -1], moments[2, -1]
         error += (t2 - s2) - 2 * value * (t1 - s1) + value * value * (t0 - s0)
@@ -127,21 +117,12 @@ def _error(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _least(
-    tried: np.ndarray,
-    smallest: float,
-    largest: float,
-    inside: float,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    counts: np.ndarray,
-    moments: np.ndarray,
-) -> int:
+def _least(tried: np.ndarray, grid: Grid, bins: Bins, moments: np.ndarray) -> int:
     best, found = 0, np.inf
     for index in range(tried.size):
-        if _error_outside(tried[index], smallest, largest, lower, upper, counts, moments) > found:
+        if _error_outside(tried[index], grid, bins, moments) > found:
             break  # and with every smaller one
-        error = _error(tried[index], smallest, largest, inside, lower, upper, counts, moments)
+        error = _error(tried[index], grid, bins, moments)
         if error < found:
             best, found = index, error
     return best

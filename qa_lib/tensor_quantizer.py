@@ -137,7 +137,7 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         return self._amax.clone()
 
     @property
-    def calibration(self) -> Tensor:
+    def all_amax(self) -> Tensor:
         """All that calibration has found: ``amax``, or if there is one for each width, these, shape ``(15,)``."""
         return self._amax_by_width if self.has_amax_by_width else self._amax
 

@@ -140,7 +140,7 @@ def test_images_that_are_no_floats_are_refused(fresh, images):
 
 
 def test_an_unknown_method_lists_the_known_ones(fresh, images):
-    with pytest.raises(CalibrationError, match="'median'; known are max, percentile, mse, entropy.*, output"):
+    with pytest.raises(CalibrationError, match="'median'; known are mse, max, percentile, entropy.*, output"):
         calibrate(fresh, images, method="median")
 
 

@@ -1,16 +1,20 @@
 """The command line, on a workload that takes no time."""
 
+import copy
+import dataclasses
+
 import pandas as pd
 import pytest
 
-from qa_lib import Workload, conv2d_predicate, workloads
+from qa_lib import Archive, Workload, conv2d_predicate, workloads
 from qa_lib.__main__ import main
 
 
 @pytest.fixture(autouse=True)
 def tiny_workload(tiny_model, images, labels, monkeypatch):
     tiny = Workload("tiny", tiny_model, conv2d_predicate, *[images, labels] * 3, class_names=tuple("abcde"))
-    monkeypatch.setattr(workloads, "_builders", {"tiny": lambda: tiny})
+    fresh = lambda: dataclasses.replace(tiny, model=copy.deepcopy(tiny_model))  # noqa: E731
+    monkeypatch.setattr(workloads, "_builders", {"tiny": fresh})
 
 
 ARGUMENTS = ["explore", "--workload", "tiny", "--evaluations", "20", "--population-size", "10"]
@@ -60,6 +64,24 @@ def test_mistakes_are_one_line_and_no_traceback(tmp_path, capsys, options, said)
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("qa_lib: ")
     assert said in error
+
+
+def test_each_calibration_is_another_model_and_the_default_is_mse(tmp_path, capsys):
+    def fingerprints():
+        return set(Archive(tmp_path / "archive.sqlite").to_frame()["fingerprint"])
+
+    run = [*ARGUMENTS, "--min-accuracy", "0.1", "--out", str(tmp_path)]
+    assert main(run) == 0
+    default = fingerprints()
+    assert len(default) == 1
+    assert main([*run, "--calibration", "mse"]) == 0
+    assert fingerprints() == default
+    assert main([*run, "--calibration", "max"]) == 0
+    assert len(fingerprints()) == 2
+    with pytest.raises(SystemExit) as exit_status:
+        main([*run, "--calibration", "median"])
+    assert exit_status.value.code == 2
+    assert "mse, max, percentile, entropy, output" in capsys.readouterr().err.replace("'", "")
 
 
 def test_help_says_what_comes_out(capsys):

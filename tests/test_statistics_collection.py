@@ -147,7 +147,7 @@ def test_every_quantizer_s_activations_while_none_quantizes(tiny_model, images):
         assert_same(statistics[name], statistics_of(values))
 
 
-def test_memory_does_not_grow_with_the_images(tiny_model, images):
+def test_the_same_images_thirty_times_fill_the_same_bins(tiny_model, images):
     qmodel = QuantizedActivationsModel(tiny_model, conv2d_predicate)
     once = collect_statistics(qmodel, images)
     often = collect_statistics(qmodel, (images for _ in range(30)))

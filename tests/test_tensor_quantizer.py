@@ -191,7 +191,7 @@ def test_amax_by_width_survives_saving_copying_and_moving():
     fresh = our_quantizer(7.0, num_bits=6)
     fresh.load_state_dict(quantizer.state_dict())
     assert float(fresh.amax) == 3.0  # for its own width
-    assert torch.equal(fresh.calibration, quantizer.calibration)
+    assert torch.equal(fresh.all_amax, quantizer.all_amax)
     twin = copy.deepcopy(quantizer)
     twin.num_bits = 2
     assert float(quantizer.amax) == 2.0 and float(twin.amax) == 1.0
@@ -233,7 +233,7 @@ def test_there_is_no_amax_for_what_is_no_width(num_bits):
 def test_amax_stays_in_single_precision(convert):
     quantizer = TensorQuantizer(4)
     quantizer.set_amax_by_width({num_bits: 1e5 * num_bits + 0.1 for num_bits in range(2, 17)})
-    before = quantizer.calibration.clone()
+    before = quantizer.all_amax.clone()
     getattr(quantizer, convert)()
-    assert torch.equal(quantizer.calibration, before)
+    assert torch.equal(quantizer.all_amax, before)
     assert quantizer.amax.dtype == torch.float32 and torch.isfinite(quantizer(torch.ones(3).half())).all()
