@@ -1,11 +1,12 @@
-"""Makes data/fashion_mnist.npz and the two networks' weights from the official Fashion-MNIST files.
+"""Makes data/fashion_mnist.npz and the three networks' weights from the official Fashion-MNIST files.
 
     python data/prepare_fashion_mnist.py --source /usr/share/datasets/fashion-mnist
     python data/prepare_fashion_mnist.py --download
 
 The first form takes a folder that holds the four official idx files, packed or not (Debian's
 package ``dataset-fashion-mnist`` installs one); the second lets torchvision fetch them.
-Training takes about 15 minutes a network on two CPU cores; ``--train`` says which, by default both.
+Training takes about 15 minutes a network on two CPU cores, the last a minute or two; ``--train`` says which, by
+default all.
 """
 
 import argparse
@@ -21,12 +22,12 @@ from torch.nn.functional import cross_entropy
 from torchvision.datasets import FashionMNIST
 from tqdm import tqdm
 
-from qa_lib.models import SmallMobileNet, SmallResNet
+from qa_lib.models import SmallConvNet, SmallMobileNet, SmallResNet
 
 HERE = Path(__file__).parent
 DATA_FILE = HERE / "fashion_mnist.npz"
 # Name -> class, epochs.
-NETWORKS = {"resnet": (SmallResNet, 40), "mobilenet": (SmallMobileNet, 25)}
+NETWORKS = {"resnet": (SmallResNet, 40), "mobilenet": (SmallMobileNet, 25), "convnet": (SmallConvNet, 15)}
 SEED = 2026
 CALIBRATION_IMAGES = 1024
 SEARCH_IMAGES = 4096

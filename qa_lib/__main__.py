@@ -9,9 +9,10 @@ import pandas as pd
 from qa_lib.calibration import all_methods, calibrate
 from qa_lib.errors import QAError
 from qa_lib.evaluator import Evaluator
-from qa_lib.exploration import Exploration, explore
+from qa_lib.exploration import Exploration
 from qa_lib.plots import plot_objective_space
 from qa_lib.quantized_model import QuantizedActivationsModel
+from qa_lib.search import DEFAULT_FULL_PASSES, explore
 from qa_lib.workloads import known_workloads, load_workload
 
 DESCRIPTION = """\
@@ -27,7 +28,7 @@ Every accuracy is measured on the workload's whole search set. These files go to
 EPILOG = """\
 examples:
   python -m qa_lib explore
-  python -m qa_lib explore --min-accuracy 0.90 --evaluations 400 --seed 7 --out results/run7
+  python -m qa_lib explore --min-accuracy 0.90 --full-passes 200 --seed 7 --out results/run7
 
 The same seed asks for the same candidates. Ctrl-C ends the search early and keeps what it has; the same
 command again goes on from there, also after a crash.
@@ -58,7 +59,10 @@ def _explore(options: argparse.Namespace) -> Exploration:
         num_bits_lower_limit=options.lower,
         num_bits_upper_limit=options.upper,
         min_accuracy=options.min_accuracy,
+        full_passes=options.full_passes,
+        seconds=options.seconds,
         evaluations=options.evaluations,
+        patience=options.patience,
         population_size=options.population_size,
         seed=options.seed,
         archive=options.archive or options.out / "archive.sqlite",
@@ -75,7 +79,8 @@ def _report(exploration: Exploration, folder: Path) -> int:
     print(_as_text(pd.concat([exploration.baselines(), front]), exploration.names))
     print(
         f"\n{len(exploration.measured)} settings measured on {exploration.float_evaluation.images} images each, "
-        f"{len(exploration.stopped)} stopped early as hopeless ({exploration.images_saved:.0%} of all images saved).",
+        f"{len(exploration.stopped)} stopped early as hopeless ({exploration.images_saved:.0%} of all images saved); "
+        f"{exploration.full_passes:.1f} full passes in all.",
         end=" ",
     )
     if exploration.interrupted:
@@ -85,7 +90,7 @@ def _report(exploration: Exploration, folder: Path) -> int:
         print(
             f"None reaches the minimum accuracy {exploration.min_accuracy:.2%}: the nearest has "
             f"{nearest.accuracy:.2%} ({100 * exploration.shortfall:.2f} points short) at "
-            f"{nearest.total_bits} total bits. Lower --min-accuracy, or raise --upper."
+            f"{nearest.total_bits} total bits. {_what_to_relax(exploration)}Lower --min-accuracy, or raise --upper."
         )
     else:
         print(f"The front has {len(front)} solutions at or above {exploration.min_accuracy:.2%}.")
@@ -93,11 +98,20 @@ def _report(exploration: Exploration, folder: Path) -> int:
     return 1 if front.empty else 0
 
 
+def _what_to_relax(exploration: Exploration) -> str:
+    """The layers that would gain most from a bit more, as a sentence."""
+    relax = exploration.layers_to_relax().head(3)
+    if relax.empty:
+        return ""
+    layers = ", ".join(f"{row.layer} ({row.num_bits} bits)" for row in relax.itertuples())
+    return f"By the sensitivities (an estimate), one bit more helps most in {layers}. "
+
+
 def _as_text(frame: pd.DataFrame, names: tuple[str, ...]) -> str:
     widths = frame[list(names)].astype(object).where(frame[list(names)].notna(), "-")
     table = pd.DataFrame(
         {
-            "accuracy": frame["accuracy"].map("{:.2%}".format),
+            "accuracy": frame["accuracy"].map(lambda a: "infeasible" if pd.isna(a) else f"{a:.2%}"),
             "total bits": frame["total_bits"],
             "mean bits": frame["mean_bits"].map("{:.2f}".format),
             "widths": widths.apply(lambda row: " ".join(map(str, row)), axis=1),
@@ -126,10 +140,15 @@ def _parser() -> argparse.ArgumentParser:
         "the toolkit does, output takes a minute and is better below 5 bits")  # fmt: skip
     add("--min-accuracy", type=float, default=0.85, metavar="A",
         help="accuracy, 0 to 1, that a solution has to reach (default: %(default)s)")  # fmt: skip
-    add("--evaluations", type=int, default=200, metavar="N",
-        help="candidates to ask for, in whole generations (default: %(default)s)")  # fmt: skip
+    add("--full-passes", type=float, metavar="P",
+        help=f"budget: passes over the search set, everything counted (default: {DEFAULT_FULL_PASSES:g} if no other "
+        "budget is given)")  # fmt: skip
+    add("--seconds", type=float, metavar="S", help="budget: how long to search")
+    add("--evaluations", type=int, metavar="N", help="budget: candidates to ask for")
+    add("--patience", type=float, metavar="P",
+        help="end it, too, when the front has not grown for so many full passes")  # fmt: skip
     add("--population-size", type=int, default=20, metavar="P",
-        help="candidates in a generation (default: %(default)s)")  # fmt: skip
+        help="candidates in the first generation, and what the population keeps (default: %(default)s)")  # fmt: skip
     add("--lower", type=int, default=2, metavar="BITS", help="smallest width (default: %(default)s)")
     add("--upper", type=int, default=8, metavar="BITS", help="largest width (default: %(default)s)")
     add("--seed", type=int, default=1, metavar="S", help="seed of the search (default: %(default)s)")

@@ -101,6 +101,22 @@ class Archive:
                 (*packed, row.seconds, fingerprint),
             )
 
+    def read_sensitivities(self, digest: str) -> dict[tuple[int, int], float]:
+        """What is known of the sensitivities under ``digest``: (index of the quantizer, ``num_bits``) -> divergence."""
+        with self._talking() as connection:
+            found = connection.execute(
+                "SELECT quantizer, num_bits, divergence FROM sensitivities WHERE digest = ?", (digest,)
+            ).fetchall()
+        return {(quantizer, num_bits): divergence for quantizer, num_bits, divergence in found}
+
+    def write_sensitivity(self, digest: str, quantizer: int, num_bits: int, divergence: float) -> None:
+        """Keeps one sensitivity; it is on disk on return."""
+        with self._talking(writing=True) as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO sensitivities VALUES (?, ?, ?, ?)",
+                (digest, quantizer, num_bits, divergence),
+            )
+
     def to_frame(self, fingerprint: str = "") -> pd.DataFrame:
         """Everything in the archive, in the order of writing.
 

@@ -10,9 +10,10 @@ from qa_lib.errors import ArchiveError
 
 # "QALB", so that another program's SQLite file is told from an archive.
 APPLICATION_ID = 0x51414C42
-FORMAT = 1
+FORMAT = 2
 BUSY_SECONDS = 60.0
 
+# Format 1 had no sensitivities; such a file gets the table when it is opened.
 _SCHEMA = """
 CREATE TABLE fingerprints (
     id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, facts TEXT NOT NULL
@@ -21,6 +22,12 @@ CREATE TABLE evaluations (
     fingerprint INTEGER NOT NULL REFERENCES fingerprints, bit_widths BLOB NOT NULL,
     block_counts BLOB NOT NULL, seconds REAL NOT NULL,
     PRIMARY KEY (fingerprint, bit_widths)
+);
+"""
+_SENSITIVITIES = """
+CREATE TABLE IF NOT EXISTS sensitivities (
+    digest TEXT NOT NULL, quantizer INTEGER NOT NULL, num_bits INTEGER NOT NULL, divergence REAL NOT NULL,
+    PRIMARY KEY (digest, quantizer, num_bits)
 );
 """
 
@@ -67,13 +74,18 @@ def _set_up(connection: sqlite3.Connection, path: Path | None) -> None:
     if not ask("SELECT count(*) FROM sqlite_master"):
         connection.execute("BEGIN IMMEDIATE")  # another process may be making it at this moment
         if not ask("SELECT count(*) FROM sqlite_master"):
-            for statement in filter(str.strip, _SCHEMA.split(";")):
+            for statement in filter(str.strip, (_SCHEMA + _SENSITIVITIES).split(";")):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
     if ask("PRAGMA application_id") != APPLICATION_ID:
         raise ArchiveError(f"{path} is another program's database: give another path")
+    if ask("PRAGMA user_version") == 1:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_SENSITIVITIES)
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
     if ask("PRAGMA user_version") != FORMAT:
         raise ArchiveError(
             f"{path} has format {ask('PRAGMA user_version')}, this version of qa_lib reads {FORMAT}: give "

@@ -5,7 +5,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qa_lib.errors import BitWidthError
+from qa_lib.errors import BitWidthError, SearchError
 
 SMALLEST_NUM_BITS = 2  # one signed bit has no level beside zero
 LARGEST_NUM_BITS = 16
@@ -69,3 +69,14 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
     return tuple(
         check_num_bits(value, f"the width of '{name}'") for name, value in zip(present, values, strict=True)
     )
+
+
+def check_limits(num_bits_lower_limit: Any, num_bits_upper_limit: Any) -> tuple[int, int]:
+    """Both limits as plain ints; raises ``BitWidthError`` or ``SearchError`` if they are no range."""
+    lower = check_num_bits(num_bits_lower_limit, "num_bits_lower_limit")
+    upper = check_num_bits(num_bits_upper_limit, "num_bits_upper_limit")
+    if lower is None or upper is None:
+        raise SearchError("num_bits_lower_limit and num_bits_upper_limit have to be numbers, not None")
+    if lower > upper:
+        raise SearchError(f"num_bits_lower_limit is {lower} and num_bits_upper_limit is {upper}: swap them")
+    return lower, upper

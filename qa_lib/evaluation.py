@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from qa_lib.costs import Widths, total_bits
+from qa_lib.costs import Cost, Widths, total_bits
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Evaluation:
         return self.total_bits / len(self.bit_widths)
 
 
-def non_dominated(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+def non_dominated(evaluations: Sequence[Evaluation], cost: Cost = total_bits) -> list[Evaluation]:
     """Those of ``evaluations``, all complete, that no other one of them dominates, in the order given;
     ties are all kept."""
     if not evaluations:
         return []
-    objectives = np.array([(-e.accuracy, e.total_bits) for e in evaluations])
+    objectives = np.array([(-e.accuracy, cost(e.bit_widths)) for e in evaluations])
     kept = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
     return [evaluations[index] for index in sorted(kept)]
 

@@ -111,6 +111,13 @@ class Evaluator:
         other.archive = archive if isinstance(archive, Archive) else Archive(archive)
         return other
 
+    def sample_images(self, count: int) -> Tensor:
+        """``count`` images of the search set, or all if there are fewer, evenly from the hardest to the easiest (with
+        ``hardest_first``, otherwise from the first to the last)."""
+        images = torch.cat([images for images, _ in self._set.batches])
+        chosen = torch.linspace(0, len(images) - 1, min(count, len(images)), dtype=torch.float64)
+        return images[chosen.round().long().to(images.device)]
+
     def check_measures(self, qmodel: QuantizedActivationsModel) -> None:
         """Raises ``DataError`` unless ``qmodel`` is the model that this evaluator measures."""
         if self.qmodel is not qmodel:

@@ -69,6 +69,11 @@ def fingerprint(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> str
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def function_digest(function: Any) -> str:
+    """A digest of the code of a user's function, or the name of what is called in its place."""
+    return _value(function)
+
+
 def _add_tensors(start: str, tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256(start.encode())
     for name, tensor in tensors:

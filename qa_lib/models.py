@@ -138,3 +138,34 @@ class SmallMobileNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features = self.head(self.blocks(self.stem(images)))
         return self.classifier(self.flatten(self.pool(features)))
+
+
+class SmallConvNet(nn.Module):
+    """Three convolutions and one ``Linear``: small enough that every setting of its widths can be measured.
+
+    Takes float images of shape ``(N, 1, 28, 28)`` in [0, 1] and returns logits of shape
+    ``(N, classes)``.
+
+    Args:
+        classes: Number of classes.
+
+    Example:
+        >>> SmallConvNet()(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for in_channels, out_channels in ((1, 12), (12, 24), (24, 48)):
+            layers += [
+                nn.Conv2d(in_channels, out_channels, 3, 2, padding=1, bias=False),
+                nn.BatchNorm2d(out_channels),
+                nn.ReLU(),
+            ]
+        self.features = nn.Sequential(*layers)
+        self.flatten = nn.Flatten()
+        self.classifier = nn.Linear(48 * 4 * 4, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.flatten(self.features(images)))

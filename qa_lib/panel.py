@@ -4,11 +4,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from qa_lib.bit_widths import BitWidths
+from qa_lib.bit_widths import BitWidths, check_limits
 from qa_lib.errors import BitWidthError, QAError
 from qa_lib.evaluation import Evaluation
 from qa_lib.evaluator import Evaluator
-from qa_lib.problem import check_limits
 from qa_lib.quantized_model import QuantizedActivationsModel
 
 FLOAT = "float"

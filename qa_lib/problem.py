@@ -1,14 +1,17 @@
 """The search problem in pymoo's terms: this module translates and does nothing else."""
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from pymoo.core.problem import Problem
 
-from qa_lib.bit_widths import check_num_bits
+from qa_lib.bit_widths import check_limits
+from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import BitWidthError, SearchError
 from qa_lib.evaluator import Evaluator
+from qa_lib.hypervolume import Hypervolume
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.search_run import SearchRun
 
@@ -22,7 +25,7 @@ class LayerwiseQuantizationProblem(Problem):
     """Per-layer ``num_bits`` as a two-objective integer problem for pymoo.
 
     Variables: ``num_bits`` of each fake quantizer, in the order of ``activation_fake_quantizers``.
-    Objectives, both minimised as pymoo wants it: minus the accuracy, and the total bits.
+    Objectives, both minimised as pymoo wants it: minus the accuracy, and the cost (the total bits).
     Constraint: the accuracy is at least ``min_accuracy``.
 
     Candidates that can no longer be feasible, or no longer be better than what was measured before, are
@@ -35,6 +38,7 @@ class LayerwiseQuantizationProblem(Problem):
         num_bits_lower_limit: Smallest width that the search may use.
         num_bits_upper_limit: Largest width that the search may use.
         min_accuracy: Accuracy, 0 to 1, below which a candidate is infeasible.
+        cost: What is minimised beside the error: a function of the widths, less is better.
 
     Raises:
         BitWidthError: A limit is no allowed width.
@@ -61,13 +65,21 @@ class LayerwiseQuantizationProblem(Problem):
         num_bits_lower_limit: int = 2,
         num_bits_upper_limit: int = 8,
         min_accuracy: float = 0.0,
+        cost: Cost = total_bits,
     ) -> None:
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
         self.min_accuracy = check_min_accuracy(min_accuracy)
         evaluator.check_measures(qmodel)
         qmodel.check_calibrated([upper] * len(qmodel.names))
-        self.run = SearchRun(evaluator, self.min_accuracy)
+        self.run = SearchRun(evaluator, self.min_accuracy, cost)
         super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
+
+    @cached_property
+    def hypervolume(self) -> Hypervolume:
+        """The box between the limits everywhere, and between ``min_accuracy`` and the float model's accuracy."""
+        least, most = ((int(limit),) * self.n_var for limit in (self.xl[0], self.xu[0]))
+        run = self.run
+        return Hypervolume(self.min_accuracy, run.float_evaluation.accuracy, run.cost(least), run.cost(most))
 
     def _evaluate(self, X: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         if not np.array_equal(X, np.rint(X)):
@@ -77,24 +89,13 @@ class LayerwiseQuantizationProblem(Problem):
             )
         evaluations = self.run.evaluate_many(X.astype(int).tolist())
         accuracy = np.array([evaluation.estimate for evaluation in evaluations])
-        total_bits = np.array([evaluation.total_bits for evaluation in evaluations])
+        cost = np.array([self.run.cost(evaluation.bit_widths) for evaluation in evaluations])
         stopped = np.array([not evaluation.complete for evaluation in evaluations])
         # pymoo minimises: accuracy, where more is better, changes its sign here and nowhere else.
-        out["F"] = np.column_stack([-accuracy, total_bits])
+        out["F"] = np.column_stack([-accuracy, cost])
         # pymoo takes G <= 0 as feasible. Stopped candidates are not: no estimate gets into its result.
         least = np.where(stopped, 1 / self.run.evaluator.images, -np.inf)
         out["G"] = np.maximum(self.min_accuracy - accuracy, least)
-
-
-def check_limits(num_bits_lower_limit: Any, num_bits_upper_limit: Any) -> tuple[int, int]:
-    """Both limits as plain ints; raises ``BitWidthError`` or ``SearchError`` if they are no range."""
-    lower = check_num_bits(num_bits_lower_limit, "num_bits_lower_limit")
-    upper = check_num_bits(num_bits_upper_limit, "num_bits_upper_limit")
-    if lower is None or upper is None:
-        raise SearchError("num_bits_lower_limit and num_bits_upper_limit have to be numbers, not None")
-    if lower > upper:
-        raise SearchError(f"num_bits_lower_limit is {lower} and num_bits_upper_limit is {upper}: swap them")
-    return lower, upper
 
 
 def check_min_accuracy(min_accuracy: Any) -> float:

@@ -1,37 +1,52 @@
 """What a search shows while it runs."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from qa_lib.costs import Widths
 from qa_lib.evaluation import Evaluation, images_saved, non_dominated
 from qa_lib.progress_bar import progress_bar
+from qa_lib.search_run import SearchRun
 
 _SECONDS_BETWEEN_TEXTS = 0.5
+_UNITS = {"full_passes": " full passes", "evaluations": " candidates", "seconds": " seconds"}
 
 
 class SearchProgressBar:
-    """A progress bar over candidates, with their rate, the best so far, and how much stopping has saved.
+    """A progress bar over a search's budget, with the best so far, and how much stopping has saved.
 
     Args:
-        total: Candidates that will be asked for.
-        min_accuracy: Accuracy, 0 to 1, below which a candidate is infeasible.
+        budgets: ``full_passes``, ``evaluations`` and ``seconds``; the first that is not None is shown.
+        run: The search.
         shown: Whether to show it.
     """
 
-    def __init__(self, total: int, min_accuracy: float, *, shown: bool) -> None:
-        self.min_accuracy = min_accuracy
-        self._described = 0.0
+    def __init__(self, budgets: Mapping[str, float | None], run: SearchRun, *, shown: bool) -> None:
+        self.run = run
+        self.budget = next(name for name in _UNITS if budgets.get(name) is not None)
         self.evaluations: dict[Widths, Evaluation] = {}
-        self.bar = progress_bar(total, "candidate", shown=shown)
+        self._used = {"full_passes": run.full_passes, "evaluations": 0.0, "seconds": 0.0}
+        self._start = time.monotonic()
+        self._described = 0.0
+        self.bar = progress_bar(budgets[self.budget], _UNITS[self.budget], shown=shown)
 
     def take(self, evaluation: Evaluation) -> None:
         """One candidate more is finished."""
+        new = evaluation.bit_widths not in self.evaluations
         self.evaluations[evaluation.bit_widths] = evaluation
-        if not self.bar.disable and time.monotonic() - self._described > _SECONDS_BETWEEN_TEXTS:
-            self._describe()
-        self.bar.update()
+        self._used["evaluations"] += 1
+        self.add_passes(evaluation.images / evaluation.search_images if new else 0.0)
+
+    def add_passes(self, passes: float) -> None:
+        """So much of the budget is used up beside the candidates."""
+        self._used["full_passes"] += passes
+        self._used["seconds"] = time.monotonic() - self._start
+        if not self.bar.disable:
+            if time.monotonic() - self._described > _SECONDS_BETWEEN_TEXTS:
+                self._describe()
+            # The last generation may go beyond the budget; a bar cannot.
+            self.bar.update(min(self._used[self.budget], self.bar.total) - self.bar.n)
 
     def close(self) -> None:
         """Leaves the last state on the screen."""
@@ -42,14 +57,16 @@ class SearchProgressBar:
     def _describe(self) -> None:
         self._described = time.monotonic()
         self.bar.set_postfix_str(
-            best_so_far(list(self.evaluations.values()), self.min_accuracy), refresh=False
+            best_so_far(list(self.evaluations.values()), self.run.min_accuracy), refresh=False
         )
 
 
 @contextmanager
-def search_progress_bar(total: int, min_accuracy: float, *, shown: bool) -> Iterator[SearchProgressBar]:
+def search_progress_bar(
+    budgets: Mapping[str, float | None], run: SearchRun, *, shown: bool
+) -> Iterator[SearchProgressBar]:
     """A bar for the ``with`` block, which leaves its last state on the screen."""
-    bar = SearchProgressBar(total, min_accuracy, shown=shown)
+    bar = SearchProgressBar(budgets, run, shown=shown)
     try:
         yield bar
     finally:

@@ -6,7 +6,7 @@ from IPython import get_ipython
 from tqdm import tqdm
 
 
-def progress_bar(total: int, unit: str, *, shown: bool) -> tqdm:
+def progress_bar(total: float, unit: str, *, shown: bool) -> tqdm:
     """A bar on standard error, or in a notebook under the cell."""
     return tqdm(
         total=total,
@@ -15,5 +15,5 @@ def progress_bar(total: int, unit: str, *, shown: bool) -> tqdm:
         file=sys.stdout if hasattr(get_ipython(), "kernel") else sys.stderr,
         disable=not shown,
         mininterval=0.5,
-        bar_format="{percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        bar_format="{percentage:3.0f}%|{bar:10}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
     )

@@ -6,6 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -188,6 +189,17 @@ def _work(replica: QuantizedActivationsModel, board: _Board, run_batch: RunBatch
         board.messages.put(None)
     except BaseException as error:  # whatever it is, it belongs to the caller
         board.messages.put(error)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """One torch thread for the block, so that what it finds does not depend on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def make_replicas(qmodel: QuantizedActivationsModel, count: int) -> list[QuantizedActivationsModel]:

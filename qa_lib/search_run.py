@@ -1,12 +1,13 @@
 """What one search has asked for so far: each candidate once, and from that what the next may stop at."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from qa_lib.bit_widths import BitWidths
-from qa_lib.costs import Widths
+from qa_lib.costs import Cost, Widths, total_bits
 from qa_lib.early_stop import StopRule
-from qa_lib.evaluation import Evaluation
+from qa_lib.evaluation import Evaluation, non_dominated
 from qa_lib.evaluator import Evaluator
 
 # Candidates that are measured together when the nearest to feasible is looked for.
@@ -23,17 +24,42 @@ class SearchRun:
     Args:
         evaluator: Measures the candidates.
         min_accuracy: Accuracy, 0 to 1, below which a candidate is infeasible.
+        cost: What is minimised beside the error.
 
     Attributes:
         evaluations: Bit widths -> evaluation, in the order in which they were handed in.
+        passes_before: Passes over the search set that went into preparing the search; they count.
         on_evaluation: Called with each evaluation that was asked for, as soon as it is there.
     """
 
-    def __init__(self, evaluator: Evaluator, min_accuracy: float = 0.0) -> None:
+    def __init__(self, evaluator: Evaluator, min_accuracy: float = 0.0, cost: Cost = total_bits) -> None:
         self.evaluator = evaluator
         self.min_accuracy = min_accuracy
+        self.cost = cost
+        self.passes_before = 0.0
         self.evaluations: dict[Widths, Evaluation] = {}
         self.on_evaluation: Callable[[Evaluation], None] | None = None
+
+    @cached_property
+    def float_evaluation(self) -> Evaluation:
+        """The model with every quantizer switched off. It is no candidate."""
+        return self.evaluator.evaluate_uniform(None)
+
+    @property
+    def full_passes(self) -> float:
+        """Images that this search has asked for, as passes over the search set: all counts, also what was stopped early,
+        what the archive knew, and what went into preparing the search."""
+        shown = sum(e.images for e in self.evaluations.values())
+        if "float_evaluation" in vars(self):
+            shown += self.float_evaluation.images
+        return self.passes_before + shown / self.evaluator.images
+
+    def front(self) -> list[Evaluation]:
+        """The feasible candidates that no other dominates, cheapest first; ties are all kept."""
+        feasible = [e for e in self.evaluations.values() if e.complete and e.accuracy >= self.min_accuracy]
+        return sorted(
+            non_dominated(feasible, self.cost), key=lambda e: (self.cost(e.bit_widths), e.bit_widths)
+        )
 
     def evaluate_many(self, candidates: Iterable[BitWidths], *, early_stop: bool = True) -> list[Evaluation]:
         """The evaluations of ``candidates``, in order; those that came up before as they were then.
@@ -62,11 +88,11 @@ class SearchRun:
             images = self.evaluator.images
             if best < images:
                 chunk = [e.bit_widths for e in stopped[start : start + _NEAREST_AT_A_TIME]]
-                self._measure(chunk, StopRule(images, (best + 1) / images))
+                self._measure(chunk, StopRule(images, (best + 1) / images, cost=self.cost))
 
     def _stop_rule(self) -> StopRule:
         completed = ((e.bit_widths, e.correct) for e in self.evaluations.values() if e.complete)
-        return StopRule(self.evaluator.images, self.min_accuracy, tuple(completed))
+        return StopRule(self.evaluator.images, self.min_accuracy, tuple(completed), self.cost)
 
     def _measure(self, candidates: Sequence[Widths], stop: StopRule | None) -> None:
         finished: dict[Widths, Evaluation] = {}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qa_lib.errors import WorkloadError
-from qa_lib.models import SmallMobileNet, SmallResNet
+from qa_lib.models import SmallConvNet, SmallMobileNet, SmallResNet
 from qa_lib.predicates import Predicate, any_of, conv2d_predicate, linear_predicate
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
@@ -103,6 +103,12 @@ def fashion_mnist() -> Workload:
 def fashion_mnist_mobilenet() -> Workload:
     """Fashion-MNIST with a small MobileNetV2; 34 quantizers, the input's included."""
     return _fashion_mnist("fashion_mnist_mobilenet", SmallMobileNet(), "fashion_mnist_mobilenet.pt")
+
+
+@register_workload("fashion_mnist_convnet")
+def fashion_mnist_convnet() -> Workload:
+    """Fashion-MNIST with three convolutions; 5 quantizers, the input's included, so that every setting can be measured."""
+    return _fashion_mnist("fashion_mnist_convnet", SmallConvNet(), "fashion_mnist_convnet.pt")
 
 
 def _fashion_mnist(name: str, model: nn.Module, weights: str) -> Workload:

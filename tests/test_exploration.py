@@ -185,7 +185,7 @@ def test_progress_is_shown_with_the_best_so_far(qmodel, evaluator, capfd):
     explore(qmodel, evaluator, evaluations=12, population_size=12, min_accuracy=0.5)
     shown = capfd.readouterr().err
     assert "12/12" in shown
-    assert "fewest bits" in shown and "images saved" in shown and "candidate/s" in shown
+    assert "fewest bits" in shown and "images saved" in shown and "candidates/s" in shown
 
 
 def test_settings_that_tie_are_all_kept():

@@ -33,7 +33,7 @@ def objective_space(exploration: Exploration) -> ObjectiveSpace:
     front = exploration.front[["total_bits", "accuracy"]].to_numpy(float)
     feasible = exploration.evaluations["feasible"].to_numpy(bool)
     on_front = (points[:, None, :] == front[None, :, :]).all(axis=2).any(axis=1)
-    uniform = exploration.uniform_evaluations
+    uniform = {width: e for width, e in exploration.uniform_evaluations.items() if e.complete}
     return ObjectiveSpace(
         front=front,
         dominated=points[feasible & ~on_front],

@@ -1,0 +1,248 @@
+"""``explore()``: search per-layer bit widths with NSGA-II and keep everything that was measured."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pymoo.core.algorithm import Algorithm
+from pymoo.core.termination import TerminateIfAny, Termination
+from pymoo.optimize import minimize
+from pymoo.termination.max_eval import MaximumFunctionCallTermination
+
+from qa_lib.algorithms import default_algorithm
+from qa_lib.archive import Archive
+from qa_lib.costs import Cost, total_bits
+from qa_lib.errors import ArchiveError, DataError, SearchError
+from qa_lib.evaluation import Evaluation
+from qa_lib.evaluator import Evaluator
+from qa_lib.exploration import Exploration
+from qa_lib.problem import LayerwiseQuantizationProblem
+from qa_lib.progress import search_progress_bar
+from qa_lib.quantized_model import QuantizedActivationsModel
+from qa_lib.search_run import SearchRun
+from qa_lib.sensitivity import SensitivityTable, sensitivity
+from qa_lib.stopping import FullPasses, Seconds, StalledHypervolume
+
+# What a search may cost if nothing is said.
+DEFAULT_FULL_PASSES = 60.0
+# Images of the search set for the sensitivities.
+_SENSITIVITY_IMAGES = 128
+
+
+def explore(
+    qmodel: QuantizedActivationsModel,
+    evaluator: Evaluator,
+    *,
+    num_bits_lower_limit: int = 2,
+    num_bits_upper_limit: int = 8,
+    min_accuracy: float = 0.0,
+    full_passes: float | None = None,
+    seconds: float | None = None,
+    evaluations: int | None = None,
+    patience: float | None = None,
+    population_size: int = 20,
+    seed: int = 1,
+    cost: Cost = total_bits,
+    sensitivities: SensitivityTable | None = None,
+    algorithm: Algorithm | None = None,
+    archive: Archive | str | Path | None = None,
+    progress: bool = True,
+) -> Exploration:
+    """Searches for the bit widths that trade accuracy against total bits best.
+
+    It stands for this plain pymoo code, and beside it measures the float model and the uniform
+    widths, and shows progress::
+
+        table = sensitivity(qmodel, evaluator.sample_images(128))
+        problem = LayerwiseQuantizationProblem(qmodel, evaluator, 2, 8, min_accuracy)
+        algorithm = ScreenedNSGA2(
+            table,
+            pop_size=population_size,
+            sampling=SensitivitySampling(table),  # uniform widths, the front that the table predicts, random ones
+            crossover=TwoPointCrossover(),
+            mutation=StepMutation(table),
+        )
+        result = minimize(problem, algorithm, FullPasses(full_passes), seed=seed)
+
+    Candidates that can no longer matter are stopped early, exactly (``StopRule``). The answer is the front
+    of everything measured, not only of the last population. Stopping it (Ctrl-C, or the notebook's stop
+    button) gives the exploration so far.
+
+    With an archive on disk nothing is ever measured twice, in this process or a later one: a search that
+    was stopped or killed, started again with the same seed, asks for the same candidates, has those that
+    were finished at once, and ends as if it had never been stopped. A larger budget goes on where a smaller
+    one ended.
+
+    A search ends with the generation in which the first of ``full_passes``, ``seconds`` and ``evaluations`` is used
+    up; if none is given, after 60 full passes. One *full pass* is as many images as the search set has. All count: the
+    float model's, the sensitivities' (as if nothing of them were reused), those of stopped candidates and those that
+    the archive answers.
+
+    Args:
+        qmodel: The calibrated model.
+        evaluator: Measures candidates; the exploration's accuracies are on its images.
+        num_bits_lower_limit: Smallest width to use.
+        num_bits_upper_limit: Largest width to use.
+        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
+        full_passes: Passes over the search set that it may cost.
+        seconds: How long it may take; how far it comes then depends on the machine.
+        evaluations: Candidates to ask for. Those that come up again are answered from memory and count.
+        patience: End it, too, when the hypervolume has stood still for so many full passes.
+        population_size: Candidates in the first generation, and what the population keeps.
+        seed: The same seed asks for the same candidates.
+        cost: What is minimised beside the error: a function of the widths, less is better. For the seeds it has
+            to be a sum over the quantizers, such as ``WeightedBits``.
+        sensitivities: What ``sensitivity`` returned; None measures them on 128 images of the search set.
+        algorithm: A pymoo algorithm of your own with integer operators in place of the one above.
+        archive: Where evaluations and sensitivities are kept, in place of the evaluator's own archive.
+        progress: Show a progress bar with the best so far, on standard error (in a notebook, under
+            the cell).
+
+    Returns:
+        The ``Exploration``; its ``front`` is empty if nothing measured reaches ``min_accuracy``,
+        and then ``nearest``, ``shortfall`` and ``layers_to_relax`` say how close it came, and what to do.
+
+    Raises:
+        BitWidthError: A limit is no allowed width.
+        SearchError: The limits, ``min_accuracy``, a budget, ``population_size`` or ``seed`` is out of range, or ``cost``
+            is not a sum.
+        DataError: ``sensitivities`` are another model's.
+        NotCalibratedError: A quantizer has no ``amax`` yet.
+        ArchiveError: The archive cannot be read or written; its ``exploration`` is what there was.
+
+    Example:
+        >>> exploration = explore(qmodel, evaluator, min_accuracy=0.85, full_passes=60)
+        >>> exploration.front.columns[:3].tolist()
+        ['accuracy', 'total_bits', 'mean_bits']
+    """
+    budgets = {"full_passes": full_passes, "seconds": seconds, "evaluations": evaluations}
+    for name, budget in (budgets | {"patience": patience}).items():
+        _check_budget(name, budget)
+    if all(budget is None for budget in budgets.values()):
+        budgets["full_passes"] = DEFAULT_FULL_PASSES
+    _check_count("population_size", population_size, 2)
+    _check_count("seed", seed, 0)
+    if archive is not None:
+        evaluator = evaluator.using(archive)
+    problem = LayerwiseQuantizationProblem(
+        qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy, cost
+    )
+    limits = int(problem.xl[0]), int(problem.xu[0])
+    run = problem.run
+    stop = _termination(budgets, patience)  # before anything is measured: seconds count from here
+    if sensitivities is not None:
+        _check_table(sensitivities, qmodel)
+
+    uniform: dict[int, Evaluation] = {}
+    archived: tuple[Evaluation, ...] = ()
+
+    def exploration(*, interrupted: bool) -> Exploration:
+        return Exploration(
+            names=qmodel.names,
+            candidates=tuple(run.evaluations.values()),
+            float_evaluation=run.float_evaluation,
+            uniform_evaluations=uniform,
+            min_accuracy=problem.min_accuracy,
+            num_bits_limits=limits,
+            interrupted=interrupted,
+            archived=archived,
+            sensitivities=sensitivities,
+            full_passes=run.full_passes,
+            cost=cost,
+        )
+
+    run.float_evaluation  # noqa: B018 measured here, so that an interrupted search has it
+    with search_progress_bar(budgets, run, shown=progress) as bar:
+        run.on_evaluation = bar.take
+        try:
+            widths = range(limits[0], limits[1] + 1)
+            found = run.evaluate_many([[num_bits] * problem.n_var for num_bits in widths])
+            uniform.update(zip(widths, found, strict=True))
+            if sensitivities is None and algorithm is None:
+                sensitivities = _measure_sensitivities(qmodel, evaluator, limits, bar.add_passes)
+            if sensitivities is not None:
+                run.passes_before = sensitivities.divergence.size * sensitivities.images / evaluator.images
+            if algorithm is None:
+                size = population_size if evaluations is None else min(population_size, evaluations)
+                algorithm = default_algorithm(sensitivities, size, cost)
+            minimize(problem, algorithm, stop, seed=seed)
+            if not run.front():
+                run.on_evaluation = None
+                run.complete_nearest()
+            archived = _archived(evaluator, run, *limits)
+        except KeyboardInterrupt:
+            archived = _archived(evaluator, run, *limits)
+            return exploration(interrupted=True)
+        except ArchiveError as error:
+            error.exploration = exploration(interrupted=True)
+            raise
+    return exploration(interrupted=False)
+
+
+def _termination(budgets: dict[str, float | None], patience: float | None) -> Termination:
+    kinds = {
+        "full_passes": FullPasses,
+        "seconds": Seconds,
+        "evaluations": MaximumFunctionCallTermination,
+        "patience": StalledHypervolume,
+    }
+    limits = budgets | {"patience": patience}
+    return TerminateIfAny(*(kinds[name](limit) for name, limit in limits.items() if limit is not None))
+
+
+def _measure_sensitivities(
+    qmodel: QuantizedActivationsModel,
+    evaluator: Evaluator,
+    limits: tuple[int, int],
+    on_passes: Callable[[float], None],
+) -> SensitivityTable:
+    images = evaluator.sample_images(_SENSITIVITY_IMAGES)
+    share = len(images) / evaluator.images
+    return sensitivity(
+        qmodel,
+        images,
+        num_bits_lower_limit=limits[0],
+        num_bits_upper_limit=limits[1],
+        archive=evaluator.archive,
+        progress=False,
+        on_setting=lambda: on_passes(share),
+    )
+
+
+def _check_table(sensitivities: SensitivityTable, qmodel: QuantizedActivationsModel) -> None:
+    if sensitivities.names != qmodel.names:
+        raise DataError(
+            f"sensitivities are those of another model: {len(sensitivities.names)} quantizers from "
+            f"{sensitivities.names[0]!r} to {sensitivities.names[-1]!r}, and this one has {len(qmodel.names)}, from "
+            f"{qmodel.names[0]!r} to {qmodel.names[-1]!r}; measure its own: sensitivity(qmodel, images)"
+        )
+
+
+def _archived(evaluator: Evaluator, run: SearchRun, lower: int, upper: int) -> tuple[Evaluation, ...]:
+    """What the archive knows within the limits and the run has not measured itself."""
+    measured = {widths for widths, e in run.evaluations.items() if e.complete}
+    return tuple(
+        e
+        for e in evaluator.known()
+        if e.complete
+        and e.bit_widths not in measured
+        and all(num_bits is not None and lower <= num_bits <= upper for num_bits in e.bit_widths)
+    )
+
+
+def _check_count(name: str, value: Any, smallest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < smallest:
+        raise SearchError(f"{name} is {value!r}; give a whole number from {smallest} up")
+
+
+def _check_budget(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if name == "evaluations":
+        _check_count(name, value, 1)
+    elif (
+        isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf
+    ):
+        raise SearchError(f"{name} is {value!r}; give a number above 0")

@@ -1,0 +1,59 @@
+"""When a search ends, as pymoo terminations. Each looks after a generation, and several may be combined."""
+
+import time
+from typing import Any
+
+from pymoo.core.termination import Termination
+
+
+class FullPasses(Termination):
+    """Ends a search that has shown as many images as ``full_passes`` passes over the search set do: everything
+    counts, also what was stopped early, and what the archive answered.
+
+    Args:
+        full_passes: The budget.
+    """
+
+    def __init__(self, full_passes: float) -> None:
+        super().__init__()
+        self.full_passes = full_passes
+
+    def _update(self, algorithm: Any) -> float:
+        return algorithm.problem.run.full_passes / self.full_passes
+
+
+class Seconds(Termination):
+    """Ends a search after so many seconds since this was made.
+
+    Args:
+        seconds: The budget.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds, self._start = seconds, time.monotonic()
+
+    def _update(self, algorithm: Any) -> float:
+        return (time.monotonic() - self._start) / self.seconds
+
+
+class StalledHypervolume(Termination):
+    """Ends a search whose hypervolume has not grown for ``full_passes`` passes over the search set.
+
+    Args:
+        full_passes: How long it may stand still.
+        least_growth: What counts as growth, as a share of what it was.
+    """
+
+    def __init__(self, full_passes: float, least_growth: float = 1e-3) -> None:
+        super().__init__()
+        self.full_passes, self.least_growth = full_passes, least_growth
+        self._best, self._since = 0.0, 0.0
+
+    def _update(self, algorithm: Any) -> float:
+        run = algorithm.problem.run
+        now = algorithm.problem.hypervolume((e.accuracy, run.cost(e.bit_widths)) for e in run.front())
+        if now > self._best * (1 + self.least_growth):
+            self._best, self._since = now, run.full_passes
+        # With nothing feasible yet it has nothing to stand still at.
+        return (run.full_passes - self._since) / self.full_passes if self._best else 0.0
