@@ -6,6 +6,7 @@ from qa_lib.calibration import calibrate
 from qa_lib.calibration_methods import register_calibration_method
 from qa_lib.calibration_record import CalibrationRecord
 from qa_lib.costs import WeightedBits
+from qa_lib.enumeration import enumerate_settings
 from qa_lib.errors import QAError, QAWarning
 from qa_lib.evaluation import Evaluation
 from qa_lib.evaluator import Evaluator
@@ -53,6 +54,7 @@ __all__ = [
     "calibrate",
     "collect_statistics",
     "conv2d_predicate",
+    "enumerate_settings",
     "explore",
     "linear_predicate",
     "load_workload",

@@ -49,8 +49,8 @@ class AccuracyModel:
 
         Args:
             settings: Widths.
-            accuracies: 0 to 1. For those that were stopped early their upper bound, which is believed where the
-                model would have expected more, and left out where it would not.
+            accuracies: 0 to 1. For those that were stopped early their upper bound: they count as that where the model would
+                have expected more, and otherwise as what it expects, so that it is not curious about them.
             stopped: Which those are.
         """
         rows = np.array(settings, int).reshape(-1, len(self.table.names))
@@ -59,9 +59,8 @@ class AccuracyModel:
         self._learn(rows[~stopped], values[~stopped], again=True)
         if stopped.any():
             expected, _ = self._predict(rows[stopped])
-            surprising = np.flatnonzero(stopped)[expected < values[stopped]]
-            used = np.sort(np.concatenate([np.flatnonzero(~stopped), surprising]))
-            self._learn(rows[used], values[used], again=False)
+            values[stopped] = np.maximum(values[stopped], expected)
+            self._learn(rows, values, again=False)
 
     def predict(self, settings: Sequence[Widths]) -> np.ndarray:
         """The accuracy to expect of each setting, 0 to 1. An estimate."""

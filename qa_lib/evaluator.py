@@ -101,6 +101,11 @@ class Evaluator:
         return self._set.batch_size
 
     @property
+    def search_set(self) -> SearchSet:
+        """The images and labels, in the batches in which they are shown."""
+        return self._set
+
+    @property
     def channels_last(self) -> bool:
         """Whether the images lie in memory with their channels innermost."""
         return self._set.channels_last
@@ -186,7 +191,7 @@ class Evaluator:
             known = {} if remeasure else self.archive.read(digest, widths)
             tasks = [self._task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
             unfinished = [task for task in tasks if not task.finished]
-            replicas = self._make_replicas(len(unfinished) * len(self._batch_sizes))
+            replicas = self._make_replicas(len(unfinished) * len(self._set.batch_sizes))
         evaluations: dict[Widths, Evaluation] = {}
 
         def finish(task: Task) -> None:
@@ -204,6 +209,16 @@ class Evaluator:
         self._run(replicas, unfinished, self._count_correct, keep)
         return [evaluations[w] for w in asked]
 
+    def keep(self, rows: Iterable[Row]) -> list[Evaluation]:
+        """Takes in what was measured elsewhere, on this model and in the batches of ``search_set``: it is in the archive on
+        return."""
+        digest = fingerprint(self.qmodel, self._set)
+        evaluations = []
+        for row in rows:
+            self.archive.write(digest, row, self._facts())
+            evaluations.append(self._evaluation(self._task(row.bit_widths, 0, row)))
+        return evaluations
+
     def known(self) -> list[Evaluation]:
         """Everything that the archive knows of this model on this search set, complete or stopped."""
         rows = self.archive.read_all(fingerprint(self.qmodel, self._set))
@@ -213,7 +228,7 @@ class Evaluator:
         task = Task(bit_widths, correct_needed)
         for index, correct in enumerate(known.block_counts if known else ()):
             if not task.finished:
-                task.take(self._batch_sizes, index, correct, known.seconds / len(known.block_counts))
+                task.take(self._set.batch_sizes, index, correct, known.seconds / len(known.block_counts))
         return task
 
     def _evaluation(self, task: Task) -> Evaluation:
@@ -230,7 +245,9 @@ class Evaluator:
     ) -> None:
         if tasks:
             with self._negatives.counting(replicas):
-                self.images_forwarded += run_tasks(replicas, tasks, self._batch_sizes, run_batch, on_finished)
+                self.images_forwarded += run_tasks(
+                    replicas, tasks, self._set.batch_sizes, run_batch, on_finished
+                )
 
     def _make_replicas(self, batches: int) -> list[QuantizedActivationsModel]:
         """A replica for each worker that has something to do if so many batches are to be run."""
@@ -238,10 +255,6 @@ class Evaluator:
             return []
         images, _ = self._set.batches[0]
         return self._fusing.make_replicas(self.qmodel, min(self.workers, batches), images[:2])
-
-    @property
-    def _batch_sizes(self) -> list[int]:
-        return [len(labels) for _, labels in self._set.batches]
 
     def _count_correct(self, replica: QuantizedActivationsModel, index: int) -> int:
         return self._set.count_correct(replica(self._set.batches[index][0]), index)
@@ -256,11 +269,11 @@ class Evaluator:
 
     def _choose_workers(self) -> int:
         most = torch.get_num_threads() if self.qmodel.device.type == "cpu" else 1
-        self.workers = min(most, len(self._batch_sizes))
+        self.workers = min(most, len(self._set.batch_sizes))
         replicas = self._make_replicas(self.workers)
 
         def run(count: int) -> None:
-            task, sizes = Task((None,) * len(self.qmodel.names)), self._batch_sizes[:count]
+            task, sizes = Task((None,) * len(self.qmodel.names)), self._set.batch_sizes[:count]
             self.images_forwarded += run_tasks(replicas[:count], [task], sizes, self._count_correct, _ignore)
 
         return choose_workers(run, len(replicas))
@@ -276,7 +289,7 @@ class Evaluator:
             margins[index] = logits.gather(1, right)[:, 0] - others
             return 0
 
-        replicas = self._make_replicas(len(self._batch_sizes))
+        replicas = self._make_replicas(len(self._set.batch_sizes))
         self._run(replicas, [Task((None,) * len(self.qmodel.names))], measure, _ignore)
         return torch.cat([margins[index] for index in range(len(margins))])
 

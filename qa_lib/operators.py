@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pymoo.core.mutation import Mutation
 from pymoo.core.sampling import Sampling
+from pymoo.core.variable import get
 
 from qa_lib.costs import Cost, Widths, total_bits
 from qa_lib.errors import SearchError
@@ -93,7 +94,7 @@ class StepMutation(Mutation):
         if lower == upper:
             return widths
         rows = np.arange(len(widths))
-        share = self.prob_var.get() if self.prob_var is not None else min(0.5, 2 / problem.n_var)
+        share = min(0.5, 2 / problem.n_var) if self.prob_var is None else get(self.prob_var)
         moving = random_state.random(widths.shape) < share
         moving[rows, random_state.integers(problem.n_var, size=len(widths))] = True
         direction = random_state.choice([-1, 1], widths.shape)

@@ -49,6 +49,7 @@ def explore(
     algorithm: Algorithm | None = None,
     archive: Archive | str | Path | None = None,
     progress: bool = True,
+    on_evaluation: Callable[[Evaluation], object] | None = None,
 ) -> Exploration:
     """Searches for the bit widths that trade accuracy against total bits best.
 
@@ -99,6 +100,7 @@ def explore(
         archive: Where evaluations and sensitivities are kept, in place of the evaluator's own archive.
         progress: Show a progress bar with the best so far, on standard error (in a notebook, under
             the cell).
+        on_evaluation: Called with each evaluation as soon as it is there, in this thread.
 
     Returns:
         The ``Exploration``; its ``front`` is empty if nothing measured reaches ``min_accuracy``,
@@ -155,7 +157,13 @@ def explore(
 
     run.float_evaluation  # noqa: B018 measured here, so that an interrupted search has it
     with search_progress_bar(budgets, run, shown=progress) as bar:
-        run.on_evaluation = bar.take
+
+        def take(evaluation: Evaluation) -> None:
+            bar.take(evaluation)
+            if on_evaluation is not None:
+                on_evaluation(evaluation)
+
+        run.on_evaluation = take
         try:
             widths = range(limits[0], limits[1] + 1)
             found = run.evaluate_many([[num_bits] * problem.n_var for num_bits in widths])

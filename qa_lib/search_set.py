@@ -39,7 +39,12 @@ class SearchSet:
     @cached_property
     def images(self) -> int:
         """Number of images."""
-        return sum(len(labels) for _, labels in self.batches)
+        return sum(self.batch_sizes)
+
+    @cached_property
+    def batch_sizes(self) -> list[int]:
+        """Images in each batch."""
+        return [len(labels) for _, labels in self.batches]
 
     @cached_property
     def largest_label(self) -> int:

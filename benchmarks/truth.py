@@ -1,0 +1,230 @@
+"""How far searches end up from the truth: a network so small that every setting is measured.
+
+Five quantizers at 2 to 8 bits: 16,807 settings, each on 4,096 images. Then every method on the same evaluator, whose archive
+knows all answers; what each has asked for counts as if it had been measured. Writes figures/truth.csv and .png.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from plain import plain_algorithm
+from pymoo.core.problem import Problem
+from pymoo.optimize import minimize
+from search import Points
+from side_by_side import work
+
+from qa_lib import (
+    Evaluation,
+    Evaluator,
+    QuantizedActivationsModel,
+    calibrate,
+    enumerate_settings,
+    explore,
+    load_workload,
+    sensitivity,
+)
+from qa_lib.evaluation import non_dominated
+from qa_lib.hypervolume import Hypervolume
+from qa_lib.plots import plot_hypervolume_by_cost
+
+FIGURES = Path(__file__).parent.parent / "figures"
+BUDGETS = (25, 50, 100, 200)
+LOSS_ALLOWED = 0.05
+SENSITIVITY_IMAGES = 128
+LOWER, UPPER = 2, 8
+
+
+class Truth:
+    """Every setting, and what it scores."""
+
+    def __init__(self, images: int | None, upper: int) -> None:
+        workload = load_workload("fashion_mnist_convnet")
+        self.qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
+        calibrate(self.qmodel, workload.calibration_loader())
+        self.evaluator = Evaluator(
+            self.qmodel, workload.search_images[:images], workload.search_labels[:images]
+        )
+        self.upper, self.layers = upper, len(self.qmodel.names)
+        start = time.perf_counter()
+        self.evaluations = enumerate_settings(self.evaluator, num_bits_upper_limit=upper)
+        self.seconds = time.perf_counter() - start
+        self.min_accuracy = self.evaluator.evaluate_uniform(None).accuracy - LOSS_ALLOWED
+        self.box = Hypervolume(
+            self.min_accuracy, self.min_accuracy + LOSS_ALLOWED, LOWER * self.layers, upper * self.layers
+        )
+        self.front = non_dominated([e for e in self.evaluations if e.accuracy >= self.min_accuracy])
+        self.hypervolume = self.box((e.accuracy, e.total_bits) for e in self.front)
+
+    def measure(self, setting: tuple[int, ...]) -> Evaluation:
+        return self.evaluator.evaluate(setting)
+
+    def table(self, seed: int):
+        """Sensitivities on images of the search set that differ from seed to seed."""
+        images = self.evaluator.sample_images(self.evaluator.images)
+        drawn = np.random.default_rng(seed).choice(
+            len(images), min(SENSITIVITY_IMAGES, len(images)), replace=False
+        )
+        return sensitivity(
+            self.qmodel, images[drawn.tolist()], num_bits_upper_limit=self.upper,
+            archive=self.evaluator.archive, progress=False,
+        )  # fmt: skip
+
+
+# Each yields evaluations in the order in which it asks for them, with what they cost in full passes.
+Asked = Iterator[tuple[float, Evaluation]]
+
+
+def uniform(truth: Truth, seed: int, budget: float) -> Asked:
+    """The same width everywhere."""
+    for num_bits in range(truth.upper, LOWER - 1, -1):
+        yield 1.0, truth.measure((num_bits,) * truth.layers)
+
+
+def random(truth: Truth, seed: int, budget: float) -> Asked:
+    """Settings drawn at random."""
+    for row in np.random.default_rng(seed).integers(
+        LOWER, truth.upper, (int(budget), truth.layers), endpoint=True
+    ):
+        yield 1.0, truth.measure(tuple(row.tolist()))
+
+
+def greedy(truth: Truth, seed: int, budget: float) -> Asked:
+    """From the most bits down, one layer at a time: the one that keeps most accuracy gives up a bit, as AIMET's does."""
+    order = np.random.default_rng(seed).permutation(truth.layers)
+    now = (truth.upper,) * truth.layers
+    yield 1.0, truth.measure(now)
+    while True:
+        tried = []
+        for layer in order:
+            if now[layer] > LOWER:
+                tried.append(truth.measure((*now[:layer], now[layer] - 1, *now[layer + 1 :])))
+                yield 1.0, tried[-1]
+        feasible = [e for e in tried if e.accuracy >= truth.min_accuracy]
+        if not feasible:
+            return
+        now = max(feasible, key=lambda e: e.accuracy).bit_widths
+
+
+def additive(truth: Truth, seed: int, budget: float) -> Asked:
+    """What dynamic programming makes of the sensitivities, as tools with integer programs do: ever finer."""
+    table = truth.table(seed)
+    front = table.front()
+    passes = table.divergence.size * table.images / truth.evaluator.images
+    # The ends first, then the middles of what lies between.
+    places = [0, len(front) - 1]
+    for parts in (2, 4, 8, 16, 32, 64):
+        places += [round(part * (len(front) - 1) / parts) for part in range(1, parts)]
+    for place in dict.fromkeys(places):
+        yield passes + 1.0, truth.measure(front[place])
+        passes = 0.0
+
+
+def plain(truth: Truth, seed: int, budget: float) -> Asked:
+    """Plain NSGA-II, as in plain.py, 15 candidates a generation."""
+    asked: list[Evaluation] = []
+
+    class OnTruth(Problem):
+        def _evaluate(self, x: np.ndarray, out: dict, *args: object, **kwargs: object) -> None:
+            evaluations = truth.evaluator.evaluate_many(x.astype(int).tolist())
+            asked.extend(evaluations)
+            accuracy = np.array([e.accuracy for e in evaluations])
+            out["F"] = np.column_stack([-accuracy, x.sum(axis=1)])
+            out["G"] = truth.min_accuracy - accuracy
+
+    problem = OnTruth(n_var=truth.layers, n_obj=2, n_ieq_constr=1, xl=LOWER, xu=truth.upper, vtype=int)
+    minimize(problem, plain_algorithm(), ("n_eval", budget), seed=seed)
+    yield from ((1.0, evaluation) for evaluation in asked)
+
+
+def ours(truth: Truth, seed: int, budget: float) -> Asked:
+    """``explore()``: the order of the images, the float model and the sensitivities count too."""
+    table = truth.table(seed)
+    asked: dict[tuple[int | None, ...], Evaluation] = {}
+    explore(
+        truth.qmodel, truth.evaluator, num_bits_upper_limit=truth.upper, min_accuracy=truth.min_accuracy,
+        full_passes=budget, seed=seed, sensitivities=table, progress=False,
+        on_evaluation=lambda evaluation: asked.setdefault(evaluation.bit_widths, evaluation),
+    )  # fmt: skip
+    passes = 2.0 + table.divergence.size * table.images / truth.evaluator.images
+    for evaluation in asked.values():
+        yield passes + evaluation.images / evaluation.search_images, evaluation
+        passes = 0.0
+
+
+METHODS: dict[str, Callable[[Truth, int, float], Asked]] = {
+    "ours": ours,
+    "plain NSGA-II": plain,
+    "additive": additive,
+    "greedy": greedy,
+    "random": random,
+    "uniform": uniform,
+}
+
+
+def measure(truth: Truth, seeds: range, budget: float) -> pd.DataFrame:
+    true_points = {(e.accuracy, e.total_bits) for e in truth.front}
+    frames = []
+    for name, method in METHODS.items():
+        for seed in seeds:
+            points, passes, share = Points(truth.box), 0.0, []
+            for cost, evaluation in method(truth, seed, budget):
+                passes += cost
+                if passes > budget:
+                    break
+                points.take(passes, np.nan, evaluation)
+                share.append(len(true_points & set(points.points)) / len(true_points))
+            frame = points.frame(network="fashion_mnist_convnet", search=name, seed=seed)
+            frames.append(frame.assign(share_of_front=[share[index] for index in frame.index]))
+    frame = pd.concat(frames, ignore_index=True).drop(columns="seconds")
+    frame["best"] = truth.hypervolume
+    return frame
+
+
+def report(frame: pd.DataFrame, budgets: tuple[int, ...]) -> None:
+    print("share of the true front's hypervolume (median, lowest to highest), and of its points (median):")
+    for name in METHODS:
+        texts = []
+        for budget in budgets:
+            runs = frame[(frame["search"] == name) & (frame["full_passes"] <= budget)].groupby("seed")
+            values, found = runs["hypervolume"].max() / frame["best"].iloc[0], runs["share_of_front"].max()
+            texts.append(
+                f"{budget}: {values.median():.3f} ({values.min():.3f} to {values.max():.3f}), {found.median():.0%}"
+            )
+        print(f"  {name} after full passes {'; '.join(texts)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="512 images, 2 to 5 bits, two seeds, nothing written"
+    )
+    parser.add_argument("--seeds", type=int, default=10)
+    options = parser.parse_args()
+    seeds, budgets = (
+        range(1, (2 if options.quick else options.seeds) + 1),
+        (25, 50) if options.quick else BUDGETS,
+    )
+    images, upper = (512, 5) if options.quick else (None, UPPER)
+    work(
+        f"fashion_mnist_convnet, {images or 4096} images, every setting of {LOWER} to {upper} bits, {len(seeds)} seeds"
+    )
+    truth = Truth(images, upper)
+    print(
+        f"{len(truth.evaluations)} settings in {truth.seconds:.0f} s; the true front has {len(truth.front)} of them, "
+        f"hypervolume {truth.hypervolume:.4f}"
+    )
+    frame = measure(truth, seeds, max(budgets))
+    report(frame, budgets)
+    if not options.quick:
+        frame.round(5).to_csv(FIGURES / "truth.csv", index=False)
+        plot_hypervolume_by_cost(frame).savefig(FIGURES / "truth.png")
+
+
+if __name__ == "__main__":
+    main()
