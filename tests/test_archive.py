@@ -227,3 +227,27 @@ def test_full_as_sqlite_says_it(archive):
     assert archive.read_all("b") == [row()]
     assert len(archive.read_all("a")) == written
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_sensitivities_are_kept_by_digest(archive):
+    assert archive.read_sensitivities("a") == {}
+    archive.write_sensitivity("a", 0, 4, 0.25)
+    archive.write_sensitivity("a", 3, 4, 0.5)
+    archive.write_sensitivity("b", 0, 4, 0.75)
+    archive.write_sensitivity("a", 3, 4, 0.125)
+    again = Archive(archive.path)
+    assert again.read_sensitivities("a") == {(0, 4): 0.25, (3, 4): 0.125}
+    assert again.read_sensitivities("b") == {(0, 4): 0.75}
+
+
+def test_an_archive_of_the_first_format_is_read_and_extended(archive):
+    archive.write("a", row(), FACTS)
+    archive.close()
+    connection = sqlite3.connect(archive.path)
+    connection.execute("DROP TABLE sensitivities")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    again = Archive(archive.path)
+    assert again.read_all("a") == [row()]
+    again.write_sensitivity("a", 1, 2, 0.5)
+    assert Archive(archive.path).read_sensitivities("a") == {(1, 2): 0.5}

@@ -1,11 +1,14 @@
 """The record is checked against its definition; then that it draws."""
 
+import dataclasses
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from qa_lib import Evaluation, Exploration, calibrate, errors, plots
+from qa_lib import Evaluation, Exploration, SensitivityTable, calibrate, errors, plots
 from qa_lib.plots import style
 from qa_lib.plots.activation_histogram import float_activations
 
@@ -60,6 +63,7 @@ def test_search_progress(exploration, tmp_path):
     # (0.3 / 0.45) of the accuracy from 5 bits on; (8, 8) covers nothing, being at the edge.
     assert data.hypervolume.tolist() == pytest.approx([0, 0] + [0.3 / 0.45 * 11 / 12] * 3)
     assert data.stopped.tolist() == [False] * 4 + [True]
+    assert data.full_passes.tolist() == pytest.approx([1, 2, 3, 4, 4.2])
     assert draws(plots.plot_search_progress(exploration), tmp_path)
 
 
@@ -201,3 +205,42 @@ def test_the_grid_drawn_is_that_of_the_width_asked_for(qmodel, images):
     assert data.amax == float(quantizer.amax_at(3)) == pytest.approx(data.levels[-1])
     unsigned = plots.activation_histogram(qmodel, images, "input", 3)
     assert unsigned.levels[0] == 0 and len(unsigned.levels) == 8
+
+
+def test_sensitivities(tmp_path):
+    divergence = np.array([[1.0, 0.1, 0.0], [2.0, 0.5, 1e-9]])
+    table = SensitivityTable(("input", "conv"), (2, 3, 4), divergence, 10)
+    data = plots.sensitivities(table)
+    assert (data.names, data.widths) == (("input", "conv"), (2, 3, 4))
+    assert data.divergence == pytest.approx(np.array([[1.0, 0.1, 2e-5], [2.0, 0.5, 2e-5]]))
+    assert draws(plots.plot_sensitivities(table), tmp_path)
+    nothing = SensitivityTable(("input", "conv"), (2, 3, 4), np.zeros((2, 3)), 10)
+    assert draws(plots.plot_sensitivities(nothing), tmp_path)
+
+
+def test_hypervolume_by_cost(tmp_path):
+    """Two runs by hand: the median of two is their mean."""
+    frame = pd.DataFrame(
+        {
+            "network": "net",
+            "search": ["plain"] * 4 + ["ours"],
+            "seed": [1, 1, 2, 2, 1],
+            "full_passes": [1.0, 3.0, 2.0, 3.0, 1.0],
+            "seconds": [10.0, 30.0, 20.0, 30.0, 1.0],
+            "hypervolume": [0.2, 0.4, 0.1, 0.6, 0.7],
+            "best": 0.8,
+        }
+    )
+    curve = plots.hypervolume_by_cost(frame[frame["search"] == "plain"], "full_passes")
+    assert curve.cost.tolist() == [1, 2, 3]
+    assert curve.median.tolist() == pytest.approx([0.1, 0.15, 0.5])
+    assert curve.lowest.tolist() == [0, 0.1, 0.4] and curve.highest.tolist() == [0.2, 0.2, 0.6]
+    assert draws(plots.plot_hypervolume_by_cost(frame), tmp_path)
+    assert draws(plots.plot_hypervolume_by_cost(frame.drop(columns=["seconds", "best"])), tmp_path)
+
+
+def test_uniform_widths_that_were_stopped_are_no_points(exploration):
+    stopped = Evaluation((3, 3), 2, 20, 100, block_counts=(2,))
+    uniform = exploration.uniform_evaluations | {3: stopped}
+    data = plots.objective_space(dataclasses.replace(exploration, uniform_evaluations=uniform))
+    assert data.uniform_num_bits == (2, 8)

@@ -36,7 +36,8 @@ def test_the_split_numbers_are_disjoint_and_complete():
 
 
 @pytest.mark.parametrize(
-    ("name", "quantizers", "correct"), [("fashion_mnist", 17, 9360), ("fashion_mnist_mobilenet", 34, 9259)]
+    ("name", "quantizers", "correct"),
+    [("fashion_mnist", 17, 9360), ("fashion_mnist_mobilenet", 34, 9259), ("fashion_mnist_convnet", 5, 9043)],
 )
 def test_the_models_are_as_good_as_stated(name, quantizers, correct):
     workload = load_workload(name)
@@ -77,7 +78,12 @@ def test_a_workload_of_ones_own_takes_a_few_lines(workload, monkeypatch):
         return workload
 
     assert load_workload("mine") is workload
-    assert workloads.known_workloads() == ("fashion_mnist", "fashion_mnist_mobilenet", "mine")
+    assert workloads.known_workloads() == (
+        "fashion_mnist",
+        "fashion_mnist_convnet",
+        "fashion_mnist_mobilenet",
+        "mine",
+    )
 
 
 @pytest.fixture

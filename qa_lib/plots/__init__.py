@@ -10,6 +10,7 @@ from qa_lib.plots.hypervolume_by_cost import hypervolume_by_cost, plot_hypervolu
 from qa_lib.plots.images import plot_images
 from qa_lib.plots.objective_space import objective_space, plot_objective_space
 from qa_lib.plots.search_progress import plot_search_progress, search_progress
+from qa_lib.plots.sensitivities import plot_sensitivities, sensitivities
 from qa_lib.plots.setting import plot_setting
 from qa_lib.plots.uniform_widths import plot_uniform_widths, uniform_widths
 
@@ -32,8 +33,10 @@ __all__ = [
     "plot_images",
     "plot_objective_space",
     "plot_search_progress",
+    "plot_sensitivities",
     "plot_setting",
     "plot_uniform_widths",
     "search_progress",
+    "sensitivities",
     "uniform_widths",
 ]
