@@ -1,6 +1,5 @@
 """``explore()``: search per-layer bit widths with NSGA-II and keep everything that was measured."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from qa_lib.progress import search_progress_bar
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.search_run import SearchRun
 from qa_lib.sensitivity import SensitivityTable, sensitivity
-from qa_lib.stopping import FullPasses, Seconds, StalledHypervolume
+from qa_lib.stopping import FullPasses, Seconds, StalledHypervolume, check_budget
 
 # What a search may cost if nothing is said.
 DEFAULT_FULL_PASSES = 60.0
@@ -121,7 +120,10 @@ def explore(
     """
     budgets = {"full_passes": full_passes, "seconds": seconds, "evaluations": evaluations}
     for name, budget in (budgets | {"patience": patience}).items():
-        _check_budget(name, budget)
+        if budget is not None and name != "evaluations":
+            check_budget(name, budget)
+    if evaluations is not None:
+        _check_count("evaluations", evaluations, 1)
     if all(budget is None for budget in budgets.values()):
         budgets["full_passes"] = DEFAULT_FULL_PASSES
     _check_count("population_size", population_size, 2)
@@ -243,14 +245,3 @@ def _archived(evaluator: Evaluator, run: SearchRun, lower: int, upper: int) -> t
 def _check_count(name: str, value: Any, smallest: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < smallest:
         raise SearchError(f"{name} is {value!r}; give a whole number from {smallest} up")
-
-
-def _check_budget(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if name == "evaluations":
-        _check_count(name, value, 1)
-    elif (
-        isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf
-    ):
-        raise SearchError(f"{name} is {value!r}; give a number above 0")

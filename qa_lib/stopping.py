@@ -1,9 +1,14 @@
 """When a search ends, as pymoo terminations. Each looks after a generation, and several may be combined."""
 
+import math
 import time
 from typing import Any
 
+import numpy as np
 from pymoo.core.termination import Termination
+
+from qa_lib.errors import SearchError
+from qa_lib.search_run import SearchRun
 
 
 class FullPasses(Termination):
@@ -16,10 +21,10 @@ class FullPasses(Termination):
 
     def __init__(self, full_passes: float) -> None:
         super().__init__()
-        self.full_passes = full_passes
+        self.full_passes = check_budget("full_passes", full_passes)
 
     def _update(self, algorithm: Any) -> float:
-        return algorithm.problem.run.full_passes / self.full_passes
+        return _run(algorithm).full_passes / self.full_passes
 
 
 class Seconds(Termination):
@@ -31,7 +36,7 @@ class Seconds(Termination):
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
-        self.seconds, self._start = seconds, time.monotonic()
+        self.seconds, self._start = check_budget("seconds", seconds), time.monotonic()
 
     def _update(self, algorithm: Any) -> float:
         return (time.monotonic() - self._start) / self.seconds
@@ -47,13 +52,31 @@ class StalledHypervolume(Termination):
 
     def __init__(self, full_passes: float, least_growth: float = 1e-3) -> None:
         super().__init__()
-        self.full_passes, self.least_growth = full_passes, least_growth
+        self.full_passes = check_budget("full_passes", full_passes)
+        self.least_growth = least_growth
         self._best, self._since = 0.0, 0.0
 
     def _update(self, algorithm: Any) -> float:
-        run = algorithm.problem.run
+        run = _run(algorithm)
         now = algorithm.problem.hypervolume((e.accuracy, run.cost(e.bit_widths)) for e in run.front())
         if now > self._best * (1 + self.least_growth):
             self._best, self._since = now, run.full_passes
         # With nothing feasible yet it has nothing to stand still at.
         return (run.full_passes - self._since) / self.full_passes if self._best else 0.0
+
+
+def _run(algorithm: Any) -> SearchRun:
+    run = getattr(algorithm.problem, "run", None)
+    if run is None:
+        raise SearchError(
+            "full passes are counted by a LayerwiseQuantizationProblem, and this is a "
+            f"{type(algorithm.problem).__name__}: give pymoo another termination, such as ('n_eval', 1000)"
+        )
+    return run
+
+
+def check_budget(name: str, value: Any) -> float:
+    """``value`` if it is a number above 0; raises ``SearchError`` if not."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
+        raise SearchError(f"{name} is {value!r}; give a number above 0")
+    return float(value)

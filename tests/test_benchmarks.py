@@ -45,3 +45,18 @@ def test_calibration(request):
 @pytest.mark.parametrize("script", ["plain", "incremental", "replicas", "archive"])
 def test_the_others(request, script):
     run(request, script)
+
+
+def test_search(request):
+    printed = run(request, "search")
+    passes = re.search(r"ratio of full passes, ours to plain's: (\S+) \((\S+) passes\)", printed)
+    # Counted, not timed. Infinite if the budget did not suffice.
+    assert float(passes[1]) <= 0.033
+    assert printed.splitlines()[-1].startswith("ratio of seconds")
+
+
+def test_truth(request):
+    printed = run(request, "truth")
+    assert "1024 settings" in printed
+    found = re.search(r"ours after full passes 25: .*; 50: (\S+) ", printed)
+    assert 0.9 < float(found[1]) <= 1.0

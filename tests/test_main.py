@@ -3,11 +3,12 @@
 import copy
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from qa_lib import Archive, Workload, conv2d_predicate, workloads
-from qa_lib.__main__ import main
+from qa_lib import Archive, Evaluation, Exploration, SensitivityTable, Workload, conv2d_predicate, workloads
+from qa_lib.__main__ import _report, main
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,21 @@ def test_nothing_feasible_says_how_far_it_is(tmp_path, capsys):
     assert pd.read_csv(tmp_path / "front.csv").empty
 
 
+def test_nothing_feasible_says_which_layers_to_relax(tmp_path, capsys):
+    def setting(widths, correct, images=100):
+        return Evaluation(widths, correct, images, 100, block_counts=(correct,))
+
+    table = SensitivityTable(("input", "conv"), (2, 3, 4), np.array([[2.0, 1.0, 0.0], [8.0, 4.0, 0.0]]), 10)
+    exploration = Exploration(
+        ("input", "conv"), (setting((3, 3), 60),), setting((None, None), 90), {2: setting((2, 2), 5, images=20)},
+        0.8, (2, 4), sensitivities=table,
+    )  # fmt: skip
+    assert _report(exploration, tmp_path) == 1
+    shown = capsys.readouterr().out
+    assert "one bit more helps most in conv (3 bits), input (3 bits)" in shown
+    assert [line.split()[2] for line in shown.splitlines() if line.startswith("2 bits")] == ["infeasible"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -56,6 +72,8 @@ def test_nothing_feasible_says_how_far_it_is(tmp_path, capsys):
         (["--lower", "8", "--upper", "2"], "swap them"),
         (["--upper", "40"], "2 to 16"),
         (["--evaluations", "0"], "evaluations is 0"),
+        (["--full-passes", "0"], "full_passes is 0"),
+        (["--patience", "-3"], "patience is -3"),
         (["--out", "/dev/null/out"], "/dev/null/out"),
     ],
 )

@@ -4,9 +4,11 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from pymoo.core.problem import Problem
 
 from qa_lib import Evaluation, FullPasses, Seconds, StalledHypervolume
 from qa_lib.costs import total_bits
+from qa_lib.errors import SearchError
 from qa_lib.hypervolume import Hypervolume
 
 
@@ -44,3 +46,15 @@ def test_a_hypervolume_that_stands_still():
     # A ten-thousandth more is no growth.
     stop.update(algorithm(78.0, [(0.8, 4), (0.9, 6), (0.9001, 6)]))
     assert stop.has_terminated()
+
+
+@pytest.mark.parametrize("stop", [FullPasses(10), StalledHypervolume(10)])
+def test_other_problems_do_not_count_passes(stop):
+    with pytest.raises(SearchError, match="this is a Problem"):
+        stop.update(SimpleNamespace(problem=Problem(n_var=1)))
+
+
+def test_budgets_have_to_be_above_zero():
+    for kind in (FullPasses, Seconds, StalledHypervolume):
+        with pytest.raises(SearchError, match="above 0"):
+            kind(0)
