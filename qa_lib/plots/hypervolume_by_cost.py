@@ -1,13 +1,16 @@
 """Hypervolume against what it costs, for several searches: median of the seeds, and their range."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qa_lib.plots import style
 
+_COLOURS = (style.FRONT, style.DOMINATED, style.UNIFORM, style.LIMIT, style.INFEASIBLE, style.CHOSEN)
 COLUMNS = {"full_passes": "full passes over the search set", "seconds": "seconds"}
 
 
@@ -28,14 +31,15 @@ class HypervolumeByCost:
     highest: np.ndarray
 
 
-def hypervolume_by_cost(runs: pd.DataFrame, column: str) -> HypervolumeByCost:
+def hypervolume_by_cost(runs: pd.DataFrame, column: str, until: float | None = None) -> HypervolumeByCost:
     """The data step of ``plot_hypervolume_by_cost``.
 
     Args:
         runs: A row for each step of each run: ``seed``, ``hypervolume``, and the cost at which it was reached.
         column: The cost.
+        until: Where the curves end, if not with the last step.
     """
-    cost = np.unique(runs[column])
+    cost = np.unique(runs[column] if until is None else [*runs[column], until])
     steps = []
     for _, run in runs.groupby("seed"):
         run = run.sort_values(column)
@@ -45,61 +49,44 @@ def hypervolume_by_cost(runs: pd.DataFrame, column: str) -> HypervolumeByCost:
     return HypervolumeByCost(cost, np.median(steps, axis=0), steps.min(axis=0), steps.max(axis=0))
 
 
-def plot_hypervolume_by_cost(frame: pd.DataFrame) -> Figure:
-    """A row for each network, a column for each kind of cost, a curve for each search.
+def plot_hypervolume_by_cost(frame: pd.DataFrame, best: str = "best known") -> Figure:
+    """A row for each network, a column for each kind of cost, a curve for each search: the median of its seeds, and
+    their range.
 
     Args:
         frame: ``network``, ``search``, ``seed``, ``hypervolume`` (a share, higher is better), ``full_passes``, ``seconds``,
             and optionally ``best``: the best hypervolume known for the network.
+        best: What the best is called.
     """
     networks, searches = frame["network"].unique(), frame["search"].unique()
     columns = [column for column in COLUMNS if column in frame]
-    colours = dict(
-        zip(
-            searches,
-            (style.FRONT, style.DOMINATED, style.UNIFORM, style.LIMIT, style.INFEASIBLE, style.CHOSEN),
-            strict=False,
-        )
-    )
-    size = (1.0 + 3.6 * len(columns), 0.6 + 2.9 * len(networks))
-    with style.new_figure(
-        size=size, nrows=len(networks), ncols=len(columns), squeeze=False, sharey="row"
-    ) as (figure, grid):
+    colours = dict(zip(searches, itertools.cycle(_COLOURS), strict=False))
+    size = (2.2 + 3.4 * len(columns), 0.5 + 2.7 * len(networks))
+    shape = {"nrows": len(networks), "ncols": len(columns)}
+    with style.new_figure(size=size, squeeze=False, sharey="row", **shape) as (figure, grid):
         for row, network in zip(grid, networks, strict=True):
             part = frame[frame["network"] == network]
             for axes, column in zip(row, columns, strict=True):
                 axes.grid(True)
                 for search in searches:
-                    curve = hypervolume_by_cost(part[part["search"] == search], column)
-                    axes.step(
-                        curve.cost,
-                        curve.median,
-                        where="post",
-                        color=colours[search],
-                        linewidth=1.6,
-                        label=search,
-                    )
-                    axes.fill_between(
-                        curve.cost,
-                        curve.lowest,
-                        curve.highest,
-                        step="post",
-                        color=colours[search],
-                        alpha=0.2,
-                        linewidth=0,
-                    )
+                    curve = hypervolume_by_cost(part[part["search"] == search], column, part[column].max())
+                    _draw(axes, curve, colours[search], search)
                 if "best" in part:
                     axes.axhline(
-                        part["best"].iloc[0],
-                        color=style.FLOAT,
-                        linewidth=1,
-                        linestyle="--",
-                        label="best known",
+                        part["best"].iloc[0], color=style.FLOAT, linewidth=1, linestyle="--", label=best
                     )
                 axes.set_xscale("log")
                 axes.set_ylim(bottom=0)
                 style.label_axes(axes, f"{COLUMNS[column]}  (← fewer is better)", "")
             row[0].set_title(network)
             row[0].set_ylabel("hypervolume  (more is better →)")
-        grid[0, 0].legend(loc="lower right")
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper")
     return figure
+
+
+def _draw(axes: Axes, curve: HypervolumeByCost, colour: str, label: str) -> None:
+    axes.step(curve.cost, curve.median, where="post", color=colour, linewidth=1.6, label=label)
+    axes.fill_between(
+        curve.cost, curve.lowest, curve.highest, step="post", color=colour, alpha=0.2, linewidth=0
+    )
