@@ -92,7 +92,7 @@ class Bench:
         self.box = Hypervolume(
             self.float_accuracy - LOSS_ALLOWED, self.float_accuracy, 2 * layers, 8 * layers
         )
-        self.plain: PlainProblem = plain_problem(self.workload)
+        self.plain: PlainProblem = plain_problem(load_workload(name))
         self.plain_seconds: list[float] = []
         self.points: list[tuple[float, int]] = []
 

@@ -120,33 +120,44 @@ def most_promising(
     """The ``count`` settings of ``brood`` that together are expected to add most to the hypervolume of what was
     measured; once nothing is expected to add, those with the highest expected accuracy."""
     expected = model.predict(brood)
-    box = problem.hypervolume
+    picked = (
+        [] if problem.hypervolume.empty else _that_add_most(problem, model, brood, expected, count, random)
+    )
+    rest = (int(index) for index in np.argsort(-expected, kind="stable") if index not in picked)
+    return [brood[index] for index in [*picked, *rest][:count]]
+
+
+def _that_add_most(
+    problem: LayerwiseQuantizationProblem,
+    model: AccuracyModel,
+    brood: Sequence[Widths],
+    expected: np.ndarray,
+    count: int,
+    random: np.random.Generator,
+) -> list[int]:
+    """Up to ``count`` indices into ``brood``: each adds most to the hypervolume given those before it, on average over
+    draws from the model."""
+    box, front = problem.hypervolume, problem.run.front()
+    costs = box.loss([problem.run.cost(widths) for widths in brood])
+    front_costs = box.loss([problem.run.cost(e.bit_widths) for e in front])
+    front_gains = box.gain([e.accuracy for e in front])
+    # A front is a stair: at each of these levels it has reached some accuracy, and keeps it up to the next.
+    levels = np.unique(np.concatenate([costs, front_costs, [1.0]]))
+    lengths = np.diff(levels)
+    reached = np.array([front_gains[front_costs <= level].max(initial=0.0) for level in levels[:-1]])
+    # What costs as much as the box is wide cannot add anything.
+    lead = box.gain(expected) - np.append(reached, np.inf)[np.searchsorted(levels, costs)]
+    drawn = np.sort(np.argsort(-lead, kind="stable")[:_MOST_DRAWN])
+    gains = box.gain(model.draw([brood[index] for index in drawn], _DRAWS, random))
+    covers = levels[None, :-1] >= costs[drawn, None]
+    stairs = np.repeat(reached[:, None], _DRAWS, axis=1)  # of each level, in each draw
     picked: list[int] = []
-    if not box.empty:
-        costs = box.loss([problem.run.cost(widths) for widths in brood])
-        front = problem.run.front()
-        front_costs = box.loss([problem.run.cost(e.bit_widths) for e in front])
-        front_gains = box.gain([e.accuracy for e in front])
-        # What the front has at each cost where anything could change; each reaches up to the next.
-        levels = np.unique(np.concatenate([costs, front_costs, [1.0]]))
-        reached = np.array([front_gains[front_costs <= level].max(initial=0.0) for level in levels[:-1]])
-        lengths = np.diff(levels)
-        lead = box.gain(expected) - np.append(reached, np.inf)[np.searchsorted(levels, costs)]
-        drawn = np.sort(np.argsort(-lead, kind="stable")[:_MOST_DRAWN])
-        gains = box.gain(model.draw([brood[index] for index in drawn], _DRAWS, random))
-        covers = levels[None, :-1] >= costs[drawn, None]
-        best = np.repeat(reached[:, None], _DRAWS, axis=1)  # of each level, in each draw
-        while len(picked) < count:
-            added = np.maximum(gains[:, None, :] - best[None], 0.0) * covers[:, :, None]
-            worth = np.einsum("slD,l->s", added, lengths)
-            first = int(np.argmax(worth))
-            if worth[first] <= 0:
-                break
-            picked.append(int(drawn[first]))
-            best = np.where(covers[first][:, None], np.maximum(best, gains[first][None]), best)
-    for index in np.argsort(-expected, kind="stable"):
-        if len(picked) >= count:
+    while len(picked) < count:
+        rises = np.maximum(gains[:, None, :] - stairs[None], 0.0) * covers[:, :, None]
+        added = np.einsum("sld,l->s", rises, lengths)
+        best = int(np.argmax(added))
+        if added[best] <= 0:
             break
-        if int(index) not in picked:
-            picked.append(int(index))
-    return [brood[index] for index in picked]
+        picked.append(int(drawn[best]))
+        stairs = np.where(covers[best][:, None], np.maximum(stairs, gains[best][None]), stairs)
+    return picked
