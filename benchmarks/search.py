@@ -48,6 +48,7 @@ from qa_lib.plots import plot_hypervolume_by_cost
 
 NETWORKS = ("fashion_mnist", "fashion_mnist_mobilenet")
 FIGURES = Path(__file__).parent.parent / "figures"
+RECORDED = FIGURES / "search_benchmark.csv"
 LOSS_ALLOWED = 0.05
 PLAIN_EVALUATIONS = 1000
 TARGET_PASSES = 33
@@ -270,7 +271,7 @@ def measure(bench: Bench, seeds: range, full_passes: float, long_run: float) -> 
 def quick() -> None:
     """One seed of ours against the plain runs that the whole benchmark has recorded."""
     work(f"{NETWORKS[0]}, one seed of ours, {QUICK_PASSES} full passes; plain as recorded in figures/")
-    recorded = pd.read_csv(FIGURES / "search_benchmark.csv")
+    recorded = pd.read_csv(RECORDED)
     plain = recorded[(recorded["network"] == NETWORKS[0]) & (recorded["search"] == "plain")]
     bench = Bench(NETWORKS[0], None)
     bench.time_plain()
@@ -314,22 +315,28 @@ def main() -> None:
     work(
         f"plain {PLAIN_EVALUATIONS} and ours {options.full_passes:.0f} full passes, {len(seeds)} seeds, 4,096 images"
     )
-    frames, best = [], {}
+    frames = []
     for name in options.networks:
         bench = Bench(name, Archive(options.archives / f"{name}.sqlite") if options.archives else None)
         if options.leave_one_out:
             leave_one_out(bench, seeds, options.full_passes)
             continue
-        frames.append(measure(bench, seeds, options.full_passes, options.long_run))
-        best[name] = bench.box(bench.points)
-        report(name, frames[-1], best[name])
-    if frames:
-        frame = pd.concat(frames, ignore_index=True)
-        frame["best"] = frame["network"].map(best)
-        frame.round({"full_passes": 3, "seconds": 3, "hypervolume": 5, "best": 5}).to_csv(
-            FIGURES / "search_benchmark.csv", index=False
-        )
-        plot_hypervolume_by_cost(frame).savefig(FIGURES / "search_benchmark.png")
+        frame = measure(bench, seeds, options.full_passes, options.long_run)
+        frame["best"] = bench.box(bench.points)
+        report(name, frame, frame["best"].iloc[0])
+        frames.append(frame)
+        keep(pd.concat(frames, ignore_index=True))
+
+
+def keep(frame: pd.DataFrame) -> None:
+    """Replaces what figures/ has of these networks."""
+    if RECORDED.exists():
+        before = pd.read_csv(RECORDED)
+        frame = pd.concat([before[~before["network"].isin(frame["network"])], frame], ignore_index=True)
+        frame = frame.sort_values("network", kind="stable", ignore_index=True)
+    digits = {"full_passes": 3, "seconds": 3, "hypervolume": 5, "best": 5}
+    frame.round(digits).to_csv(RECORDED, index=False)
+    plot_hypervolume_by_cost(frame).savefig(FIGURES / "search_benchmark.png")
 
 
 if __name__ == "__main__":

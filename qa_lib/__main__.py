@@ -70,13 +70,21 @@ def _explore(options: argparse.Namespace) -> Exploration:
 
 
 def _report(exploration: Exploration, folder: Path) -> int:
+    if not exploration.candidates:
+        print("\nStopped before anything was measured.")
+        return 1
     exploration.to_csv(folder / "front.csv")
     plot_objective_space(exploration).savefig(folder / "front.png")
     front = exploration.front.set_index(
         pd.Index([f"front {n}" for n in range(1, len(exploration.front) + 1)])
     )
     print(f"\nquantizers, in the order of the widths: {', '.join(exploration.names)}\n")
-    print(_as_text(pd.concat([exploration.baselines(), front]), exploration.names))
+    print(
+        _as_text(
+            pd.concat([exploration.baselines(), front] if len(front) else [exploration.baselines()]),
+            exploration.names,
+        )
+    )
     print(
         f"\n{len(exploration.measured)} settings measured on {exploration.float_evaluation.images} images each, "
         f"{len(exploration.stopped)} stopped early as hopeless ({exploration.images_saved:.0%} of all images saved); "
@@ -89,7 +97,7 @@ def _report(exploration: Exploration, folder: Path) -> int:
         nearest = exploration.nearest
         print(
             f"None reaches the minimum accuracy {exploration.min_accuracy:.2%}: the nearest has "
-            f"{nearest.accuracy:.2%} ({100 * exploration.shortfall:.2f} points short) at "
+            f"{'' if nearest.complete else 'at most '}{nearest.upper_bound:.2%} ({100 * exploration.shortfall:.2f} points short) at "
             f"{nearest.total_bits} total bits. {_what_to_relax(exploration)}Lower --min-accuracy, or raise --upper."
         )
     else:
@@ -100,6 +108,8 @@ def _report(exploration: Exploration, folder: Path) -> int:
 
 def _what_to_relax(exploration: Exploration) -> str:
     """The layers that would gain most from a bit more, as a sentence."""
+    if exploration.sensitivities is None:
+        return ""
     relax = exploration.layers_to_relax().head(3)
     if relax.empty:
         return ""

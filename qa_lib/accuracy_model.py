@@ -38,7 +38,9 @@ class AccuracyModel:
     """
 
     def __init__(self, table: SensitivityTable, float_accuracy: float, *, pairs: bool = True) -> None:
-        self.table, self.float_accuracy, self.pairs = table, float_accuracy, pairs
+        self.table, self.pairs = table, pairs
+        # A float model that gets nothing right gives no scale.
+        self.float_accuracy = float_accuracy or 1.0
         # Logarithmic where a layer alone ruins the output: twice ruined is no worse.
         scale = max(float(table.divergence.max()) / 5, np.finfo(float).tiny)
         self._effects = np.log1p(table.divergence / scale)

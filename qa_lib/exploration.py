@@ -77,15 +77,28 @@ class Exploration:
         archive's included), cheapest first: ``accuracy`` (0 to 1, higher is better), ``total_bits`` (lower
         is better), ``mean_bits``, ``cost`` if that is not the total bits, then one column of widths for each
         quantizer. Settings that tie are all kept."""
+        return self._frame(self.front_evaluations)
+
+    @cached_property
+    def front_evaluations(self) -> list[Evaluation]:
+        """The settings of ``front``, in its order."""
         feasible = [e for e in (*self.measured, *self.archived) if e.accuracy >= self.min_accuracy]
-        front = non_dominated(feasible, self.cost)
-        return self._frame(sorted(front, key=lambda e: (self.cost(e.bit_widths), e.bit_widths)))
+        return sorted(
+            non_dominated(feasible, self.cost), key=lambda e: (self.cost(e.bit_widths), e.bit_widths)
+        )
 
     @property
     def nearest(self) -> Evaluation:
-        """The most accurate setting that was measured, the cheapest of them on a tie: where to go on from if nothing
-        is feasible. If a search was interrupted before it had measured one to the end, the most promising."""
-        return max(self.measured or self.candidates, key=lambda e: (e.estimate, -self.cost(e.bit_widths)))
+        """The most accurate setting that is known, the cheapest of them on a tie: where to go on from if nothing
+        is feasible. If a search was interrupted before it had measured one to the end, the most promising.
+
+        Raises:
+            SearchError: The search was interrupted before anything was finished.
+        """
+        known = (*self.measured, *self.archived) or self.candidates
+        if not known:
+            raise SearchError("the search was interrupted before anything was measured: start it again")
+        return max(known, key=lambda e: (e.estimate, -self.cost(e.bit_widths)))
 
     @property
     def shortfall(self) -> float:
@@ -128,8 +141,7 @@ class Exploration:
     @cached_property
     def hypervolume(self) -> float:
         """The share of the box that the front dominates (``Hypervolume``); higher is better."""
-        column = "total_bits" if self.cost is total_bits else "cost"
-        return self.hypervolume_box(self.front[["accuracy", column]].to_numpy())
+        return self.hypervolume_box((e.accuracy, self.cost(e.bit_widths)) for e in self.front_evaluations)
 
     def baselines(self) -> pd.DataFrame:
         """The float model and the uniform widths, as rows of the same columns as ``front``; the accuracy of those

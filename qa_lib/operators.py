@@ -40,7 +40,9 @@ class SensitivitySampling(Sampling):
 
     def __init__(self, table: SensitivityTable, cost: Cost = total_bits, random_share: float = 0.1) -> None:
         super().__init__()
-        if not 0 <= random_share <= 1:
+        if not callable(cost):
+            raise SearchError(f"cost is {cost!r}; give a function of the widths, such as total_bits")
+        if not isinstance(random_share, (int, float)) or not 0 <= random_share <= 1:
             raise SearchError(f"random_share is {random_share!r}; it is a share, 0 to 1")
         self.table, self.cost, self.random_share = table, cost, random_share
 
@@ -48,6 +50,11 @@ class SensitivitySampling(Sampling):
         self, problem: Any, n_samples: int, *args: Any, random_state: Any = None, **kwargs: Any
     ) -> np.ndarray:
         lower, upper = int(problem.xl[0]), int(problem.xu[0])
+        if problem.n_var != len(self.table.names):
+            raise SearchError(
+                f"the sensitivities are of {len(self.table.names)} quantizers, the problem has {problem.n_var}: measure "
+                "its own, sensitivity(qmodel, images)"
+            )
         random = round(self.random_share * n_samples)
         widths = range(upper, lower - 1, -1)
         uniform = [(num_bits,) * problem.n_var for num_bits in _spread(widths, (n_samples - random) // 4)]
@@ -83,6 +90,8 @@ class StepMutation(Mutation):
     """
 
     def __init__(self, table: SensitivityTable | None = None, prob_var: float | None = None) -> None:
+        if prob_var is not None and not (isinstance(prob_var, (int, float)) and 0 <= prob_var <= 1):
+            raise SearchError(f"prob_var is {prob_var!r}; it is a probability, 0 to 1")
         super().__init__(prob=1.0, prob_var=prob_var)
         self.table = table
 

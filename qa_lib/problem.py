@@ -8,8 +8,8 @@ import numpy as np
 from pymoo.core.problem import Problem
 
 from qa_lib.bit_widths import check_limits
-from qa_lib.costs import Cost, total_bits
-from qa_lib.errors import BitWidthError, SearchError
+from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluator import Evaluator
 from qa_lib.hypervolume import Hypervolume
 from qa_lib.quantized_model import QuantizedActivationsModel
@@ -69,7 +69,12 @@ class LayerwiseQuantizationProblem(Problem):
     ) -> None:
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
         self.min_accuracy = check_min_accuracy(min_accuracy)
+        if not isinstance(evaluator, Evaluator):
+            raise DataError(
+                f"evaluator is {type(evaluator).__name__}; give an Evaluator, after the quantized model"
+            )
         evaluator.check_measures(qmodel)
+        check_cost(cost, (upper,) * len(qmodel.names))
         qmodel.check_calibrated([upper] * len(qmodel.names))
         self.run = SearchRun(evaluator, self.min_accuracy, cost)
         super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
@@ -82,12 +87,7 @@ class LayerwiseQuantizationProblem(Problem):
         return Hypervolume(self.min_accuracy, run.float_evaluation.accuracy, run.cost(least), run.cost(most))
 
     def _evaluate(self, X: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        if not np.array_equal(X, np.rint(X)):
-            raise BitWidthError(
-                "pymoo handed out widths that are not whole numbers; give the algorithm integer "
-                f"operators: {INTEGER_OPERATORS}"
-            )
-        evaluations = self.run.evaluate_many(X.astype(int).tolist())
+        evaluations = self.run.evaluate_many(whole_widths(X))
         accuracy = np.array([evaluation.estimate for evaluation in evaluations])
         cost = np.array([self.run.cost(evaluation.bit_widths) for evaluation in evaluations])
         stopped = np.array([not evaluation.complete for evaluation in evaluations])
@@ -96,6 +96,31 @@ class LayerwiseQuantizationProblem(Problem):
         # pymoo takes G <= 0 as feasible. Stopped candidates are not: no estimate gets into its result.
         least = np.where(stopped, 1 / self.run.evaluator.images, -np.inf)
         out["G"] = np.maximum(self.min_accuracy - accuracy, least)
+
+
+def whole_widths(X: np.ndarray) -> list[tuple[int, ...]]:
+    """What pymoo hands out, as settings; raises ``BitWidthError`` if they are not whole numbers."""
+    values = np.asarray(X, float)
+    if not np.array_equal(values, np.rint(values)):
+        raise BitWidthError(
+            "pymoo handed out widths that are not whole numbers; give the algorithm integer "
+            f"operators: {INTEGER_OPERATORS}"
+        )
+    return [tuple(row) for row in values.astype(int).tolist()]
+
+
+def check_cost(cost: Any, widths: Widths) -> Cost:
+    """``cost`` if it makes a number of ``widths``; raises ``SearchError`` if not."""
+    try:
+        value = float(cost(widths))
+    except Exception as error:  # a user's own function may raise anything
+        raise SearchError(
+            f"cost has to take the widths and return a number; for {list(widths)} it raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not math.isfinite(value):
+        raise SearchError(f"cost of {list(widths)} is {value}; it has to be a finite number")
+    return cost
 
 
 def check_min_accuracy(min_accuracy: Any) -> float:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from qa_lib.costs import Widths
+from qa_lib.costs import Cost, Widths, total_bits
 from qa_lib.evaluation import Evaluation, images_saved, non_dominated
 from qa_lib.progress_bar import progress_bar
 from qa_lib.search_run import SearchRun
@@ -57,7 +57,7 @@ class SearchProgressBar:
     def _describe(self) -> None:
         self._described = time.monotonic()
         self.bar.set_postfix_str(
-            best_so_far(list(self.evaluations.values()), self.run.min_accuracy), refresh=False
+            best_so_far(list(self.evaluations.values()), self.run.min_accuracy, self.run.cost), refresh=False
         )
 
 
@@ -73,7 +73,7 @@ def search_progress_bar(
         bar.close()
 
 
-def best_so_far(evaluations: list[Evaluation], min_accuracy: float) -> str:
+def best_so_far(evaluations: list[Evaluation], min_accuracy: float, cost: Cost = total_bits) -> str:
     """The cheapest feasible setting and the size of the front, or the most accurate setting if nothing is
     feasible; and the share of images that did not have to be shown."""
     feasible = [e for e in evaluations if e.complete and e.accuracy >= min_accuracy]
@@ -81,8 +81,9 @@ def best_so_far(evaluations: list[Evaluation], min_accuracy: float) -> str:
     if not feasible:
         best = max((e.accuracy for e in evaluations if e.complete), default=0.0)
         return f"none feasible, best accuracy {best:.2%}, {saved}"
-    cheapest = min(feasible, key=lambda e: (e.total_bits, -e.accuracy))
+    cheapest = min(feasible, key=lambda e: (cost(e.bit_widths), -e.accuracy))
+    least = "fewest bits" if cost is total_bits else "least cost"
     return (
-        f"fewest bits {cheapest.total_bits} at {cheapest.accuracy:.2%}, "
-        f"front {len(non_dominated(feasible))}, {saved}"
+        f"{least} {cost(cheapest.bit_widths):g} at {cheapest.accuracy:.2%}, "
+        f"front {len(non_dominated(feasible, cost))}, {saved}"
     )

@@ -11,7 +11,7 @@ from qa_lib.accuracy_model import AccuracyModel
 from qa_lib.costs import Widths
 from qa_lib.errors import SearchError
 from qa_lib.evaluation import Evaluation
-from qa_lib.problem import LayerwiseQuantizationProblem
+from qa_lib.problem import LayerwiseQuantizationProblem, whole_widths
 from qa_lib.sensitivity import SensitivityTable
 
 # Measurements that the model learns from: those nearest to the front. Its time grows with their cube.
@@ -61,6 +61,9 @@ class ScreenedNSGA2(NSGA2):
         pairs: bool = True,
         **options: Any,
     ) -> None:
+        for name, value in (("brood_size", brood_size), ("n_offsprings", n_offsprings)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise SearchError(f"{name} is {value!r}; give a whole number from 1 up")
         super().__init__(n_offsprings=n_offsprings, **options)
         self.table, self.brood_size, self.pairs = table, brood_size, pairs
         self.model: AccuracyModel | None = None
@@ -72,6 +75,7 @@ class ScreenedNSGA2(NSGA2):
                 f"ScreenedNSGA2 learns from the run of a LayerwiseQuantizationProblem, not of a {type(problem).__name__}"
             )
         limits = int(problem.xl[0]), int(problem.xu[0])
+        self.table.check_fits(problem.run.evaluator.qmodel.names, limits)
         self._predicted_front = self.table.front(problem.run.cost, limits)
 
     def _infill(self) -> Population | None:
@@ -79,7 +83,7 @@ class ScreenedNSGA2(NSGA2):
         children = self.mating.do(
             self.problem, self.pop, self.brood_size, algorithm=self, random_state=self.random_state
         )
-        made = [tuple(row) for row in children.get("X").astype(int).tolist()] + self._predicted_front
+        made = [*whole_widths(children.get("X")), *self._predicted_front]
         brood = [widths for widths in dict.fromkeys(made) if widths not in evaluations]
         if not brood:
             self.termination.force_termination = True  # there is nothing left that could be asked for

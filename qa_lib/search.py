@@ -1,5 +1,6 @@
 """``explore()``: search per-layer bit widths with NSGA-II and keep everything that was measured."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from pymoo.termination.max_eval import MaximumFunctionCallTermination
 from qa_lib.algorithms import default_algorithm
 from qa_lib.archive import Archive
 from qa_lib.costs import Cost, total_bits
-from qa_lib.errors import ArchiveError, DataError, SearchError
+from qa_lib.errors import ArchiveError, QAWarning, SearchError
 from qa_lib.evaluation import Evaluation
 from qa_lib.evaluator import Evaluator
 from qa_lib.exploration import Exploration
 from qa_lib.problem import LayerwiseQuantizationProblem
-from qa_lib.progress import search_progress_bar
+from qa_lib.progress import SearchProgressBar, search_progress_bar
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.search_run import SearchRun
 from qa_lib.sensitivity import SensitivityTable, sensitivity
@@ -26,8 +27,12 @@ from qa_lib.stopping import FullPasses, Seconds, StalledHypervolume, check_budge
 
 # What a search may cost if nothing is said.
 DEFAULT_FULL_PASSES = 60.0
-# Images of the search set for the sensitivities.
-_SENSITIVITY_IMAGES = 128
+# Images of the search set for the sensitivities: fewer for many layers on a small search set, so that they cost at most so
+# many full passes, but not so few that they say nothing.
+_SENSITIVITY_IMAGES, _FEWEST_SENSITIVITY_IMAGES = 128, 16
+_SENSITIVITY_PASSES = 15.0
+# With nothing feasible, the search for the nearest may cost such a share of what the search has cost.
+_NEAREST_SHARE = 0.1
 
 
 def explore(
@@ -78,7 +83,7 @@ def explore(
     A search ends with the generation in which the first of ``full_passes``, ``seconds`` and ``evaluations`` is used
     up; if none is given, after 60 full passes. One *full pass* is as many images as the search set has. All count: the
     float model's, the sensitivities' (as if nothing of them were reused), those of stopped candidates and those that
-    the archive answers.
+    the archive answers. With nothing feasible it may cost a tenth more, to make sure of the nearest.
 
     Args:
         qmodel: The calibrated model.
@@ -94,7 +99,7 @@ def explore(
         seed: The same seed asks for the same candidates.
         cost: What is minimised beside the error: a function of the widths, less is better. For the seeds it has
             to be a sum over the quantizers, such as ``WeightedBits``.
-        sensitivities: What ``sensitivity`` returned; None measures them on 128 images of the search set.
+        sensitivities: What ``sensitivity`` returned; None measures them on up to 128 images of the search set.
         algorithm: A pymoo algorithm of your own with integer operators in place of the one above.
         archive: Where evaluations and sensitivities are kept, in place of the evaluator's own archive.
         progress: Show a progress bar with the best so far, on standard error (in a notebook, under
@@ -136,10 +141,11 @@ def explore(
     limits = int(problem.xl[0]), int(problem.xu[0])
     run = problem.run
     stop = _termination(budgets, patience)  # before anything is measured: seconds count from here
+    _check_kind("sensitivities", sensitivities, SensitivityTable)
+    _check_kind("algorithm", algorithm, Algorithm)
     if sensitivities is not None:
-        _check_table(sensitivities, qmodel)
-
-    uniform: dict[int, Evaluation] = {}
+        sensitivities.check_fits(qmodel.names, limits)
+    uniform = {num_bits: (num_bits,) * problem.n_var for num_bits in range(limits[0], limits[1] + 1)}
     archived: tuple[Evaluation, ...] = ()
 
     def exploration(*, interrupted: bool) -> Exploration:
@@ -147,7 +153,7 @@ def explore(
             names=qmodel.names,
             candidates=tuple(run.evaluations.values()),
             float_evaluation=run.float_evaluation,
-            uniform_evaluations=uniform,
+            uniform_evaluations={n: run.evaluations[w] for n, w in uniform.items() if w in run.evaluations},
             min_accuracy=problem.min_accuracy,
             num_bits_limits=limits,
             interrupted=interrupted,
@@ -167,21 +173,20 @@ def explore(
 
         run.on_evaluation = take
         try:
-            widths = range(limits[0], limits[1] + 1)
-            found = run.evaluate_many([[num_bits] * problem.n_var for num_bits in widths])
-            uniform.update(zip(widths, found, strict=True))
-            if sensitivities is None and algorithm is None:
-                sensitivities = _measure_sensitivities(qmodel, evaluator, limits, bar.add_passes)
+            run.evaluate_many(uniform.values())
             if sensitivities is not None:
                 run.passes_before = sensitivities.divergence.size * sensitivities.images / evaluator.images
+                _warn_if_costly(run.passes_before, budgets["full_passes"])
+            elif algorithm is None:
+                sensitivities = _measure_sensitivities(run, limits, budgets["full_passes"], bar)
             if algorithm is None:
                 size = population_size if evaluations is None else min(population_size, evaluations)
                 algorithm = default_algorithm(sensitivities, size, cost)
             minimize(problem, algorithm, stop, seed=seed)
-            if not run.front():
-                run.on_evaluation = None
-                run.complete_nearest()
             archived = _archived(evaluator, run, *limits)
+            if not exploration(interrupted=False).front_evaluations:
+                run.complete_nearest(_NEAREST_SHARE * run.full_passes)
+                archived = _archived(evaluator, run, *limits)
         except KeyboardInterrupt:
             archived = _archived(evaluator, run, *limits)
             return exploration(interrupted=True)
@@ -203,30 +208,38 @@ def _termination(budgets: dict[str, float | None], patience: float | None) -> Te
 
 
 def _measure_sensitivities(
-    qmodel: QuantizedActivationsModel,
-    evaluator: Evaluator,
-    limits: tuple[int, int],
-    on_passes: Callable[[float], None],
+    run: SearchRun, limits: tuple[int, int], budget: float | None, bar: SearchProgressBar
 ) -> SensitivityTable:
-    images = evaluator.sample_images(_SENSITIVITY_IMAGES)
+    """On images of the search set, counted as passes as if nothing were reused."""
+    evaluator, layers = run.evaluator, len(run.evaluator.qmodel.names)
+    settings = layers * (limits[1] - limits[0] + 1)
+    affordable = max(_FEWEST_SENSITIVITY_IMAGES, int(_SENSITIVITY_PASSES * evaluator.images / settings))
+    images = evaluator.sample_images(min(_SENSITIVITY_IMAGES, affordable))
     share = len(images) / evaluator.images
+    _warn_if_costly(settings * share, budget)
+
+    def count() -> None:
+        run.passes_before += share
+        bar.add_passes(share)
+
     return sensitivity(
-        qmodel,
+        evaluator.qmodel,
         images,
         num_bits_lower_limit=limits[0],
         num_bits_upper_limit=limits[1],
         archive=evaluator.archive,
         progress=False,
-        on_setting=lambda: on_passes(share),
+        on_setting=count,
     )
 
 
-def _check_table(sensitivities: SensitivityTable, qmodel: QuantizedActivationsModel) -> None:
-    if sensitivities.names != qmodel.names:
-        raise DataError(
-            f"sensitivities are those of another model: {len(sensitivities.names)} quantizers from "
-            f"{sensitivities.names[0]!r} to {sensitivities.names[-1]!r}, and this one has {len(qmodel.names)}, from "
-            f"{qmodel.names[0]!r} to {qmodel.names[-1]!r}; measure its own: sensitivity(qmodel, images)"
+def _warn_if_costly(passes: float, budget: float | None) -> None:
+    if budget is not None and passes > budget / 2:
+        warnings.warn(
+            f"the sensitivities count as {passes:.1f} full passes (layers x widths x images / images of the search set), "
+            f"and the budget is {budget:g}: give a larger one, or sensitivities=sensitivity(qmodel, fewer_images)",
+            QAWarning,
+            stacklevel=3,
         )
 
 
@@ -240,6 +253,12 @@ def _archived(evaluator: Evaluator, run: SearchRun, lower: int, upper: int) -> t
         and e.bit_widths not in measured
         and all(num_bits is not None and lower <= num_bits <= upper for num_bits in e.bit_widths)
     )
+
+
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise SearchError(f"{name} is {given}; give an object of class {kind.__name__}, or None")
 
 
 def _check_count(name: str, value: Any, smallest: int) -> None:

@@ -1,5 +1,6 @@
 """What one search has asked for so far: each candidate once, and from that what the next may stop at."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -78,15 +79,20 @@ class SearchRun:
         self._measure(list(new), self._stop_rule() if early_stop else None)
         return [self.evaluations[widths] for widths in asked]
 
-    def complete_nearest(self) -> None:
-        """With nothing feasible: measures stopped candidates until none can be more accurate than the most
-        accurate one that was measured."""
+    def complete_nearest(self, most_passes: float = math.inf) -> None:
+        """With nothing feasible: measures stopped candidates, the most promising first, until none can be more accurate
+        than the most accurate one that was measured.
+
+        Args:
+            most_passes: Full passes after which to leave it at that.
+        """
         stopped = [e for e in self.evaluations.values() if not e.complete]
+        begun = self.full_passes
         stopped.sort(key=lambda e: (-e.estimate, e.bit_widths))
         for start in range(0, len(stopped), _NEAREST_AT_A_TIME):
             best = max((e.correct for e in self.evaluations.values() if e.complete), default=-1)
             images = self.evaluator.images
-            if best < images:
+            if best < images and self.full_passes - begun < most_passes:
                 chunk = [e.bit_widths for e in stopped[start : start + _NEAREST_AT_A_TIME]]
                 self._measure(chunk, StopRule(images, (best + 1) / images, cost=self.cost))
 

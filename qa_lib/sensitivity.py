@@ -3,12 +3,13 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from qa_lib.additive_front import additive_front
@@ -77,6 +78,17 @@ class SensitivityTable:
             )
         return columns
 
+    def check_fits(self, names: Sequence[str], limits: tuple[int, int]) -> None:
+        """Raises ``DataError`` unless it is of a model with these quantizers, ``SearchError`` unless it has widths from
+        limit to limit."""
+        if tuple(names) != self.names:
+            raise DataError(
+                f"the sensitivities are those of another model: {len(self.names)} quantizers from {self.names[0]!r} to "
+                f"{self.names[-1]!r}, and this one has {len(names)}, from {names[0]!r} to {names[-1]!r}; measure its own: "
+                "sensitivity(qmodel, images)"
+            )
+        self.columns(np.array(limits))
+
     def predicted_divergence(self, bit_widths: Iterable[int]) -> float:
         """The sum over the layers: an estimate that knows nothing of how layers act on one another."""
         columns = self.columns(np.array(list(bit_widths)))
@@ -143,6 +155,10 @@ def sensitivity(
     lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
     if not isinstance(images, Tensor) or not images.dim() or not len(images):
         raise DataError("images have to be a tensor of shape (N, ...) with at least one image")
+    if not images.is_floating_point() or not bool(torch.isfinite(images).all()):
+        raise DataError(
+            f"images are {images.dtype}, or hold NaN or infinity; give finite floating-point numbers"
+        )
     qmodel.check_usable()
     qmodel.check_device(images)
     widths, names = tuple(range(lower, upper + 1)), qmodel.names
@@ -165,6 +181,8 @@ def sensitivity(
             with replica.temporary_bit_widths([None] * len(names)):
                 forward = IncrementalForward(replica, images.split(BATCH_SIZE), network_may_change=False)
                 reference = forward(replica.bit_widths)
+                if bool(reference.isnan().any()):
+                    raise DataError("the float model returns NaN for some of the images: leave those out")
                 for index, width in missing:
                     found = _compare(divergence, forward({names[index]: width}), reference)
                     archive.write_sensitivity(digest, index, width, found)

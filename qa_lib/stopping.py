@@ -12,8 +12,9 @@ from qa_lib.search_run import SearchRun
 
 
 class FullPasses(Termination):
-    """Ends a search that has shown as many images as ``full_passes`` passes over the search set do: everything
-    counts, also what was stopped early, and what the archive answered.
+    """Ends a search once its problem's run has shown as many images as ``full_passes`` passes over the search set do:
+    everything counts, also what was stopped early, and what the archive answered. A problem that was searched
+    before has one run for all its searches.
 
     Args:
         full_passes: The budget.
@@ -43,7 +44,8 @@ class Seconds(Termination):
 
 
 class StalledHypervolume(Termination):
-    """Ends a search whose hypervolume has not grown for ``full_passes`` passes over the search set.
+    """Ends a search whose hypervolume has not grown for ``full_passes`` passes over the search set. As long as there is
+    none, because nothing is feasible, the highest accuracy counts in its place.
 
     Args:
         full_passes: How long it may stand still.
@@ -54,15 +56,17 @@ class StalledHypervolume(Termination):
         super().__init__()
         self.full_passes = check_budget("full_passes", full_passes)
         self.least_growth = least_growth
-        self._best, self._since = 0.0, 0.0
+        self._best: tuple[bool, float] | None = None
+        self._since = 0.0
 
     def _update(self, algorithm: Any) -> float:
         run = _run(algorithm)
         now = algorithm.problem.hypervolume((e.accuracy, run.cost(e.bit_widths)) for e in run.front())
-        if now > self._best * (1 + self.least_growth):
-            self._best, self._since = now, run.full_passes
-        # With nothing feasible yet it has nothing to stand still at.
-        return (run.full_passes - self._since) / self.full_passes if self._best else 0.0
+        measured = (e.accuracy for e in run.evaluations.values() if e.complete)
+        reached = (True, now) if now > 0 else (False, max(measured, default=0.0))
+        if self._best is None or reached > (self._best[0], self._best[1] * (1 + self.least_growth)):
+            self._best, self._since = reached, run.full_passes
+        return (run.full_passes - self._since) / self.full_passes
 
 
 def _run(algorithm: Any) -> SearchRun:

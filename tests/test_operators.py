@@ -102,3 +102,12 @@ def test_all_may_be_random(table):
 def test_a_share_is_a_share(table, share):
     with pytest.raises(SearchError, match="0 to 1"):
         SensitivitySampling(table, random_share=share)
+
+
+def test_mistakes_are_explained(table):
+    with pytest.raises(SearchError, match="cost is 0.5; give a function"):
+        SensitivitySampling(table, 0.5)
+    with pytest.raises(SearchError, match="prob_var is 2"):
+        StepMutation(prob_var=2)
+    with pytest.raises(SearchError, match="of 6 quantizers, the problem has 4"):
+        SensitivitySampling(table)._do(problem(4), 5, random_state=np.random.default_rng(0))

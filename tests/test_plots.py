@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from qa_lib import Evaluation, Exploration, SensitivityTable, calibrate, errors, plots
+from qa_lib import Evaluation, Exploration, SensitivityTable, WeightedBits, calibrate, errors, plots
 from qa_lib.plots import style
 from qa_lib.plots.activation_histogram import float_activations
 
@@ -244,3 +244,23 @@ def test_uniform_widths_that_were_stopped_are_no_points(exploration):
     uniform = exploration.uniform_evaluations | {3: stopped}
     data = plots.objective_space(dataclasses.replace(exploration, uniform_evaluations=uniform))
     assert data.uniform_num_bits == (2, 8)
+
+
+def test_objective_space_of_another_cost(exploration, tmp_path):
+    """The first layer counts ten times: (8, 8) costs 88, (2, 3) 23."""
+    other = dataclasses.replace(exploration, cost=WeightedBits((10.0, 1.0)))
+    data = plots.objective_space(other)
+    assert data.front.tolist() == [[23, 0.8], [88, 0.9]]
+    assert data.uniform.tolist() == [[22, 0.4], [88, 0.9]]
+    figure = plots.plot_objective_space(other)
+    assert figure.axes[0].get_xlabel().startswith("cost")
+    assert draws(figure, tmp_path)
+
+
+def test_nothing_measured_is_nothing_to_show(exploration):
+    empty = dataclasses.replace(exploration, candidates=(), uniform_evaluations={}, interrupted=True)
+    for plot in (plots.plot_objective_space, plots.plot_search_progress):
+        with pytest.raises(errors.SearchError, match="interrupted before anything was measured"):
+            plot(empty)
+    with pytest.raises(errors.SearchError, match="start it again"):
+        _ = empty.nearest

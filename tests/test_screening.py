@@ -15,11 +15,12 @@ from qa_lib import (
     LayerwiseQuantizationProblem,
     ScreenedNSGA2,
     SensitivitySampling,
+    SensitivityTable,
     StepMutation,
     sensitivity,
 )
 from qa_lib.accuracy_model import AccuracyModel
-from qa_lib.errors import SearchError
+from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.screening import most_promising, nearest_to_front
 
 
@@ -128,3 +129,22 @@ def test_it_learns_from_those_that_are_nearest_to_the_front(problem):
     front = problem.run.front()
     assert set(kept) >= set(front) or len(front) > 4
     assert kept == [e for e in evaluations if e in kept] and len(kept) == 4
+
+
+def test_operators_that_give_fractions_are_refused(problem, table):
+    with pytest.raises(BitWidthError, match="RoundingRepair"):
+        minimize(
+            problem, ScreenedNSGA2(table, pop_size=10, sampling=SensitivitySampling(table)), ("n_gen", 3)
+        )
+
+
+@pytest.mark.parametrize("options", [{"n_offsprings": 0}, {"brood_size": -5}, {"brood_size": 2.5}])
+def test_counts_are_whole_numbers_from_one_up(table, options):
+    with pytest.raises(SearchError, match="whole number from 1 up"):
+        screened(table, **options)
+
+
+def test_another_models_sensitivities_are_refused(problem, table):
+    other = SensitivityTable(("a", "b", "c", "d"), table.widths, table.divergence, 96)
+    with pytest.raises(DataError, match="another model"):
+        minimize(problem, screened(other, sampling=SensitivitySampling(table)), ("n_gen", 2))

@@ -156,6 +156,14 @@ def test_mistakes_are_explained(qmodel, images, options, error, said):
         quiet(qmodel, images, **options)
 
 
+@pytest.mark.parametrize(
+    "given", [torch.full((2, 1, 6, 6), float("nan")), torch.zeros(2, 1, 6, 6, dtype=torch.uint8)]
+)
+def test_images_have_to_be_finite_numbers(qmodel, given):
+    with pytest.raises(DataError, match="finite floating-point"):
+        quiet(qmodel, given)
+
+
 @pytest.mark.parametrize("given", [torch.zeros(0, 1, 6, 6), "images", torch.tensor(1.0)])
 def test_images_are_needed(qmodel, given):
     with pytest.raises(DataError, match="at least one image"):

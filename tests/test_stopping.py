@@ -12,9 +12,13 @@ from qa_lib.errors import SearchError
 from qa_lib.hypervolume import Hypervolume
 
 
-def algorithm(full_passes, points=()):
+def algorithm(full_passes, points=(), nearest=0.1):
     front = [Evaluation((bits,), round(1000 * accuracy), 1000, 1000) for accuracy, bits in points]
-    run = SimpleNamespace(full_passes=full_passes, front=lambda: front, cost=total_bits)
+    infeasible = Evaluation((2,), round(1000 * nearest), 1000, 1000)
+    evaluations = {e.bit_widths: e for e in (*front, infeasible)}
+    run = SimpleNamespace(
+        full_passes=full_passes, front=lambda: front, cost=total_bits, evaluations=evaluations
+    )
     return SimpleNamespace(problem=SimpleNamespace(run=run, hypervolume=Hypervolume(0.5, 1.0, 2, 8)))
 
 
@@ -38,7 +42,9 @@ def test_seconds(monkeypatch):
 
 def test_a_hypervolume_that_stands_still():
     stop = StalledHypervolume(10)
-    assert stop.update(algorithm(50.0)) == 0  # nothing feasible: nothing stands still
+    assert stop.update(algorithm(50.0)) == 0
+    assert stop.update(algorithm(55.0, nearest=0.3)) == 0  # nothing feasible yet, but nearer
+    assert stop.update(algorithm(59.0, nearest=0.3)) == pytest.approx(0.4)
     stop.update(algorithm(60.0, [(0.8, 4)]))
     assert stop.update(algorithm(65.0, [(0.8, 4)])) == pytest.approx(0.5)
     assert stop.update(algorithm(68.0, [(0.8, 4), (0.9, 6)])) == 0

@@ -1,5 +1,6 @@
-"""Accuracy against total bits: everything measured, the front, and the baselines."""
+"""Accuracy against the cost: everything measured, the front, and the baselines."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from qa_lib.costs import total_bits
+from qa_lib.errors import SearchError
 from qa_lib.evaluation import Evaluation
 from qa_lib.exploration import Exploration
 from qa_lib.plots import style
@@ -15,7 +18,7 @@ from qa_lib.plots import style
 @dataclass(frozen=True)
 class ObjectiveSpace:
     """What ``plot_objective_space`` draws; each array is of shape ``(points, 2)``, its columns
-    total bits (lower is better) and accuracy (0 to 1, higher is better)."""
+    the cost (total bits; lower is better) and accuracy (0 to 1, higher is better)."""
 
     front: np.ndarray
     dominated: np.ndarray
@@ -29,17 +32,24 @@ class ObjectiveSpace:
 
 def objective_space(exploration: Exploration) -> ObjectiveSpace:
     """The data step of ``plot_objective_space``."""
-    points = exploration.evaluations[["total_bits", "accuracy"]].to_numpy(float)
-    front = exploration.front[["total_bits", "accuracy"]].to_numpy(float)
-    feasible = exploration.evaluations["feasible"].to_numpy(bool)
+    if not exploration.candidates:
+        raise SearchError("there is nothing to show: the search was interrupted before anything was measured")
+
+    def place(evaluations: Iterable[Evaluation]) -> np.ndarray:
+        pairs = [(exploration.cost(e.bit_widths), e.estimate) for e in evaluations]
+        return np.array(pairs, float).reshape(-1, 2)
+
+    points = place(exploration.measured)
+    front = place(exploration.front_evaluations)
+    feasible = points[:, 1] >= exploration.min_accuracy
     on_front = (points[:, None, :] == front[None, :, :]).all(axis=2).any(axis=1)
     uniform = {width: e for width, e in exploration.uniform_evaluations.items() if e.complete}
     return ObjectiveSpace(
         front=front,
         dominated=points[feasible & ~on_front],
         infeasible=points[~feasible],
-        stopped=np.array([(e.total_bits, e.estimate) for e in exploration.stopped], float).reshape(-1, 2),
-        uniform=np.array([(e.total_bits, e.accuracy) for e in uniform.values()], float).reshape(-1, 2),
+        stopped=place(exploration.stopped),
+        uniform=place(uniform.values()),
         uniform_num_bits=tuple(uniform),
         float_accuracy=exploration.float_evaluation.accuracy,
         min_accuracy=exploration.min_accuracy,
@@ -47,13 +57,14 @@ def objective_space(exploration: Exploration) -> ObjectiveSpace:
 
 
 def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = None) -> Figure:
-    """Accuracy over total bits, with the front, the float model and the uniform widths.
+    """Accuracy over total bits, or the exploration's own cost, with the front, the float model and the uniform widths.
 
     Args:
         exploration: What to draw.
         chosen: A setting to mark.
     """
     data = objective_space(exploration)
+    cost = "total bits" if exploration.cost is total_bits else "cost"
     with style.new_figure(size=(7.2, 4.4)) as (figure, axes):
         axes.grid(True)
         if len(data.stopped):
@@ -72,12 +83,12 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
         axes.scatter(*data.front.T, s=30, color=style.FRONT, zorder=3, label=f"front ({len(data.front)})")
         if chosen is not None:
             axes.scatter(
-                chosen.total_bits, chosen.accuracy, s=150, facecolor="none", edgecolor=style.CHOSEN,
+                exploration.cost(chosen.bit_widths), chosen.accuracy, s=150, facecolor="none", edgecolor=style.CHOSEN,
                 linewidth=2, zorder=4, label="chosen",
             )  # fmt: skip
         _set_view(axes, data)
         style.label_axes(
-            axes, "total bits  (← fewer is better)", "accuracy on the search set  (more is better →)"
+            axes, f"{cost}  (← fewer is better)", "accuracy on the search set  (more is better →)"
         )
         axes.legend(
             loc="lower right", ncols=2, frameon=True, facecolor="white", edgecolor="none", framealpha=0.85
@@ -105,10 +116,10 @@ def _set_view(axes: Axes, data: ObjectiveSpace) -> None:
     shown = everything[everything[:, 1] >= bottom, 0]
     margin = max(1.0, 0.04 * (shown.max() - shown.min()))
     axes.set_xlim(shown.min() - margin, shown.max() + margin)
-    for num_bits, (total_bits, accuracy) in zip(data.uniform_num_bits, data.uniform, strict=True):
+    for num_bits, (cost, accuracy) in zip(data.uniform_num_bits, data.uniform, strict=True):
         if accuracy >= bottom:
             axes.annotate(
-                f"{num_bits} bits", (total_bits, accuracy), xytext=(5, -12), textcoords="offset points",
+                f"{num_bits} bits", (cost, accuracy), xytext=(5, -12), textcoords="offset points",
                 fontsize=8, color="#8A5F00", zorder=4,
             )  # fmt: skip
     below = int((points[:, 1] < bottom).sum())

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from qa_lib.errors import SearchError
 from qa_lib.exploration import Exploration
 from qa_lib.plots import style
 
@@ -33,7 +34,13 @@ class SearchProgress:
 
 
 def search_progress(exploration: Exploration) -> SearchProgress:
-    """The data step of ``plot_search_progress``."""
+    """The data step of ``plot_search_progress``.
+
+    Raises:
+        SearchError: The search was interrupted before anything was finished.
+    """
+    if not exploration.candidates:
+        raise SearchError("there is nothing to show: the search was interrupted before anything was measured")
     accuracy = np.array([e.estimate for e in exploration.candidates])
     points = [(e.estimate, exploration.cost(e.bit_widths)) for e in exploration.candidates]
     passes = np.cumsum([e.images / e.search_images for e in exploration.candidates])
@@ -50,7 +57,7 @@ def search_progress(exploration: Exploration) -> SearchProgress:
     counts = np.arange(1, len(violation) + 1)
     starts = np.maximum(0, counts - _WINDOW)
     mean_violation = (sums[counts] - sums[starts]) / (counts - starts)
-    preparing = max(0.0, exploration.full_passes - passes[-1]) if len(passes) else 0.0
+    preparing = max(0.0, exploration.full_passes - passes[-1])
     return SearchProgress(preparing + passes, hypervolume, violation, mean_violation, stopped)
 
 
