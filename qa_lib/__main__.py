@@ -107,14 +107,14 @@ def _report(exploration: Exploration, folder: Path) -> int:
 
 
 def _what_to_relax(exploration: Exploration) -> str:
-    """The layers that would gain most from a bit more, as a sentence."""
+    """The layers that disturb most, as a sentence."""
     if exploration.sensitivities is None:
         return ""
     relax = exploration.layers_to_relax().head(3)
-    if relax.empty:
-        return ""
-    layers = ", ".join(f"{row.layer} ({row.num_bits} bits)" for row in relax.itertuples())
-    return f"By the sensitivities (an estimate), one bit more helps most in {layers}. "
+    layers = ", ".join(
+        f"{row.layer} ({row.num_bits} bits, {100 * row.share:.0f} %)" for row in relax.itertuples()
+    )
+    return f"By the sensitivities (an estimate), these layers disturb most: {layers}. Give them more bits. "
 
 
 def _as_text(frame: pd.DataFrame, names: tuple[str, ...]) -> str:

@@ -107,12 +107,12 @@ class Exploration:
         return max(0.0, self.min_accuracy - self.nearest.upper_bound)
 
     def layers_to_relax(self) -> pd.DataFrame:
-        """Where one bit more would help the nearest setting most, by the sensitivities: an estimate.
+        """Which layers of the nearest setting disturb the output most, by the sensitivities: those to give more bits,
+        above the upper limit if they are there. An estimate.
 
         Returns:
-            One row for each quantizer that can have one bit more, the most promising first: ``layer``, ``num_bits``
-            (what it has), ``share`` (of the setting's predicted divergence that one bit more would
-            take away, 0 to 1).
+            One row for each quantizer, the most disturbing first: ``layer``, ``num_bits`` (what it has), ``share`` (of
+            the setting's predicted divergence, 0 to 1).
 
         Raises:
             SearchError: The search had no sensitivities.
@@ -123,14 +123,9 @@ class Exploration:
                 "sensitivities=sensitivity(qmodel, images))"
             )
         table, widths = self.sensitivities, self.nearest.bit_widths
-        total = table.predicted_divergence(widths)
-        rows = []
-        for name, num_bits, divergence in zip(self.names, widths, table.divergence, strict=True):
-            if num_bits < self.num_bits_limits[1]:
-                now, then = divergence[table.columns([num_bits, num_bits + 1])]
-                rows.append((name, num_bits, (now - then) / total if total else 0.0))
-        rows.sort(key=lambda row: -row[2])
-        return pd.DataFrame(rows, columns=["layer", "num_bits", "share"])
+        own = table.divergence[range(len(widths)), table.columns(widths)]
+        frame = pd.DataFrame({"layer": self.names, "num_bits": widths, "share": own / (own.sum() or 1.0)})
+        return frame.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
     @property
     def hypervolume_box(self) -> Hypervolume:

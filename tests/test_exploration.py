@@ -36,21 +36,16 @@ def test_layers_to_relax(exploration):
     assert exploration.nearest.bit_widths == (4, 3) and exploration.shortfall == pytest.approx(0.1)
     relax = exploration.layers_to_relax()
     assert relax.columns.tolist() == ["layer", "num_bits", "share"]
-    # Predicted: 1 + 1; a fifth bit for the first takes 1 away, a fourth for the second 0.75.
-    assert relax.to_numpy().tolist() == [["input", 4, 0.5], ["conv", 3, 0.375]]
+    # Predicted: 1 from each.
+    assert relax.to_numpy().tolist() == [["input", 4, 0.5], ["conv", 3, 0.5]]
 
 
-def test_what_has_all_its_bits_cannot_be_relaxed(exploration):
-    full = Exploration(
-        exploration.names, (setting((5, 3), 70),), exploration.float_evaluation, {}, 0.8, (2, 5),
-        sensitivities=exploration.sensitivities,
-    )  # fmt: skip
-    assert full.layers_to_relax()["layer"].tolist() == ["conv"]
+def test_what_is_at_the_limit_is_named_too(exploration):
     full = Exploration(
         exploration.names, (setting((5, 5), 70),), exploration.float_evaluation, {}, 0.8, (2, 5),
         sensitivities=exploration.sensitivities,
     )  # fmt: skip
-    assert full.layers_to_relax().empty
+    assert full.layers_to_relax().to_numpy().tolist() == [["conv", 5, 1.0], ["input", 5, 0.0]]
 
 
 def test_without_sensitivities_nobody_knows_what_to_relax():

@@ -60,7 +60,7 @@ def test_nothing_feasible_says_which_layers_to_relax(tmp_path, capsys):
     )  # fmt: skip
     assert _report(exploration, tmp_path) == 1
     shown = capsys.readouterr().out
-    assert "one bit more helps most in conv (3 bits), input (3 bits)" in shown
+    assert "these layers disturb most: conv (3 bits, 80 %), input (3 bits, 20 %)" in shown
     assert [line.split()[2] for line in shown.splitlines() if line.startswith("2 bits")] == ["infeasible"]
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from qa_lib.plots import style
 
 _COLOURS = (style.FRONT, style.DOMINATED, style.UNIFORM, style.LIMIT, style.INFEASIBLE, style.CHOSEN)
-COLUMNS = {"full_passes": "full passes over the search set", "seconds": "seconds"}
+COLUMNS = {"full_passes": "full passes", "seconds": "seconds"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,9 @@ def plot_hypervolume_by_cost(frame: pd.DataFrame, best: str = "best known") -> F
                         part["best"].iloc[0], color=style.FLOAT, linewidth=1, linestyle="--", label=best
                     )
                 axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_locator(NullLocator())
                 axes.set_ylim(bottom=0)
                 style.label_axes(axes, f"{COLUMNS[column]}  (← fewer is better)", "")
             row[0].set_title(network)
