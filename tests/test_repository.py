@@ -57,7 +57,7 @@ def test_the_readme_example_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # it leaves an archive behind
     example = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
     assert len(example.split("\n\n")[1].strip().splitlines()) == 5 + 1  # and one to print
-    shortened = re.sub(r"evaluations=\d+", "evaluations=2, population_size=2, progress=False", example)
+    shortened = re.sub(r"full_passes=\d+", "full_passes=10, population_size=2, progress=False", example)
     assert shortened != example
     names: dict = {}
     # The example prints its result.
