@@ -12,28 +12,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from plain import plain_algorithm
-from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
-from search import Points
+from search_runs import LOSS_ALLOWED, PlainOnEngine, Points
 from side_by_side import work
 
 from qa_lib import (
     Evaluation,
     Evaluator,
     QuantizedActivationsModel,
+    SensitivityTable,
     calibrate,
     enumerate_settings,
     explore,
     load_workload,
     sensitivity,
 )
-from qa_lib.evaluation import non_dominated
+from qa_lib.evaluation import feasible_front
 from qa_lib.hypervolume import Hypervolume
 from qa_lib.plots import plot_hypervolume_by_cost
 
 FIGURES = Path(__file__).parent.parent / "figures"
 BUDGETS = (25, 50, 100, 200)
-LOSS_ALLOWED = 0.05
 SENSITIVITY_IMAGES = 128
 LOWER, UPPER = 2, 8
 
@@ -56,13 +55,13 @@ class Truth:
         self.box = Hypervolume(
             self.min_accuracy, self.min_accuracy + LOSS_ALLOWED, LOWER * self.layers, upper * self.layers
         )
-        self.front = non_dominated([e for e in self.evaluations if e.accuracy >= self.min_accuracy])
+        self.front = feasible_front(self.evaluations, self.min_accuracy)
         self.hypervolume = self.box((e.accuracy, e.total_bits) for e in self.front)
 
     def measure(self, setting: tuple[int, ...]) -> Evaluation:
         return self.evaluator.evaluate(setting)
 
-    def table(self, seed: int):
+    def table(self, seed: int) -> SensitivityTable:
         """Sensitivities on images of the search set that differ from seed to seed."""
         images = self.evaluator.sample_images(self.evaluator.images)
         drawn = np.random.default_rng(seed).choice(
@@ -126,16 +125,7 @@ def additive(truth: Truth, seed: int, budget: float) -> Asked:
 def plain(truth: Truth, seed: int, budget: float) -> Asked:
     """Plain NSGA-II, as in plain.py, 15 candidates a generation."""
     asked: list[Evaluation] = []
-
-    class OnTruth(Problem):
-        def _evaluate(self, x: np.ndarray, out: dict, *args: object, **kwargs: object) -> None:
-            evaluations = truth.evaluator.evaluate_many(x.astype(int).tolist())
-            asked.extend(evaluations)
-            accuracy = np.array([e.accuracy for e in evaluations])
-            out["F"] = np.column_stack([-accuracy, x.sum(axis=1)])
-            out["G"] = truth.min_accuracy - accuracy
-
-    problem = OnTruth(n_var=truth.layers, n_obj=2, n_ieq_constr=1, xl=LOWER, xu=truth.upper, vtype=int)
+    problem = PlainOnEngine(truth.evaluator, truth.min_accuracy, truth.upper, asked.append)
     minimize(problem, plain_algorithm(), ("n_eval", budget), seed=seed)
     yield from ((1.0, evaluation) for evaluation in asked)
 

@@ -1,9 +1,12 @@
 """How far the outputs of a quantized network are from those of the float one; no labels needed."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from qa_lib.errors import CalibrationError
 
 # (outputs, reference) -> 0 or more; smaller is better.
 Divergence = Callable[[Tensor, Tensor], float]
@@ -35,3 +38,19 @@ def output_divergence(outputs: Tensor, reference: Tensor) -> float:
     ``mean_squared_error``. A regression of several values looks like logits: say ``mean_squared_error`` there."""
     logits = outputs.dim() == 2 and outputs.shape[1] > 1
     return kullback_leibler(outputs, reference) if logits else mean_squared_error(outputs, reference)
+
+
+def diverges(divergence: Divergence, outputs: Tensor, reference: Tensor) -> float:
+    """What ``divergence`` says; infinity where that is no number.
+
+    Raises:
+        CalibrationError: It raises, or returns something else than a number.
+    """
+    try:
+        found = float(divergence(outputs, reference))
+    except Exception as error:  # a user's own function may raise anything
+        raise CalibrationError(
+            "divergence has to take the outputs and the float network's outputs, and return a number; it "
+            f"raised {type(error).__name__}: {error}"
+        ) from error
+    return math.inf if math.isnan(found) else found

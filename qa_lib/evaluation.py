@@ -1,7 +1,7 @@
 """What one setting of the bit widths scored."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,6 +74,15 @@ def non_dominated(evaluations: Sequence[Evaluation], cost: Cost = total_bits) ->
     objectives = np.array([(-e.accuracy, cost(e.bit_widths)) for e in evaluations])
     kept = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
     return [evaluations[index] for index in sorted(kept)]
+
+
+def feasible_front(
+    evaluations: Iterable[Evaluation], min_accuracy: float, cost: Cost = total_bits
+) -> list[Evaluation]:
+    """The complete ones of ``evaluations`` with ``min_accuracy`` or more that no other of them dominates, cheapest first;
+    ties are all kept."""
+    feasible = [e for e in evaluations if e.complete and e.accuracy >= min_accuracy]
+    return sorted(non_dominated(feasible, cost), key=lambda e: (cost(e.bit_widths), e.bit_widths))
 
 
 def images_saved(evaluations: Sequence[Evaluation]) -> float:

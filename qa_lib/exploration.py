@@ -9,7 +9,7 @@ import pandas as pd
 
 from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import SearchError
-from qa_lib.evaluation import Evaluation, images_saved, non_dominated
+from qa_lib.evaluation import Evaluation, feasible_front, images_saved
 from qa_lib.hypervolume import Hypervolume
 from qa_lib.sensitivity import SensitivityTable
 
@@ -82,10 +82,7 @@ class Exploration:
     @cached_property
     def front_evaluations(self) -> list[Evaluation]:
         """The settings of ``front``, in its order."""
-        feasible = [e for e in (*self.measured, *self.archived) if e.accuracy >= self.min_accuracy]
-        return sorted(
-            non_dominated(feasible, self.cost), key=lambda e: (self.cost(e.bit_widths), e.bit_widths)
-        )
+        return feasible_front((*self.measured, *self.archived), self.min_accuracy, self.cost)
 
     @property
     def nearest(self) -> Evaluation:

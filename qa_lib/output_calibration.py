@@ -5,14 +5,13 @@ layer is the wrong target at few bits (Nahshan et al., "Loss Aware Post-Training
 "Up or Down? Adaptive Rounding for Post-Training Quantization", 2020).
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from qa_lib.costs import Widths
-from qa_lib.divergence import Divergence
+from qa_lib.divergence import Divergence, diverges
 from qa_lib.errors import CalibrationError
 from qa_lib.incremental import IncrementalForward
 from qa_lib.quantized_model import QuantizedActivationsModel
@@ -67,13 +66,7 @@ class OutputCalibration:
             )
         self.forward = IncrementalForward(self.replica, batches, network_may_change=False)
         self.reference = self.forward(self.replica.bit_widths)
-        try:
-            float(divergence(self.reference, self.reference))
-        except Exception as error:
-            raise CalibrationError(
-                "divergence has to take the outputs and the float network's outputs, and return a number; it "
-                f"raised {type(error).__name__}: {error}"
-            ) from error
+        diverges(divergence, self.reference, self.reference)  # a mistake shows now, not after minutes
 
     @staticmethod
     def trials(widths: Widths) -> int:
@@ -129,8 +122,7 @@ class OutputCalibration:
 
     def _divergence(self, widths: Widths | Mapping[str, int], amax: Amax) -> float:
         self._set(amax)
-        found = float(self.divergence(self.forward(widths), self.reference))
-        return math.inf if math.isnan(found) else found
+        return diverges(self.divergence, self.forward(widths), self.reference)
 
     def _set(self, amax: Amax) -> None:
         for name, value in amax.items():

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from qa_lib.costs import Cost, Widths, total_bits
-from qa_lib.evaluation import Evaluation, images_saved, non_dominated
+from qa_lib.evaluation import Evaluation, feasible_front, images_saved
 from qa_lib.progress_bar import progress_bar
 from qa_lib.search_run import SearchRun
 
@@ -76,14 +76,11 @@ def search_progress_bar(
 def best_so_far(evaluations: list[Evaluation], min_accuracy: float, cost: Cost = total_bits) -> str:
     """The cheapest feasible setting and the size of the front, or the most accurate setting if nothing is
     feasible; and the share of images that did not have to be shown."""
-    feasible = [e for e in evaluations if e.complete and e.accuracy >= min_accuracy]
+    front = feasible_front(evaluations, min_accuracy, cost)
     saved = f"images saved {images_saved(evaluations):.0%}"
-    if not feasible:
+    if not front:
         best = max((e.accuracy for e in evaluations if e.complete), default=0.0)
         return f"none feasible, best accuracy {best:.2%}, {saved}"
-    cheapest = min(feasible, key=lambda e: (cost(e.bit_widths), -e.accuracy))
+    cheapest = front[0]
     least = "fewest bits" if cost is total_bits else "least cost"
-    return (
-        f"{least} {cost(cheapest.bit_widths):g} at {cheapest.accuracy:.2%}, "
-        f"front {len(non_dominated(feasible, cost))}, {saved}"
-    )
+    return f"{least} {cost(cheapest.bit_widths):g} at {cheapest.accuracy:.2%}, front {len(front)}, {saved}"

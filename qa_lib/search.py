@@ -124,11 +124,10 @@ def explore(
         ['accuracy', 'total_bits', 'mean_bits']
     """
     budgets = {"full_passes": full_passes, "seconds": seconds, "evaluations": evaluations}
-    for name, budget in (budgets | {"patience": patience}).items():
-        if budget is not None and name != "evaluations":
-            check_budget(name, budget)
     if evaluations is not None:
         _check_count("evaluations", evaluations, 1)
+    if patience is not None:
+        check_budget("patience", patience)
     if all(budget is None for budget in budgets.values()):
         budgets["full_passes"] = DEFAULT_FULL_PASSES
     _check_count("population_size", population_size, 2)

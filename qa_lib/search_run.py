@@ -8,7 +8,7 @@ from typing import Any
 from qa_lib.bit_widths import BitWidths
 from qa_lib.costs import Cost, Widths, total_bits
 from qa_lib.early_stop import StopRule
-from qa_lib.evaluation import Evaluation, non_dominated
+from qa_lib.evaluation import Evaluation, feasible_front
 from qa_lib.evaluator import Evaluator
 
 # Candidates that are measured together when the nearest to feasible is looked for.
@@ -57,18 +57,10 @@ class SearchRun:
 
     def front(self) -> list[Evaluation]:
         """The feasible candidates that no other dominates, cheapest first; ties are all kept."""
-        feasible = [e for e in self.evaluations.values() if e.complete and e.accuracy >= self.min_accuracy]
-        return sorted(
-            non_dominated(feasible, self.cost), key=lambda e: (self.cost(e.bit_widths), e.bit_widths)
-        )
+        return feasible_front(self.evaluations.values(), self.min_accuracy, self.cost)
 
-    def evaluate_many(self, candidates: Iterable[BitWidths], *, early_stop: bool = True) -> list[Evaluation]:
-        """The evaluations of ``candidates``, in order; those that came up before as they were then.
-
-        Args:
-            candidates: One sequence of widths each.
-            early_stop: Stop the hopeless ones; otherwise all are measured on the whole search set.
-        """
+    def evaluate_many(self, candidates: Iterable[BitWidths]) -> list[Evaluation]:
+        """The evaluations of ``candidates``, in order; those that came up before as they were then."""
         asked = [self.evaluator.qmodel.check_bit_widths(candidate) for candidate in candidates]
         new: dict[Widths, None] = {}
         for widths in asked:
@@ -76,7 +68,7 @@ class SearchRun:
                 new[widths] = None
             elif self.on_evaluation is not None:
                 self.on_evaluation(self.evaluations[widths])
-        self._measure(list(new), self._stop_rule() if early_stop else None)
+        self._measure(list(new), self._stop_rule())
         return [self.evaluations[widths] for widths in asked]
 
     def complete_nearest(self, most_passes: float = math.inf) -> None:
@@ -100,7 +92,7 @@ class SearchRun:
         completed = ((e.bit_widths, e.correct) for e in self.evaluations.values() if e.complete)
         return StopRule(self.evaluator.images, self.min_accuracy, tuple(completed), self.cost)
 
-    def _measure(self, candidates: Sequence[Widths], stop: StopRule | None) -> None:
+    def _measure(self, candidates: Sequence[Widths], stop: StopRule) -> None:
         finished: dict[Widths, Evaluation] = {}
 
         def keep(evaluation: Evaluation) -> None:

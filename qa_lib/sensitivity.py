@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,8 @@ from qa_lib.additive_front import additive_front
 from qa_lib.archive import Archive
 from qa_lib.bit_widths import check_limits
 from qa_lib.costs import Cost, Widths, cost_table, total_bits
-from qa_lib.divergence import Divergence, output_divergence
-from qa_lib.errors import CalibrationError, DataError, SearchError
+from qa_lib.divergence import Divergence, diverges, output_divergence
+from qa_lib.errors import DataError, SearchError
 from qa_lib.fingerprint import environment, function_digest, model_digest
 from qa_lib.incremental import IncrementalForward
 from qa_lib.progress_bar import progress_bar
@@ -184,7 +183,8 @@ def sensitivity(
                 if bool(reference.isnan().any()):
                     raise DataError("the float model returns NaN for some of the images: leave those out")
                 for index, width in missing:
-                    found = _compare(divergence, forward({names[index]: width}), reference)
+                    outputs = forward({names[index]: width})
+                    found = min(LARGEST, max(0.0, diverges(divergence, outputs, reference)))
                     archive.write_sensitivity(digest, index, width, found)
                     known[index, width] = found
                     bar.update()
@@ -193,17 +193,6 @@ def sensitivity(
     table = np.array([[known[index, width] for width in widths] for index in range(len(names))])
     table.setflags(write=False)
     return SensitivityTable(names, widths, table, len(images), passes)
-
-
-def _compare(divergence: Divergence, outputs: Tensor, reference: Tensor) -> float:
-    try:
-        found = float(divergence(outputs, reference))
-    except Exception as error:  # a user's own function may raise anything
-        raise CalibrationError(
-            "divergence has to take the outputs and the float network's outputs, and return a number; it "
-            f"raised {type(error).__name__}: {error}"
-        ) from error
-    return min(LARGEST, max(0.0, found)) if not math.isnan(found) else LARGEST
 
 
 def _digest(qmodel: QuantizedActivationsModel, images: Tensor, divergence: Divergence) -> str:

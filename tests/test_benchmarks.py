@@ -55,6 +55,12 @@ def test_search(request):
     assert printed.splitlines()[-1].startswith("ratio of seconds")
 
 
+def test_leave_one_out(request):
+    printed = run(request, "leave_one_out")
+    found = dict(re.findall(r"^  (.+): (\S+) after 15 full passes$", printed, re.MULTILINE))
+    assert len(found) == 5 and float(found["everything"]) > 0.3
+
+
 def test_truth(request):
     printed = run(request, "truth")
     assert "1024 settings" in printed

@@ -123,12 +123,18 @@ def test_with_nothing_in_reach_it_asks_for_the_most_accurate(qmodel, evaluator, 
 
 
 def test_it_learns_from_those_that_are_nearest_to_the_front(problem):
-    problem.run.evaluate_many([[8] * 4, [4] * 4, [3] * 4, [2] * 4, [8, 8, 8, 2]], early_stop=False)
+    problem.run.evaluate_many([[8] * 4, [4] * 4, [3] * 4, [2] * 4, [8, 8, 8, 2], [5, 4, 4, 6]])
     evaluations = list(problem.run.evaluations.values())
-    kept = nearest_to_front(problem, evaluations, 4)
-    front = problem.run.front()
-    assert set(kept) >= set(front) or len(front) > 4
-    assert kept == [e for e in evaluations if e in kept] and len(kept) == 4
+
+    def lacks(evaluation):
+        known = [e.accuracy for e in evaluations if e.complete and e.total_bits <= evaluation.total_bits]
+        return max(known, default=0.0) - evaluation.upper_bound
+
+    for count in (1, 3, 4):
+        kept = nearest_to_front(problem, evaluations, count)
+        assert kept == [e for e in evaluations if e in kept] and len(kept) == count  # in their order
+        left_out = [lacks(e) for e in evaluations if e not in kept]
+        assert max(map(lacks, kept)) <= min(left_out)
 
 
 def test_operators_that_give_fractions_are_refused(problem, table):

@@ -1,0 +1,160 @@
+"""The runs that benchmarks/search.py, leave_one_out.py and truth.py compare: plain's and ours, with hypervolume and cost."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from plain import PlainProblem, calibrated, plain_algorithm, plain_problem
+from pymoo.core.algorithm import Algorithm
+from pymoo.core.problem import Problem
+from pymoo.optimize import minimize
+
+from qa_lib import (
+    Archive,
+    Evaluation,
+    Evaluator,
+    QuantizedActivationsModel,
+    SensitivityTable,
+    Workload,
+    explore,
+    load_workload,
+    sensitivity,
+)
+from qa_lib.hypervolume import Hypervolume
+
+NETWORKS = ("fashion_mnist", "fashion_mnist_mobilenet")
+LOSS_ALLOWED = 0.05
+PLAIN_EVALUATIONS = 1000
+# Plain evaluations that are timed before each run of ours.
+TIMED = 3
+
+
+class Points:
+    """What a run has measured completely and found feasible, and the hypervolume of that, step by step."""
+
+    def __init__(self, box: Hypervolume) -> None:
+        self.box, self.points, self.rows = box, [], []
+
+    def take(self, full_passes: float, seconds: float, evaluation: Evaluation) -> None:
+        before = self.rows[-1][2] if self.rows else 0.0
+        point = (evaluation.accuracy, evaluation.total_bits)
+        if evaluation.complete and evaluation.accuracy >= self.box.min_accuracy:
+            if not any(a >= point[0] and b <= point[1] for a, b in self.points):
+                self.points = [p for p in self.points if p[0] > point[0] or p[1] < point[1]] + [point]
+            before = self.box(self.points)
+        self.rows.append((full_passes, seconds, before))
+
+    def frame(self, **labels: object) -> pd.DataFrame:
+        """The steps at which the hypervolume grew, and the last."""
+        frame = pd.DataFrame(self.rows, columns=["full_passes", "seconds", "hypervolume"])
+        grew = frame["hypervolume"].diff().fillna(1) > 0
+        grew.iloc[-1] = True
+        return frame[grew].assign(**labels)
+
+
+class Bench:
+    """One network, calibrated once, with the box that all hypervolumes are shares of."""
+
+    def __init__(self, name: str, archive: Archive | None) -> None:
+        self.workload: Workload = load_workload(name)
+        self.qmodel: QuantizedActivationsModel = calibrated(self.workload)
+        self.archive = archive or Archive()
+        self.evaluator = self.fresh_evaluator(self.archive)
+        self.float_accuracy = self.evaluator.evaluate_uniform(None).accuracy
+        layers = len(self.qmodel.names)
+        self.box = Hypervolume(
+            self.float_accuracy - LOSS_ALLOWED, self.float_accuracy, 2 * layers, 8 * layers
+        )
+        self.plain: PlainProblem = plain_problem(load_workload(name))
+        self.plain_seconds: list[float] = []
+        self.points: list[tuple[float, int]] = []
+
+    def fresh_evaluator(self, archive: Archive | None = None) -> Evaluator:
+        return Evaluator(
+            self.qmodel, self.workload.search_images, self.workload.search_labels, archive=archive
+        )
+
+    def time_plain(self) -> None:
+        """A few real evaluations of plain.py, of settings as its search asks for them."""
+        random = np.random.default_rng(len(self.plain_seconds))
+        for widths in random.integers(2, 8, (TIMED, len(self.qmodel.names)), endpoint=True):
+            start = time.perf_counter()
+            self.plain.count_correct(widths.tolist())
+            self.plain_seconds.append(time.perf_counter() - start)
+
+    def run_plain(self, seed: int) -> Points:
+        """The candidates of the plain search, each measured on all images."""
+        points = Points(self.box)
+        problem = PlainOnEngine(
+            self.evaluator, self.box.min_accuracy, 8, lambda e: points.take(len(points.rows) + 1, np.nan, e)
+        )
+        minimize(problem, plain_algorithm(40), ("n_eval", PLAIN_EVALUATIONS), seed=seed)
+        self.points += points.points
+        return points
+
+    def run_ours(
+        self,
+        seed: int,
+        full_passes: float,
+        archive: Archive | None = None,
+        algorithm: Callable[[SensitivityTable], Algorithm] | None = None,
+    ) -> Points:
+        """``explore()``; with an archive it is not timed, but what is known need not be measured."""
+        points = Points(self.box)
+        start = time.perf_counter()
+        evaluator = self.fresh_evaluator(archive)
+        preparing = 1.0  # the order of the images
+        table = sensitivity(
+            self.qmodel, evaluator.sample_images(128), archive=evaluator.archive, progress=False
+        )
+        passes = preparing + 1.0 + table.divergence.size * table.images / evaluator.images
+
+        seen = set()
+
+        def take(evaluation: Evaluation) -> None:
+            nonlocal passes
+            if evaluation.bit_widths not in seen:
+                seen.add(evaluation.bit_widths)
+                passes += evaluation.images / evaluation.search_images
+                points.take(passes, time.perf_counter() - start, evaluation)
+
+        explore(
+            self.qmodel,
+            evaluator,
+            min_accuracy=self.box.min_accuracy,
+            full_passes=full_passes - preparing,
+            seed=seed,
+            sensitivities=table,
+            algorithm=algorithm(table) if algorithm else None,
+            progress=False,
+            on_evaluation=take,
+        )
+        self.points += points.points
+        return points
+
+
+class PlainOnEngine(Problem):
+    """What plain.py asks for, measured by the engine, nothing stopped."""
+
+    def __init__(
+        self, evaluator: Evaluator, min_accuracy: float, upper: int, take: Callable[[Evaluation], object]
+    ) -> None:
+        self.evaluator, self.min_accuracy, self.take = evaluator, min_accuracy, take
+        layers = len(evaluator.qmodel.names)
+        super().__init__(n_var=layers, n_obj=2, n_ieq_constr=1, xl=2, xu=upper, vtype=int)
+
+    def _evaluate(self, x: np.ndarray, out: dict, *args: object, **kwargs: object) -> None:
+        evaluations = self.evaluator.evaluate_many(x.astype(int).tolist())
+        for evaluation in evaluations:
+            self.take(evaluation)
+        accuracy = np.array([e.accuracy for e in evaluations])
+        out["F"] = np.column_stack([-accuracy, x.sum(axis=1)])
+        out["G"] = self.min_accuracy - accuracy
+
+
+def at(frame: pd.DataFrame, full_passes: float) -> pd.Series:
+    """Seed -> hypervolume after so many full passes."""
+    return frame.groupby("seed").apply(
+        lambda run: run.loc[run["full_passes"] <= full_passes, "hypervolume"].max(), include_groups=False
+    ).fillna(0.0)  # fmt: skip
