@@ -32,6 +32,8 @@ setup(
         "jupyterlab>=4.4",
         "ipython>=8.20",
         "ipywidgets>=8.1",
+        "anywidget>=0.9",
+        "plotly>=6.0",
     ],
     extras_require={
         "dev": [
@@ -44,6 +46,7 @@ setup(
             "nbformat>=5.10",
             "pyyaml>=6.0",
             "ruff>=0.8",
+            "playwright>=1.48",
         ],
     },
 )
