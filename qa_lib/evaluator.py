@@ -187,7 +187,7 @@ class Evaluator:
             raise SearchError(f"the stop rule is for {stop.images} images, the search set has {self.images}")
         needed = stop.correct_needed(widths) if stop else [0] * len(widths)
         with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
-            digest = fingerprint(self.qmodel, self._set)
+            digest = self.fingerprint()
             known = {} if remeasure else self.archive.read(digest, widths)
             tasks = [self._task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
             unfinished = [task for task in tasks if not task.finished]
@@ -212,16 +212,29 @@ class Evaluator:
     def keep(self, rows: Iterable[Row]) -> list[Evaluation]:
         """Takes in what was measured elsewhere, on this model and in the batches of ``search_set``: it is in the archive on
         return."""
-        digest = fingerprint(self.qmodel, self._set)
+        digest = self.fingerprint()
         evaluations = []
         for row in rows:
             self.archive.write(digest, row, self._facts())
             evaluations.append(self._evaluation(self._task(row.bit_widths, 0, row)))
         return evaluations
 
+    def fingerprint(self) -> str:
+        """The digest of everything that an accuracy depends on, the model as it is now: what the archive keeps evaluations
+        under (SHA-256, hexadecimal)."""
+        return fingerprint(self.qmodel, self._set)
+
+    def recall(self, bit_widths: BitWidths) -> Evaluation | None:
+        """The evaluation of one setting if the archive has it complete, and None if not: nothing is measured."""
+        widths = self.qmodel.check_bit_widths(bit_widths)
+        row = self.archive.read(self.fingerprint(), [widths]).get(widths)
+        if row is None or len(row.block_counts) < len(self._set.batches):
+            return None
+        return self._evaluation(self._task(widths, 0, row))
+
     def known(self) -> list[Evaluation]:
         """Everything that the archive knows of this model on this search set, complete or stopped."""
-        rows = self.archive.read_all(fingerprint(self.qmodel, self._set))
+        rows = self.archive.read_all(self.fingerprint())
         return [self._evaluation(self._task(row.bit_widths, 0, row)) for row in rows]
 
     def _task(self, bit_widths: Widths, correct_needed: int, known: Row | None) -> Task:

@@ -1,7 +1,8 @@
 """Forward passes that begin at the first quantizer that changed."""
 
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ GIBIBYTE = 1 << 30
 
 # What a quantizer does: its num_bits, and its amax.
 State = tuple[int | None, tuple[float, ...]]
+States = dict[str, State]
 
 
 class IncrementalForward:
@@ -26,7 +28,8 @@ class IncrementalForward:
     Keeps activations of a base setting. Another setting runs only what depends on the quantizers that it
     changes (their width, or their ``amax``), on kept activations; a change to the network itself is noticed, and
     starts anew. A model that ``torch.fx`` cannot trace
-    runs as a whole every time, with a warning.
+    runs as a whole every time, with a warning. Several threads may use one: while one has set the widths of a batch and
+    runs it, the others wait.
 
     Args:
         qmodel: The calibrated model; the base is the setting that it has now.
@@ -65,6 +68,7 @@ class IncrementalForward:
         self.batches = [batches] if isinstance(batches, Tensor) else list(batches)
         self.memory_budget = memory_budget
         self._network_may_change = network_may_change
+        self._lock = threading.RLock()
         self.passes = 0.0
         qmodel.check_usable()
         qmodel.check_calibrated()
@@ -96,42 +100,57 @@ class IncrementalForward:
         Returns:
             The outputs of all batches one after the other, shape ``(N, ...)``.
         """
-        states = self._states(bit_widths)
-        self._follow_the_network()
-        if self._graph is None:
-            return self._run_whole(bit_widths)
-        changed = self._set(states)
-        dirty = self._graph.downstream(changed)
-        self._count(self._graph.needed([self._graph.output], self._clean(dirty)))
-        outputs = []
-        with torch.inference_mode():
-            for kept in self._kept:
-                known = {node: value for node, value in kept.items() if node not in dirty}
-                outputs.append(self._graph.evaluate([self._graph.output], known)[self._graph.output])
-        return torch.cat(outputs)
+        return torch.cat(list(self._run(bit_widths)))
 
     def rebase(self, bit_widths: BitWidths) -> None:
         """Makes ``bit_widths``, with the present ``amax``, the base: what comes next should differ from it
         in few quantizers, or in late ones."""
+        for _ in self._run(bit_widths, outputs=False, rebase=True):
+            pass
+
+    def rebase_batches(self, bit_widths: BitWidths) -> Iterator[Tensor]:
+        """``rebase`` that returns what the model returns: the outputs of one batch after the other, shape ``(n, ...)``. It
+        may be left at any batch; those that were not reached keep their base."""
+        return self._run(bit_widths, rebase=True)
+
+    def _run(
+        self, bit_widths: BitWidths, *, outputs: bool = True, rebase: bool = False
+    ) -> Iterator[Tensor | None]:
         states = self._states(bit_widths)
         self._follow_the_network()
-        if self._graph is not None:
-            changed = self._set(states)
-            dirty = self._graph.downstream(changed)
-            self._count(self._graph.needed(self._keep & dirty, self._clean(dirty)))
-            with torch.inference_mode():
-                for kept in self._kept:
-                    known = {node: value for node, value in kept.items() if node not in dirty}
-                    kept.update(self._graph.evaluate(self._keep & dirty, known))
-        self._base = states
+        for index, images in enumerate(self.batches):
+            with self._lock:
+                if self._graph is not None:
+                    result = self._run_rest(states, index, outputs=outputs, rebase=rebase)
+                else:
+                    widths = [num_bits for num_bits, _ in states.values()]
+                    result = self._run_whole(widths, images) if outputs else None
+            yield result
+
+    def _run_rest(self, states: States, index: int, *, outputs: bool, rebase: bool) -> Tensor | None:
+        """Runs for one batch what depends on the quantizers that differ from its base."""
+        graph, kept = self._graph, self._kept[index]
+        self._set(states)
+        dirty = graph.downstream(name for name, state in states.items() if state != self._bases[index][name])
+        wanted = ({graph.output} if outputs else set()) | (self._keep & dirty if rebase else set())
+        self._count(graph.needed(wanted, (self._keep | {graph.images}) - dirty), index)
+        with torch.inference_mode():
+            values = graph.evaluate(
+                wanted, {node: value for node, value in kept.items() if node not in dirty}
+            )
+        if rebase:
+            kept.update({node: values[node] for node in wanted & self._keep})
+            self._bases[index] = states
+        return values.get(graph.output)
 
     def _prepare(self) -> None:
         """Traces the model, chooses what to keep, and runs the base."""
-        self._network = network_digest(self.qmodel)
-        self._base = self._states(self.qmodel.bit_widths)
         self._keep: set[fx.Node] = set()
         try:
-            self._graph: LayerGraph | None = LayerGraph(self.qmodel, self.batches[0])
+            with self.qmodel.lock:  # the base is what the graph is made of
+                self._network = network_digest(self.qmodel)
+                base = self._states(self.qmodel.bit_widths)
+                self._graph: LayerGraph | None = LayerGraph(self.qmodel, self.batches[0])
         except LayerError as error:
             self._graph, self._kept = None, []
             warnings.warn(
@@ -148,9 +167,10 @@ class IncrementalForward:
             for batch in self.batches:
                 known = {self._graph.images: batch}
                 self._kept.append(known | self._graph.evaluate(self._keep, known))
-        self._count(self._graph.nodes)
+        self._bases = [base] * len(self.batches)
+        self.passes += 1
 
-    def _states(self, bit_widths: BitWidths) -> dict[str, State]:
+    def _states(self, bit_widths: BitWidths) -> States:
         widths = self.qmodel.check_bit_widths(bit_widths)
         self.qmodel.check_calibrated(widths)
         quantizers = self.qmodel.activation_fake_quantizers
@@ -162,30 +182,28 @@ class IncrementalForward:
             for (name, quantizer), num_bits in zip(quantizers.items(), widths, strict=True)
         }
 
-    def _set(self, states: dict[str, State]) -> list[str]:
-        """Gives the graph's quantizers ``states``, and tells which differ from the base."""
+    def _set(self, states: States) -> None:
+        """Gives the graph's quantizers ``states``."""
         quantizers = self._graph.replica.activation_fake_quantizers
         for name, (num_bits, _) in states.items():
             quantizers[name].num_bits = num_bits
             quantizers[name]._amax = self.qmodel.activation_fake_quantizers[name].amax_at(num_bits)
-        return [name for name, state in states.items() if state != self._base[name]]
 
     def _follow_the_network(self) -> None:
         """Starts anew if a weight, a setting or the code of the model has changed."""
         if self._network_may_change and network_digest(self.qmodel) != self._network:
-            self._prepare()
+            with self._lock:
+                self._prepare()
 
-    def _clean(self, dirty: set[fx.Node]) -> set[fx.Node]:
-        return (self._keep | {self._graph.images}) - dirty
+    def _count(self, nodes: Sequence[fx.Node], index: int) -> None:
+        share = len(self.batches[index]) / sum(len(images) for images in self.batches)
+        self.passes += share * self._graph.seconds(nodes) / self._graph.seconds(self._graph.nodes)
 
-    def _count(self, nodes: Sequence[fx.Node]) -> None:
-        self.passes += self._graph.seconds(nodes) / self._graph.seconds(self._graph.nodes)
-
-    def _run_whole(self, bit_widths: BitWidths) -> Tensor:
-        self.passes += 1
+    def _run_whole(self, widths: Sequence[int | None], images: Tensor) -> Tensor:
+        self.passes += len(images) / sum(len(images) for images in self.batches)
         qmodel = self.qmodel
-        with qmodel.temporary_bit_widths(bit_widths), qmodel.evaluation_mode(), torch.inference_mode():
-            return torch.cat([qmodel(batch) for batch in self.batches])
+        with qmodel.temporary_bit_widths(widths), qmodel.evaluation_mode(), torch.inference_mode():
+            return qmodel(images)
 
 
 def what_to_keep(graph: LayerGraph, budget: int) -> set[fx.Node]:

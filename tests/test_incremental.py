@@ -1,6 +1,7 @@
 """The oracle is the whole forward pass, bit for bit."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -162,6 +163,26 @@ def test_moving_the_base_keeps_the_bits(qmodel, images, batches, seed):
             qmodel.bit_widths = setting
         else:
             assert torch.equal(incremental(setting), whole(qmodel, batches, setting))
+
+
+def test_a_base_that_is_moved_batch_by_batch_may_be_left_half_way(qmodel, batches):
+    incremental = IncrementalForward(qmodel, batches)
+    expected = whole(qmodel, batches, [3, 4, 5, 6])
+    assert torch.equal(torch.cat(list(incremental.rebase_batches([3, 4, 5, 6]))), expected)
+    for outputs in incremental.rebase_batches([2, 2, 2, 2]):
+        assert torch.equal(outputs, whole(qmodel, batches[:1], [2, 2, 2, 2]))
+        break
+    for setting in settings(qmodel.names, 8, seed=7):
+        assert torch.equal(incremental(setting), whole(qmodel, batches, setting))
+
+
+def test_threads_that_share_one_get_the_numbers_of_their_own_widths(qmodel, batches):
+    incremental = IncrementalForward(qmodel, batches)
+    asked = settings(qmodel.names, 40, seed=9)
+    expected = [whole(qmodel, batches, setting) for setting in asked]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda setting: incremental(setting), asked))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_a_residual_network_with_everything_in_place():

@@ -1,0 +1,79 @@
+"""Requests that come faster than they can be answered: the newest wins."""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Request = TypeVar("Request")
+
+
+class NewestFirst(Generic[Request]):
+    """Answers requests one at a time on a thread of its own, the newest only.
+
+    A request that waits is dropped when a newer one comes; the one that is being answered is told that it is superseded,
+    and may give up. The thread lives while there is something to answer.
+
+    Args:
+        answer: Called with a request, and with a function that says whether it is superseded by now.
+        on_error: Called with what ``answer`` raised, in the same thread. Nothing is raised anywhere else.
+
+    Example:
+        >>> requests = NewestFirst(lambda widths, superseded: evaluator.evaluate(widths), print)
+        >>> requests.submit([4] * 17)
+        >>> requests.wait()
+        True
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Request, Callable[[], bool]], object],
+        on_error: Callable[[Exception], object],
+    ) -> None:
+        self._answer, self._on_error = answer, on_error
+        self._changed = threading.Condition()
+        self._waiting: Request | None = None
+        self._newest = 0
+        self._running = False
+
+    def submit(self, request: Request) -> None:
+        """Asks for ``request`` (anything but None), in place of all that were asked for before. Returns at once."""
+        with self._changed:
+            self._waiting = request
+            self._newest += 1
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._work, name="qa_lib requests", daemon=True).start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until nothing is left to answer.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether nothing is left.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running, timeout)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being answered, or waits."""
+        return self._running
+
+    def _next(self) -> tuple[Request, int] | None:
+        with self._changed:
+            request, self._waiting = self._waiting, None
+            if request is None:
+                self._running = False
+                self._changed.notify_all()
+                return None
+            return request, self._newest
+
+    def _work(self) -> None:
+        while (taken := self._next()) is not None:
+            request, number = taken
+            try:
+                self._answer(request, lambda number=number: self._newest != number)
+            except Exception as error:  # whatever it is, it belongs to whoever asked
+                self._on_error(error)
