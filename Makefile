@@ -26,11 +26,14 @@ notebooks: $(INSTALLED)
 
 install: $(INSTALLED)
 
-$(INSTALLED): setup.py pyproject.toml
+$(INSTALLED): setup.py pyproject.toml notebooks/overrides.json
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	# An editable install leaves data files out.
+	mkdir -p $(VENV)/share/jupyter/lab/settings
+	cp notebooks/overrides.json $(VENV)/share/jupyter/lab/settings/
 	touch $@
 
 clean:

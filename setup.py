@@ -15,6 +15,9 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["qa_lib", "qa_lib.*"]),
+    package_data={"qa_lib.panel": ["*.js", "*.css"]},
+    # Slider events on a thread of their own, so that the panel answers while a cell runs.
+    data_files=[("share/jupyter/lab/settings", ["notebooks/overrides.json"])],
     install_requires=[
         # 2.14 is what every committed figure was measured with; another minor release may sum in
         # another order, and one rounding step then moves a whole quantization level.

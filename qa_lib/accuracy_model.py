@@ -50,12 +50,12 @@ class AccuracyModel:
         """Learns from measurements.
 
         Args:
-            settings: Widths.
+            settings: Widths; None is float.
             accuracies: 0 to 1. For those that were stopped early their upper bound: they count as that where the model would
                 have expected more, and otherwise as what it expects, so that it is not curious about them.
             stopped: Which those are.
         """
-        rows = np.array(settings, int).reshape(-1, len(self.table.names))
+        rows = self._numbers(settings)
         values = self._to_loss(np.array(accuracies, float))
         stopped = np.array(stopped, bool)
         self._learn(rows[~stopped], values[~stopped], again=True)
@@ -66,14 +66,19 @@ class AccuracyModel:
 
     def predict(self, settings: Sequence[Widths]) -> np.ndarray:
         """The accuracy to expect of each setting, 0 to 1. An estimate."""
-        mean, _ = self._predict(np.array(settings, int))
+        mean, _ = self._predict(self._numbers(settings))
         return self._to_accuracy(mean)
 
     def draw(self, settings: Sequence[Widths], count: int, random: np.random.Generator) -> np.ndarray:
         """Accuracies of ``settings`` as they may turn out, shape ``(settings, count)``: a column is one draw."""
-        mean, covariance = self._predict(np.array(settings, int), with_covariance=True)
+        mean, covariance = self._predict(self._numbers(settings), with_covariance=True)
         factor = cholesky(covariance + _JITTER * np.eye(len(mean)), lower=True)
         return self._to_accuracy(mean[:, None] + factor @ random.standard_normal((len(mean), count)))
+
+    def _numbers(self, settings: Sequence[Widths]) -> np.ndarray:
+        """Widths as integers, shape ``(settings, quantizers)``; 0 is float."""
+        rows = [[num_bits or 0 for num_bits in widths] for widths in settings]
+        return np.array(rows, int).reshape(-1, len(self.table.names))
 
     def _to_loss(self, accuracy: np.ndarray) -> np.ndarray:
         return -np.log(np.maximum(accuracy / self.float_accuracy, _LEAST_SHARE))
@@ -110,8 +115,9 @@ class AccuracyModel:
 
     def _features(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         layers = np.arange(rows.shape[1])
-        columns = self.table.columns(rows)
-        effects = self._effects[layers, columns]
+        switched_on = rows > 0
+        columns = self.table.columns(np.where(switched_on, rows, self.table.widths[0]))
+        effects = np.where(switched_on, self._effects[layers, columns], 0.0)
         total = effects.sum(axis=1)
         trend = np.column_stack([np.full(len(rows), 0.1), total, np.sqrt(total)])
         single = np.zeros((len(rows), *self._effects.shape))

@@ -44,6 +44,12 @@ class NewestFirst(Generic[Request]):
                 self._running = True
                 threading.Thread(target=self._work, name="qa_lib requests", daemon=True).start()
 
+    def cancel(self) -> None:
+        """Drops what waits, and tells what is being answered that it is superseded."""
+        with self._changed:
+            self._waiting = None
+            self._newest += 1
+
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until nothing is left to answer.
 

@@ -1,0 +1,92 @@
+"""Which single layer to change next: what gains most, and what saves most."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qa_lib.costs import Cost, Widths, total_bits
+
+# What a step that loses nothing counts as losing, as a share of 1: less than one image of most sets.
+_LEAST_LOSS = 1e-4
+
+
+@dataclass(frozen=True)
+class Step:
+    """A change of one layer, and what it is expected to do.
+
+    Attributes:
+        layer: The quantizer.
+        before: Its width now; None is float.
+        after: Its width then.
+        cost: What it adds to the cost; negative if it saves.
+        accuracy: What it is predicted to add to the accuracy, -1 to 1. An estimate.
+        bit_widths: The whole setting then.
+    """
+
+    layer: str
+    before: int | None
+    after: int | None
+    cost: float
+    accuracy: float
+    bit_widths: Widths
+
+
+@dataclass(frozen=True)
+class NextSteps:
+    """The two steps that are worth most; None where there is none.
+
+    Attributes:
+        gain: The cheapest step that is predicted to gain accuracy; of equals, the one that gains most.
+        save: The step that saves most cost for each point that it is predicted to lose.
+    """
+
+    gain: Step | None
+    save: Step | None
+
+
+def next_steps(
+    names: Sequence[str],
+    bit_widths: Widths,
+    limits: tuple[int, int],
+    predict: Callable[[Sequence[Widths]], np.ndarray],
+    *,
+    locked: Collection[str] = (),
+    cost: Cost = total_bits,
+) -> NextSteps:
+    """The single-layer changes of ``bit_widths`` that are predicted to be worth most.
+
+    Args:
+        names: The quantizers, in order.
+        bit_widths: The setting now.
+        limits: Smallest and largest width to use.
+        predict: Takes settings and returns their expected accuracies, 0 to 1.
+        locked: Quantizers that are to stay as they are.
+        cost: Of a setting; less is better.
+
+    Example:
+        >>> steps = next_steps(qmodel.names, (4,) * 17, (2, 8), predictor.predict)
+        >>> steps.gain.after
+        5
+    """
+    now, widths = cost(bit_widths), range(limits[0], limits[1] + 1)
+    changes = [
+        (index, width)
+        for index, name in enumerate(names)
+        if name not in locked
+        for width in widths
+        if width != bit_widths[index]
+    ]
+    settings = [(*bit_widths[:i], width, *bit_widths[i + 1 :]) for i, width in changes]
+    expected = predict([bit_widths, *settings])
+    steps = [
+        Step(names[i], bit_widths[i], width, cost(setting) - now, float(accuracy - expected[0]), setting)
+        for (i, width), setting, accuracy in zip(changes, settings, expected[1:], strict=True)
+        if np.isfinite(accuracy - expected[0])
+    ]
+    gains = [step for step in steps if step.accuracy > 0 and step.cost > 0]
+    saves = [step for step in steps if step.cost < 0]
+    return NextSteps(
+        gain=min(gains, key=lambda step: (step.cost, -step.accuracy), default=None),
+        save=max(saves, key=lambda step: -step.cost / max(-step.accuracy, _LEAST_LOSS), default=None),
+    )

@@ -1,0 +1,155 @@
+"""Two settings side by side: where they differ, what that costs and gains, and which classes feel it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import ipywidgets
+
+from qa_lib.costs import FLOAT_BITS
+from qa_lib.evaluation import Evaluation
+from qa_lib.live_evaluator import ClassAccuracy
+from qa_lib.plots import style
+
+COLOURS = {"A": style.FRONT, "B": style.UNIFORM}
+
+
+@dataclass(frozen=True)
+class Held:
+    """A setting that is held up for comparison.
+
+    Attributes:
+        evaluation: What it scored.
+        classes: How it does on each class.
+    """
+
+    evaluation: Evaluation
+    classes: ClassAccuracy
+
+
+class Comparison:
+    """A and B side by side: bars for each layer, and a row for each class.
+
+    Args:
+        names: The quantizers, in order.
+        class_names: What the classes are called; None numbers them.
+
+    Attributes:
+        widget: What to show.
+        held: ``"A"`` and ``"B"`` -> what is held, as far as there is something.
+
+    Example:
+        >>> comparison = Comparison(qmodel.names)
+        >>> comparison.hold("A", live.evaluate([8] * 17), live.class_accuracy([8] * 17))
+        >>> comparison.widget
+    """
+
+    def __init__(self, names: Sequence[str], class_names: Sequence[str] | None = None) -> None:
+        self.names, self.class_names = tuple(names), class_names
+        self.held: dict[str, Held] = {}
+        self.widget = ipywidgets.HTML()
+        self._show()
+
+    def hold(self, side: str, evaluation: Evaluation, classes: ClassAccuracy) -> None:
+        """Holds a setting as ``"A"`` or ``"B"``, in place of what was held there."""
+        self.held = self.held | {side: Held(evaluation, classes)}
+        self._show()
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """The quantizers that A and B give different widths; none before both are held."""
+        if len(self.held) < 2:
+            return ()
+        a, b = (self.held[side].evaluation.bit_widths for side in "AB")
+        return tuple(name for name, x, y in zip(self.names, a, b, strict=True) if x != y)
+
+    def summary(self) -> str:
+        """What B costs and gains against A, in words; what is missing before both are held."""
+        missing = [side for side in "AB" if side not in self.held]
+        if missing:
+            return f"Hold a setting as {' and one as '.join(missing)} to compare."
+        a, b = (self.held[side].evaluation for side in "AB")
+        bits, points = b.total_bits - a.total_bits, 100 * (b.accuracy - a.accuracy)
+        cost = (
+            f"costs {bits} bits more"
+            if bits > 0
+            else f"saves {-bits} bits"
+            if bits
+            else "costs the same bits"
+        )
+        gain = (
+            f"gains {points:.2f} points"
+            if points > 0
+            else f"loses {-points:.2f} points"
+            if points
+            else "is as accurate"
+        )
+        layers = len(self.differing)
+        return f"B {cost} and {gain}; they differ in {layers} of {len(self.names)} layers."
+
+    def _show(self) -> None:
+        parts = [f"<div style='line-height:1.5'><b>{escape(self.summary())}</b>{self._legend()}</div>"]
+        if self.held:
+            parts += [self._layers(), self._classes()]
+        self.widget.value = "".join(parts)
+
+    def _legend(self) -> str:
+        texts = [
+            f"<span style='color:{COLOURS[side]}'>■</span> {side}: {held.evaluation.accuracy:.2%}, "
+            f"{held.evaluation.total_bits} bits"
+            for side, held in sorted(self.held.items())
+        ]
+        return "".join(f"<br>{text}" for text in texts)
+
+    def _layers(self) -> str:
+        widths = {side: held.evaluation.bit_widths for side, held in sorted(self.held.items())}
+        largest = max([num_bits or 0 for row in widths.values() for num_bits in row] + [8])
+        rows = []
+        for index, name in enumerate(self.names):
+            bars = "".join(_bar(side, row[index], largest) for side, row in widths.items())
+            differs = name in self.differing
+            text = f"<b>{escape(name)}</b>" if differs else escape(name)
+            rows.append(
+                f"<tr style='opacity:{1 if differs or len(widths) < 2 else 0.55}'>"
+                f"<td style='padding:0 8px 0 0;white-space:nowrap;font-family:monospace;font-size:11px'>{text}</td>"
+                f"<td style='width:100%'>{bars}</td></tr>"
+            )
+        return _scrolling("num_bits of each layer", rows)
+
+    def _classes(self) -> str:
+        rows = []
+        sides = sorted(self.held.items())
+        for index in range(len(sides[0][1].classes.images)):
+            name = self.class_names[index] if self.class_names is not None else f"class {index}"
+            shares = {s: h.classes.correct[index] / max(1, h.classes.images[index]) for s, h in sides}
+            cells = "".join(
+                f"<td style='text-align:right;padding:0 6px;color:inherit'>{share:.1%}</td>"
+                for share in shares.values()
+            )
+            change = ""
+            if len(shares) == 2:
+                points = 100 * (shares["B"] - shares["A"])
+                change = f"<td style='text-align:right;padding:0 6px'><b>{points:+.1f}</b></td>"
+            rows.append(
+                f"<tr><td style='padding:0 8px 0 0;white-space:nowrap'>{escape(str(name))}</td>{cells}{change}</tr>"
+            )
+        heads = "".join(f"<th style='text-align:right;padding:0 6px'>{side}</th>" for side, _ in sides)
+        if len(sides) == 2:
+            heads += "<th style='text-align:right;padding:0 6px'>B − A</th>"
+        return _scrolling("accuracy of each class", [f"<tr><th></th>{heads}</tr>", *rows])
+
+
+def _bar(side: str, num_bits: int | None, largest: int) -> str:
+    share = min(1.0, (FLOAT_BITS if num_bits is None else num_bits) / largest)
+    text = "float" if num_bits is None else num_bits
+    return (
+        "<div style='display:flex;align-items:center;height:9px;gap:4px;font-size:9px;line-height:9px'>"
+        f"<div style='width:{80 * share:.1f}%;height:7px;background:{COLOURS[side]}'></div>{text}</div>"
+    )
+
+
+def _scrolling(title: str, rows: Sequence[str]) -> str:
+    return (
+        f"<div style='margin-top:6px;color:inherit'>{title}</div><div style='max-height:230px;overflow:auto' tabindex='0'>"
+        f"<table style='border-collapse:collapse;width:100%;font-size:12px;line-height:1.35'>{''.join(rows)}</table></div>"
+    )

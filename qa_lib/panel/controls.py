@@ -1,0 +1,153 @@
+"""The panel's buttons and fields, laid out; what they do is said by whoever connects them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets
+
+from qa_lib.next_steps import NextSteps, Step
+
+
+def button(text: str, tooltip: str, *, width: str = "auto") -> ipywidgets.Button:
+    """A small button."""
+    return ipywidgets.Button(
+        description=text, tooltip=tooltip, layout=ipywidgets.Layout(width=width, margin="1px 2px")
+    )
+
+
+def row(*children: ipywidgets.Widget) -> ipywidgets.HBox:
+    """Side by side, going on below where the page is narrow."""
+    return ipywidgets.HBox(children, layout=ipywidgets.Layout(flex_flow="row wrap", align_items="center"))
+
+
+def field(value: str, width: str, *, placeholder: str = "", label: str = "") -> ipywidgets.Text:
+    """A field for text; the label is for screen readers."""
+    made = ipywidgets.Text(value, placeholder=placeholder, layout=ipywidgets.Layout(width=width))
+    made.tooltip = label or placeholder
+    return made
+
+
+class Toolbar:
+    """Undo, redo, reset, all at once, groups, and the picks from the front.
+
+    Args:
+        widths: What all can be set to at once; None is float.
+        accuracy: What the field for the least accuracy begins with, 0 to 1.
+
+    Attributes:
+        widget: What to show.
+        all: Width -> the button that sets all to it.
+    """
+
+    def __init__(self, widths: Sequence[int | None], accuracy: float) -> None:
+        self.undo = button("↶ undo", "back to the setting before")
+        self.redo = button("↷ redo", "forward again")
+        self.reset = button("reset", "back to the setting that the panel began with; locked layers stay")
+        self.all = {
+            num_bits: button(
+                "float" if num_bits is None else str(num_bits),
+                f"all that are not locked to {'float' if num_bits is None else f'{num_bits} bits'}",
+                width="46px" if num_bits is None else "30px",
+            )
+            for num_bits in widths
+        }
+        self.pattern = field("", "110px", placeholder="*.conv1", label="names of a new group's quantizers")
+        self.add_group = button("add group", "a handle for all quantizers whose names match")
+        self.knee = button("knee", "the front's point farthest above the line between its ends")
+        self.cheapest = button("cheapest at ≥", "the cheapest point of the front with this accuracy")
+        self.accuracy = ipywidgets.BoundedFloatText(
+            round(100 * accuracy, 2), min=0, max=100, step=0.5, layout=ipywidgets.Layout(width="76px")
+        )
+        all_at_once = [ipywidgets.Label("all to"), *self.all.values()]
+        groups = [self.pattern, self.add_group]
+        picks = [
+            ipywidgets.Label("from the front:"),
+            self.knee,
+            self.cheapest,
+            self.accuracy,
+            ipywidgets.Label("%"),
+        ]
+        parts = [[self.undo, self.redo, self.reset], all_at_once, groups, picks]
+        for part in parts[:-1]:
+            part[-1].layout.margin = "1px 22px 1px 2px"
+        self.widget = row(*(child for part in parts for child in part))
+
+
+class Suggestions:
+    """What to do next: a button for each of the two steps.
+
+    Args:
+        take: Called with the step whose button is clicked.
+
+    Attributes:
+        widget: What to show.
+        steps: What is suggested at present.
+    """
+
+    def __init__(self, take: Callable[[Step], object]) -> None:
+        self.steps = NextSteps(None, None)
+        self.gain = button("", "take this step; it is measured then")
+        self.save = button("", "take this step; it is measured then")
+        self.gain.on_click(lambda _: self.steps.gain and take(self.steps.gain))
+        self.save.on_click(lambda _: self.steps.save and take(self.steps.save))
+        note = ipywidgets.HTML("<i>Predicted, from what was measured so far; measured when taken.</i>")
+        self.widget = ipywidgets.VBox(
+            [ipywidgets.Label("The cheapest step that gains accuracy:"), self.gain,
+             ipywidgets.Label("The step that saves most bits for each point lost:"), self.save, note]
+        )  # fmt: skip
+        self.show(self.steps)
+
+    def show(self, steps: NextSteps) -> None:
+        """Shows other steps."""
+        self.steps = steps
+        for widget, step in ((self.gain, steps.gain), (self.save, steps.save)):
+            widget.description = _describe(step) if step else "none in sight"
+            widget.disabled = step is None
+
+
+def _describe(step: Step) -> str:
+    before, after = ("float" if num_bits is None else num_bits for num_bits in (step.before, step.after))
+    return f"{step.layer}: {before} → {after}  ({step.cost:+g} bits, ≈ {100 * step.accuracy:+.2f} points)"
+
+
+class Keeping:
+    """Names, files and buttons for taking a setting away.
+
+    Args:
+        folder: Where the files are.
+
+    Attributes:
+        widget: What to show.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.name = field("", "170px", placeholder="name of the setting")
+        self.file = field(f"{folder}/bit_widths.json", "230px", label="file of saved settings")
+        self.save = button("save", "into the file, under this name")
+        self.saved = ipywidgets.Dropdown(options=[], layout=ipywidgets.Layout(width="170px"))
+        self.load = button("load", "put the chosen setting on the sliders")
+        self.list = button("look into the file", "list what the file holds")
+        self.copy = button("copy as code", "Python code that sets these widths, to the clipboard")
+        self.png = button("PNG", "a picture of the setting, beside the file")
+        self.csv = button("CSV", "everything measured in this panel, beside the file")
+        self.code = ipywidgets.Textarea(
+            layout=ipywidgets.Layout(width="98%", height="130px"),
+            placeholder="code appears here",
+            disabled=True,
+        )
+        self.widget = ipywidgets.VBox(
+            [row(ipywidgets.Label("file"), self.file, self.list), row(self.name, self.save),
+             row(self.saved, self.load), row(self.copy, self.png, self.csv), self.code]
+        )  # fmt: skip
+
+    def show_saved(self, names: Sequence[str]) -> None:
+        """What there is to load; the last is chosen."""
+        self.saved.options = list(names)
+        self.saved.value = names[-1] if names else None
+
+
+def tabs(**children: Any) -> ipywidgets.Tab:
+    """Pages by title; underscores in the titles are shown as blanks."""
+    made = ipywidgets.Tab(list(children.values()))
+    made.titles = [title.replace("_", " ") for title in children]
+    return made

@@ -1,0 +1,225 @@
+// The equalizer's view: a vertical slider for each quantizer, and one handle for each group.
+//
+// While a slider moves, "moving" holds where all of them stand; when it is released, "bit_widths" does. 0 is float.
+
+const MARK_SPAN = 1e5; // of the largest divergence: below this share, all is as good as nothing
+
+function element(tag, className, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  made.className = className;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function render({ model, el }) {
+  const lower = () => model.get("lower");
+  const top = () => model.get("upper") + 1; // the position of "float"
+  const position = (width) => width || top();
+  const width = (position) => (Number(position) === top() ? 0 : Number(position));
+  const label = (width) => (width ? String(width) : "float");
+  const short = (width) => (width ? String(width) : "fl");
+
+  let standing = []; // where the sliders are now, measured or not
+  let columns = [];
+  let handles = [];
+  let frame = 0;
+
+  const root = element("div", "qa-equalizer");
+  const strip = element("div", "qa-columns", { role: "group", "aria-label": "num_bits of each quantizer" });
+  const bar = element("div", "qa-groups", { role: "group", "aria-label": "groups of quantizers" });
+  root.append(strip, bar);
+  el.append(root);
+
+  function tint(index, width) {
+    const row = model.get("divergence")[index];
+    if (!row || !width) return 0;
+    const largest = Math.max(...model.get("divergence").flat());
+    const value = row[width - lower()];
+    if (!(largest > 0) || !(value > 0)) return 0;
+    return Math.max(0, 1 + Math.log10(value / largest) / Math.log10(MARK_SPAN));
+  }
+
+  function show(index) {
+    const column = columns[index];
+    const now = standing[index];
+    column.slider.value = position(now);
+    column.slider.setAttribute("aria-valuetext", now ? `${now} bits` : "float");
+    column.value.textContent = label(now);
+    column.root.classList.toggle("qa-off", now === 0);
+    column.off.setAttribute("aria-pressed", now === 0);
+    column.tint.style.setProperty("--qa-tint", tint(index, now));
+  }
+
+  function showAll() {
+    standing.forEach((_, index) => show(index));
+    handles.forEach((handle) => handle.show());
+  }
+
+  function move(changes) {
+    for (const [index, width] of changes) {
+      if (!model.get("locked")[index]) standing[index] = width;
+    }
+    showAll();
+    if (!frame) {
+      frame = requestAnimationFrame(() => {
+        frame = 0;
+        model.set("moving", [...standing]);
+        model.save_changes();
+      });
+    }
+  }
+
+  function release() {
+    cancelAnimationFrame(frame);
+    frame = 0;
+    model.set("moving", []);
+    model.set("bit_widths", [...standing]);
+    model.save_changes();
+  }
+
+  function toggleLock(index) {
+    const locked = [...model.get("locked")];
+    locked[index] = !locked[index];
+    model.set("locked", locked);
+    model.save_changes();
+  }
+
+  function showLocks() {
+    model.get("locked").forEach((locked, index) => {
+      const column = columns[index];
+      column.slider.disabled = column.off.disabled = locked;
+      column.lock.setAttribute("aria-pressed", locked);
+      column.lock.textContent = locked ? "\u{1F512}\uFE0E" : "\u{1F513}\uFE0E";
+      column.root.classList.toggle("qa-locked", locked);
+    });
+  }
+
+  function showSelected() {
+    columns.forEach((column, index) => {
+      const chosen = model.get("names")[index] === model.get("selected");
+      column.root.classList.toggle("qa-selected", chosen);
+      column.name.setAttribute("aria-pressed", chosen);
+    });
+  }
+
+  function makeColumn(name, index) {
+    const type = model.get("types")[index];
+    const slider = element("input", "qa-slider", {
+      type: "range", min: lower(), max: top(), step: 1, orient: "vertical", "aria-label": `num_bits of ${name}`,
+    });
+    slider.addEventListener("input", () => move([[index, width(slider.value)]]));
+    slider.addEventListener("change", release);
+    const value = element("output", "qa-value");
+    const marks = element("div", "qa-marks", { "aria-hidden": "true" });
+    for (let bits = top() - 1; bits >= lower(); bits--) {
+      const mark = element("span", "qa-mark");
+      mark.style.setProperty("--qa-tint", tint(index, bits));
+      marks.append(mark);
+    }
+    marks.prepend(element("span", "qa-mark"));
+    const lock = element("button", "qa-small", { type: "button", title: `hold ${name} where it is` });
+    lock.addEventListener("click", () => toggleLock(index));
+    const off = element("button", "qa-small", { type: "button", title: `switch the quantizer of ${name} off: float` }, "fl");
+    let before = model.get("upper");
+    off.addEventListener("click", () => {
+      const now = standing[index];
+      if (now) before = now;
+      move([[index, now ? 0 : before]]);
+      release();
+    });
+    const kind = element("span", "qa-type", {}, type || "");
+    const called = element("button", "qa-name", { type: "button", title: `${name} (${type}): look inside` },
+      element("span", "", {}, name), kind);
+    called.addEventListener("click", () => {
+      model.set("selected", model.get("selected") === name ? "" : name);
+      model.save_changes();
+    });
+    const tintBox = element("div", "qa-tint", { title: "how much this layer at this width disturbs the output by itself" });
+    const column = element("div", "qa-column", { "data-name": name }, value,
+      element("div", "qa-track", {}, slider, marks), tintBox, element("div", "qa-buttons", {}, lock, off), called);
+    return { root: column, slider, value, lock, off, name: called, tint: tintBox };
+  }
+
+  function makeHandle(group) {
+    const slider = element("input", "qa-handle", {
+      type: "range", min: lower(), max: top(), step: 1, "aria-label": `num_bits of all in ${group.name}`,
+    });
+    const value = element("output", "qa-value");
+    slider.addEventListener("input", () => move(group.members.map((index) => [index, width(slider.value)])));
+    slider.addEventListener("change", release);
+    const made = element("label", "qa-group", { title: `moves ${group.members.length} quantizers at once` },
+      element("span", "qa-group-name", {}, group.name), slider, value);
+    const mark = (on) => group.members.forEach((index) => columns[index].root.classList.toggle("qa-member", on));
+    for (const event of ["mouseenter", "focusin"]) made.addEventListener(event, () => mark(true));
+    for (const event of ["mouseleave", "focusout"]) made.addEventListener(event, () => mark(false));
+    const show = () => {
+      const widths = [...new Set(group.members.map((index) => standing[index]))];
+      value.textContent = widths.length === 1 ? label(widths[0])
+        : `${short(Math.min(...widths.map(position)) % top())}\u2013${short(Math.max(...widths.map(position)) % top())}`;
+      const mean = group.members.reduce((sum, index) => sum + position(standing[index]), 0) / group.members.length;
+      if (document.activeElement !== slider || widths.length > 1) slider.value = Math.round(mean);
+    };
+    return { root: made, show };
+  }
+
+  function buildGroups() {
+    handles = model.get("groups").map(makeHandle);
+    bar.replaceChildren(...handles.map((handle) => handle.root));
+    bar.hidden = !handles.length;
+    showAll();
+  }
+
+  function build() {
+    standing = [...model.get("bit_widths")];
+    columns = model.get("names").map(makeColumn);
+    strip.replaceChildren(...columns.map((column) => column.root));
+    const longest = Math.max(...model.get("names").map((name) => name.length));
+    root.style.setProperty("--qa-name-length", `${Math.max(longest, 12)}ch`);
+    buildGroups();
+    showLocks();
+    showSelected();
+  }
+
+  function follow() {
+    standing = [...model.get("bit_widths")];
+    showAll();
+  }
+
+  const watched = {
+    "change:bit_widths": follow,
+    "change:divergence": build,
+    "change:groups": buildGroups,
+    "change:locked": showLocks,
+    "change:selected": showSelected,
+  };
+  for (const [event, listener] of Object.entries(watched)) model.on(event, listener);
+  const copy = (message) => message.copy && navigator.clipboard?.writeText(message.copy);
+  model.on("msg:custom", copy);
+
+  // JupyterLab says on the page's body whether its theme is a light one; other pages follow the system.
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  function showTheme() {
+    const light = document.body.dataset.jpThemeLight;
+    const dark = light === undefined ? system.matches : light === "false";
+    root.classList.toggle("qa-dark", dark);
+    if (model.get("dark") !== dark) {
+      model.set("dark", dark);
+      model.save_changes();
+    }
+  }
+  const theme = new MutationObserver(showTheme);
+  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  system.addEventListener("change", showTheme);
+
+  build();
+  showTheme();
+  return () => {
+    for (const [event, listener] of Object.entries(watched)) model.off(event, listener);
+    model.off("msg:custom", copy);
+    theme.disconnect();
+    system.removeEventListener("change", showTheme);
+  };
+}
+
+export default { render };

@@ -1,0 +1,193 @@
+"""A vertical slider for each quantizer, side by side like an equalizer."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from qa_lib.bit_widths import check_limits
+from qa_lib.costs import Widths
+from qa_lib.errors import BitWidthError
+from qa_lib.groups import Groups, by_block
+from qa_lib.sensitivity import SensitivityTable
+
+_HERE = Path(__file__).parent
+FLOAT = 0  # how the view, which knows no None, says that a quantizer is switched off
+
+
+class Equalizer(anywidget.AnyWidget):
+    """A vertical slider for each quantizer, with groups, locks, and how much each layer minds each width.
+
+    A slider's top position, "float", switches its quantizer off, and so does its button. Locked ones are left alone by
+    their slider, by groups and by ``set_all``; a whole setting that is loaded moves them, too. It measures nothing:
+    ``on_move`` and ``on_release`` say what was asked for.
+
+    Args:
+        names: The quantizers, in order.
+        types: The class of each one's module, shown under the name.
+        num_bits_lower_limit: Lowest position of the sliders.
+        num_bits_upper_limit: Highest position below "float".
+        bit_widths: Where they begin; None is the upper limit everywhere.
+        groups: Name of a group -> quantizers that one handle moves together; None takes the blocks.
+
+    Attributes:
+        locked: Whether each quantizer is locked.
+        selected: The name of the quantizer that was clicked; empty if none.
+        dark: Whether the page around it is dark.
+
+    Raises:
+        BitWidthError: A limit or a width is not allowed.
+
+    Example:
+        >>> equalizer = Equalizer(["input", "conv1"])
+        >>> equalizer.on_release(print)
+        >>> equalizer.release((8, 4))
+        (8, 4)
+    """
+
+    _esm = _HERE / "equalizer.js"
+    _css = _HERE / "equalizer.css"
+
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    types = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    lower = traitlets.Int(2).tag(sync=True)
+    upper = traitlets.Int(8).tag(sync=True)
+    bit_widths = traitlets.List(traitlets.Int()).tag(sync=True)
+    moving = traitlets.List(traitlets.Int()).tag(sync=True)
+    locked = traitlets.List(traitlets.Bool()).tag(sync=True)
+    divergence = traitlets.List().tag(sync=True)
+    groups = traitlets.List().tag(sync=True)
+    selected = traitlets.Unicode("").tag(sync=True)
+    dark = traitlets.Bool(False).tag(sync=True)
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        types: Sequence[str] = (),
+        num_bits_lower_limit: int = 2,
+        num_bits_upper_limit: int = 8,
+        bit_widths: Sequence[int | None] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
+        super().__init__(
+            names=list(names),
+            types=list(types) or [""] * len(names),
+            lower=lower,
+            upper=upper,
+            locked=[False] * len(names),
+        )
+        self._loading_thread: int | None = None
+        self.set_groups(by_block(names) if groups is None else groups)
+        self.load([upper] * len(names) if bit_widths is None else bit_widths)
+
+    @property
+    def widths(self) -> Widths:
+        """Where the sliders were released; None is float."""
+        return _with_none(self.bit_widths)
+
+    def load(self, bit_widths: Sequence[int | None]) -> Widths:
+        """Moves all sliders, the locked ones too; nobody is told.
+
+        Raises:
+            BitWidthError: There are more or fewer widths than sliders, or one is off their scale.
+        """
+        widths = self.check(bit_widths)
+        self._loading_thread = threading.get_ident()  # who moves one by hand meanwhile does so on another
+        try:
+            self.bit_widths = [num_bits or FLOAT for num_bits in widths]
+        finally:
+            self._loading_thread = None
+        return widths
+
+    def release(self, bit_widths: Sequence[int | None]) -> Widths:
+        """Moves the sliders as a hand does that lets go of them there."""
+        widths = self.check(bit_widths)
+        self.bit_widths = [num_bits or FLOAT for num_bits in widths]
+        return widths
+
+    def unlocked(self, num_bits: int | None) -> Widths:
+        """The present widths, with ``num_bits`` wherever there is no lock."""
+        return tuple(
+            present if locked else num_bits for present, locked in zip(self.widths, self.locked, strict=True)
+        )
+
+    def lock(self, name: str, locked: bool = True) -> None:
+        """Locks a quantizer, or unlocks it."""
+        if name not in self.names:
+            raise BitWidthError(f"there is no quantizer {name!r}; they are {', '.join(self.names)}")
+        self.locked = [
+            locked if each == name else before for each, before in zip(self.names, self.locked, strict=True)
+        ]
+
+    @property
+    def locked_names(self) -> tuple[str, ...]:
+        """The quantizers that are locked."""
+        return tuple(name for name, locked in zip(self.names, self.locked, strict=True) if locked)
+
+    def set_groups(self, groups: Mapping[str, Sequence[str]] | Groups) -> None:
+        """Gives each group of quantizers, by name, a handle that moves all of them.
+
+        Raises:
+            BitWidthError: A group names a quantizer that does not exist.
+        """
+        for group, members in groups.items():
+            unknown = [name for name in members if name not in self.names]
+            if unknown:
+                raise BitWidthError(
+                    f"group {group!r} names {unknown}; the quantizers are {', '.join(self.names)}"
+                )
+        self.groups = [
+            {"name": group, "members": [self.names.index(name) for name in members]}
+            for group, members in groups.items()
+        ]
+
+    def set_sensitivities(self, table: SensitivityTable) -> None:
+        """Shows how much each layer minds each width."""
+        table.check_fits(self.names, (self.lower, self.upper))
+        first = self.lower - table.widths[0]
+        self.divergence = table.divergence[:, first : first + self.upper - self.lower + 1].tolist()
+
+    def on_release(self, callback: Callable[[Widths], object]) -> None:
+        """Calls back with the widths when a slider is let go of."""
+
+        def released(change: Any) -> None:
+            if self._loading_thread != threading.get_ident():
+                callback(_with_none(change["new"]))
+
+        self.observe(released, "bit_widths")
+
+    def on_move(self, callback: Callable[[Widths], object]) -> None:
+        """Calls back with the widths, again and again, while a slider moves."""
+        self.observe(lambda change: change["new"] and callback(_with_none(change["new"])), "moving")
+
+    def on_select(self, callback: Callable[[str], object]) -> None:
+        """Calls back with the name of a quantizer when it is clicked; empty when it is clicked again."""
+        self.observe(lambda change: callback(change["new"]), "selected")
+
+    def copy(self, text: str) -> None:
+        """Puts ``text`` on the clipboard of whoever looks at it."""
+        self.send({"copy": text})
+
+    def check(self, bit_widths: Sequence[int | None]) -> Widths:
+        """``bit_widths`` if there is one for each slider, and each is on its scale; raises ``BitWidthError`` if not."""
+        widths = tuple(bit_widths)
+        if len(widths) != len(self.names):
+            raise BitWidthError(
+                f"there are {len(widths)} widths for {len(self.names)} sliders ('input' comes first)"
+            )
+        for name, num_bits in zip(self.names, widths, strict=True):
+            if num_bits is not None and not self.lower <= num_bits <= self.upper:
+                raise BitWidthError(
+                    f"the width of '{name}' is {num_bits}, and the sliders go from {self.lower} to {self.upper} or to float "
+                    "(None): make the panel with wider limits, or change the width"
+                )
+        return widths
+
+
+def _with_none(positions: Sequence[int]) -> Widths:
+    return tuple(None if position == FLOAT else position for position in positions)

@@ -1,0 +1,115 @@
+"""A look inside one layer: what it puts out, and the grid that its quantizer puts on it."""
+
+import threading
+from typing import Any
+
+import ipywidgets
+import plotly.graph_objects as go
+from torch import Tensor
+
+from qa_lib.panel.theme import colour_axes, recolour
+from qa_lib.plots import style
+from qa_lib.plots.activation_histogram import ActivationHistogram, activation_histogram
+from qa_lib.quantized_model import QuantizedActivationsModel
+
+# From this many levels on the grid is drawn as a band.
+_MOST_LINES = 64
+
+
+class LayerView:
+    """The activations of one layer in float, and the levels of a width over them.
+
+    Args:
+        qmodel: The calibrated model.
+        images: What to show it, shape ``(N, ...)``; a hundred images are enough.
+
+    Attributes:
+        widget: What to show; the figure in it is made when a layer is shown first.
+        shown: What it shows at present; None before ``show``.
+
+    Example:
+        >>> view = LayerView(qmodel, workload.calibration_images[:128])
+        >>> view.show("stem.0", 3)
+        >>> view.shown.clipped
+        0.0
+    """
+
+    def __init__(self, qmodel: QuantizedActivationsModel, images: Tensor) -> None:
+        self.qmodel, self.images = qmodel, images
+        self.shown: ActivationHistogram | None = None
+        self._text = ipywidgets.HTML("Click the name of a layer to look inside.")
+        self._figure: go.FigureWidget | None = None
+        self._dark = False
+        self._lock = threading.RLock()
+        self.widget = ipywidgets.VBox([self._text])
+
+    def show(self, name: str, num_bits: int | None) -> None:
+        """Shows the quantizer ``name`` with this width; float shows the activations alone, as 16 bits would see them.
+
+        Raises:
+            BitWidthError: There is no such quantizer or width.
+            NotCalibratedError: It has no ``amax``.
+        """
+        data = activation_histogram(self.qmodel, self.images, name, num_bits or 16)
+        with self._lock:
+            self.shown = data
+            self._text.value = self._describe(data, num_bits)
+            if self._figure is None:
+                self._figure = go.FigureWidget(self._make_figure())
+                recolour(self._figure, self._dark)
+                self.widget.children = [self._text, self._figure]
+            with self._figure.batch_update():
+                self._draw(data, num_bits)
+
+    def set_dark(self, dark: bool) -> None:
+        """Colours that are seen on a dark page, or on a light one."""
+        with self._lock:
+            self._dark = dark
+            if self._figure is not None:
+                recolour(self._figure, dark)
+
+    def _describe(self, data: ActivationHistogram, num_bits: int | None) -> str:
+        where = f"<b>{data.name}</b> on {len(self.images)} images: "
+        if num_bits is None:
+            return f"{where}float, no grid"
+        return (
+            f"{where}{num_bits} bits, {len(data.levels)} levels up to {data.levels[-1]:.3g}, "
+            f"clipped <b>{data.clipped:.2%}</b>, mean squared error <b>{data.mean_squared_error:.2g}</b>"
+        )
+
+    def _draw(self, data: ActivationHistogram, num_bits: int | None) -> None:
+        bars, lines = self._figure.data
+        bars.x, bars.y = (data.edges[1:] + data.edges[:-1]) / 2, data.counts
+        bars.width = data.edges[1:] - data.edges[:-1]
+        levels = data.levels if num_bits is not None and len(data.levels) <= _MOST_LINES else []
+        highest = float(data.counts.max())
+        lines.x = [x for level in levels for x in (level, level, None)]
+        lines.y = [y for _ in levels for y in (0.8, highest, None)]
+        band = num_bits is not None and len(data.levels) > _MOST_LINES
+        self._figure.layout.shapes[0].update(
+            visible=band, x0=float(data.levels[0]), x1=float(data.levels[-1])
+        )
+
+    def _make_figure(self) -> go.Figure:
+        bars: dict[str, Any] = {
+            "marker": {"color": style.DOMINATED},
+            "name": "activations",
+            "hoverinfo": "x+y",
+        }
+        grid: dict[str, Any] = {
+            "mode": "lines",
+            "line": {"color": style.FRONT, "width": 1.2},
+            "name": "levels",
+        }
+        figure = go.Figure([go.Bar(x=[], y=[], **bars), go.Scatter(x=[], y=[], hoverinfo="skip", **grid)])
+        figure.add_vrect(0, 1, fillcolor=style.FRONT, opacity=0.15, line_width=0, visible=False)
+        figure.update_layout(
+            height=260,
+            margin={"l": 52, "r": 8, "t": 8, "b": 42},
+            showlegend=False,
+            bargap=0,
+            xaxis={"title": "activation in float"},
+            yaxis={"title": "count", "type": "log", "exponentformat": "power", "dtick": 1},
+        )
+        colour_axes(figure, dark=False)
+        return figure

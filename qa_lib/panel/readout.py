@@ -1,0 +1,67 @@
+"""What a setting scores, in one line: measured, or predicted and said to be so."""
+
+from html import escape
+
+import ipywidgets
+
+from qa_lib.costs import Widths, total_bits
+from qa_lib.evaluation import Evaluation
+
+
+class Readout:
+    """Accuracy, drop against the float model, and bits of the present setting.
+
+    Args:
+        float_evaluation: The float model.
+
+    Attributes:
+        widget: What to show.
+        message: Where errors and news are shown.
+    """
+
+    def __init__(self, float_evaluation: Evaluation) -> None:
+        self.float_evaluation = float_evaluation
+        self.widget = ipywidgets.HTML()
+        self.message = ipywidgets.HTML()
+
+    def show_measured(self, evaluation: Evaluation, standing: str) -> None:
+        """Shows what was measured, and where it stands in relation to the front."""
+        accuracy = (
+            f"<b class='qa-accuracy'>{evaluation.accuracy:.2%}</b> <b>measured</b> "
+            f"({evaluation.correct} of {evaluation.images})"
+        )
+        self._show(accuracy, evaluation.accuracy, evaluation.bit_widths, standing)
+
+    def show_predicted(self, bit_widths: Widths, accuracy: float, state: str) -> None:
+        """Shows a guess, NaN for none, and what is happening: moving, measuring."""
+        number = "?" if accuracy != accuracy else f"≈ {accuracy:.1%}"
+        guess = f"<i class='qa-accuracy'>{number}</i> <i>predicted</i>"
+        self._show(guess, accuracy, bit_widths, state)
+
+    def show_error(self, error: Exception) -> None:
+        """Shows what went wrong, where the user looks."""
+        name, text = type(error).__name__, escape(str(error))
+        self.message.value = (
+            f"<div role='alert' style='color:#D55E00;line-height:1.4'><b>{name}:</b> {text}</div>"
+        )
+
+    def show_message(self, text: str) -> None:
+        """Shows news; empty takes away what was there."""
+        self.message.value = (
+            f"<div role='status' style='line-height:1.4'>{escape(text)}</div>" if text else ""
+        )
+
+    def _show(self, accuracy_text: str, accuracy: float, bit_widths: Widths, state: str) -> None:
+        drop = 100 * (self.float_evaluation.accuracy - accuracy)
+        drop_text = "?" if drop != drop else f"{drop:.2f} points"
+        bits = total_bits(bit_widths)
+        parts = [
+            f"accuracy {accuracy_text}",
+            f"drop <b>{drop_text}</b> from float {self.float_evaluation.accuracy:.2%}",
+            f"total bits <b class='qa-bits'>{bits}</b>, mean <b>{bits / len(bit_widths):.2f}</b>",
+            f"<span class='qa-state'>{escape(state)}</span>",
+        ]
+        self.widget.value = (
+            "<div class='qa-readout' role='status' aria-live='polite' style='display:flex;flex-wrap:wrap;gap:0 2.2em;"
+            "font-size:115%;line-height:1.7'>" + "".join(f"<span>{part}</span>" for part in parts) + "</div>"
+        )

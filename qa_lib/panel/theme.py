@@ -1,0 +1,33 @@
+"""Colours of the interactive figures on a light page and on a dark one."""
+
+import plotly.graph_objects as go
+
+_INK = {False: "#212121", True: "#e0e0e0"}
+_GRID = {False: "rgba(0,0,0,0.12)", True: "rgba(255,255,255,0.16)"}
+CLEAR = "rgba(0,0,0,0)"
+
+
+def colour_axes(figure: go.Figure, *, dark: bool) -> None:
+    """Text, lines and grid of ``figure``, on the page's own background."""
+    axis = {
+        "gridcolor": _GRID[dark],
+        "linecolor": _INK[dark],
+        "zerolinecolor": _GRID[dark],
+        "tickcolor": _INK[dark],
+    }
+    figure.update_layout(
+        template="none",
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        font={"color": _INK[dark], "size": 12},
+        xaxis=axis,
+        yaxis=axis,
+        hoverlabel={"bgcolor": "#303030" if dark else "#ffffff", "font": {"color": _INK[dark]}},
+    )
+    figure.update_shapes({"line": {"color": _INK[dark]}}, selector={"name": "float"})
+
+
+def recolour(figure: go.FigureWidget, dark: bool) -> None:
+    """``colour_axes`` in one message."""
+    with figure.batch_update():
+        colour_axes(figure, dark=dark)
