@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
+
+from qa_lib.tracing import Tracer
 
 
 def traced_call_order(model: nn.Module, modules: Mapping[str, nn.Module]) -> list[str]:
@@ -26,11 +28,11 @@ def traced_call_order(model: nn.Module, modules: Mapping[str, nn.Module]) -> lis
         return list(modules)
     order: dict[str, None] = {}
 
-    class CallTracer(fx.Tracer):
-        def call_module(
+    class CallTracer(Tracer):
+        def call_traced_module(
             self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> Any:
-            result = super().call_module(m, forward, args, kwargs)
+            result = super().call_traced_module(m, forward, args, kwargs)
             if m in name_of:
                 order.setdefault(name_of[m])
             return result

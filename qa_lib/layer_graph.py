@@ -12,6 +12,7 @@ from qa_lib.errors import LayerError
 from qa_lib.quantize_output import QuantizeOutput
 from qa_lib.quantized_model import INPUT, QuantizedActivationsModel
 from qa_lib.replicas import make_replicas
+from qa_lib.tracing import Tracer
 
 Values = Mapping[fx.Node, Any]
 
@@ -153,7 +154,7 @@ class LayerGraph(fx.Interpreter):
         self.env = {}
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(Tracer):
     """Sees chosen modules, quantizers and modules with hooks as one operation each."""
 
     def __init__(self, whole: Collection[nn.Module]) -> None:

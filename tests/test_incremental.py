@@ -178,7 +178,7 @@ def test_a_base_that_is_moved_batch_by_batch_may_be_left_half_way(qmodel, batche
 
 def test_threads_that_share_one_get_the_numbers_of_their_own_widths(qmodel, batches):
     incremental = IncrementalForward(qmodel, batches)
-    asked = settings(qmodel.names, 40, seed=9)
+    asked = list(settings(qmodel.names, 40, seed=9))
     expected = [whole(qmodel, batches, setting) for setting in asked]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda setting: incremental(setting), asked))

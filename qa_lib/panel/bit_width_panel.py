@@ -400,7 +400,10 @@ class BitWidthPanel:
         )  # fmt: skip
         half = ipywidgets.Layout(flex="1 1 420px", min_width="0", overflow="hidden")
         views = ipywidgets.HBox(
-            [ipywidgets.VBox([self.front.widget], layout=half), ipywidgets.VBox([self._pages], layout=half)],
+            [
+                ipywidgets.VBox([self.toolbar.picks, self.front.widget], layout=half),
+                ipywidgets.VBox([self._pages], layout=half),
+            ],
             layout=ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start"),
         )
         return ipywidgets.VBox(

@@ -35,7 +35,8 @@ class Toolbar:
         accuracy: What the field for the least accuracy begins with, 0 to 1.
 
     Attributes:
-        widget: What to show.
+        widget: What belongs under the sliders.
+        picks: What belongs over the front.
         all: Width -> the button that sets all to it.
     """
 
@@ -47,7 +48,7 @@ class Toolbar:
             num_bits: button(
                 "float" if num_bits is None else str(num_bits),
                 f"all that are not locked to {'float' if num_bits is None else f'{num_bits} bits'}",
-                width="46px" if num_bits is None else "30px",
+                width="54px" if num_bits is None else "30px",
             )
             for num_bits in widths
         }
@@ -60,17 +61,17 @@ class Toolbar:
         )
         all_at_once = [ipywidgets.Label("all to"), *self.all.values()]
         groups = [self.pattern, self.add_group]
-        picks = [
+        parts = [[self.undo, self.redo, self.reset], all_at_once, groups]
+        for part in parts[:-1]:
+            part[-1].layout.margin = "1px 22px 1px 2px"
+        self.widget = row(*(child for part in parts for child in part))
+        self.picks = row(
             ipywidgets.Label("from the front:"),
             self.knee,
             self.cheapest,
             self.accuracy,
             ipywidgets.Label("%"),
-        ]
-        parts = [[self.undo, self.redo, self.reset], all_at_once, groups, picks]
-        for part in parts[:-1]:
-            part[-1].layout.margin = "1px 22px 1px 2px"
-        self.widget = row(*(child for part in parts for child in part))
+        )
 
 
 class Suggestions:

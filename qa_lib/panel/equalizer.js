@@ -4,6 +4,22 @@
 
 const MARK_SPAN = 1e5; // of the largest divergence: below this share, all is as good as nothing
 
+const ICONS = {
+  locked: "M4 7V5a4 4 0 0 1 8 0v2h1v7H3V7zm2 0h4V5a2 2 0 0 0-4 0z",
+  unlocked: "M4 7V5a4 4 0 0 1 7.7-1.5l-1.9.7A2 2 0 0 0 6 5v2h7v7H3V7z",
+  power: "M7 1h2v7H7zM4.5 3.4l1.2 1.5a4 4 0 1 0 4.6 0l1.2-1.5a6 6 0 1 1-7 0z",
+};
+
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
 function element(tag, className, attributes = {}, ...children) {
   const made = document.createElement(tag);
   made.className = className;
@@ -25,10 +41,16 @@ function render({ model, el }) {
   let handles = [];
   let frame = 0;
 
-  const root = element("div", "qa-equalizer");
+  const root = element("div", "qa-equalizer", { "data-lm-suppress-shortcuts": "true" });
+  // JupyterLab would take arrow keys for its own, and the focus with them.
+  root.addEventListener("keydown", (event) => {
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  });
   const strip = element("div", "qa-columns", { role: "group", "aria-label": "num_bits of each quantizer" });
   const bar = element("div", "qa-groups", { role: "group", "aria-label": "groups of quantizers" });
-  root.append(strip, bar);
+  const legend = element("div", "qa-legend", {}, element("span", "qa-tint", { style: "--qa-tint: 0.8" }),
+    "how much the output minds this layer at this width, all others in float");
+  root.append(strip, bar, legend);
   el.append(root);
 
   function tint(index, width) {
@@ -90,7 +112,7 @@ function render({ model, el }) {
       const column = columns[index];
       column.slider.disabled = column.off.disabled = locked;
       column.lock.setAttribute("aria-pressed", locked);
-      column.lock.textContent = locked ? "\u{1F512}\uFE0E" : "\u{1F513}\uFE0E";
+      column.lock.replaceChildren(icon(locked ? "locked" : "unlocked"));
       column.root.classList.toggle("qa-locked", locked);
     });
   }
@@ -118,9 +140,13 @@ function render({ model, el }) {
       marks.append(mark);
     }
     marks.prepend(element("span", "qa-mark"));
-    const lock = element("button", "qa-small", { type: "button", title: `hold ${name} where it is` });
+    const lock = element("button", "qa-small", {
+      type: "button", title: `hold ${name} where it is`, "aria-label": `lock ${name}`,
+    });
     lock.addEventListener("click", () => toggleLock(index));
-    const off = element("button", "qa-small", { type: "button", title: `switch the quantizer of ${name} off: float` }, "fl");
+    const off = element("button", "qa-small", {
+      type: "button", title: `switch the quantizer of ${name} off: float`, "aria-label": `${name} in float`,
+    }, icon("power"));
     let before = model.get("upper");
     off.addEventListener("click", () => {
       const now = standing[index];
@@ -171,6 +197,7 @@ function render({ model, el }) {
   }
 
   function build() {
+    legend.hidden = !model.get("divergence").length;
     standing = [...model.get("bit_widths")];
     columns = model.get("names").map(makeColumn);
     strip.replaceChildren(...columns.map((column) => column.root));

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from qa_lib.costs import Cost, Widths, total_bits
 from qa_lib.evaluation import Evaluation, feasible_front
-from qa_lib.panel.theme import colour_axes, recolour
+from qa_lib.panel.theme import colour_axes, figure_widget, recolour
 from qa_lib.plots import style
 
 # Widths on one line of what is shown over a point.
@@ -83,7 +83,7 @@ class FrontView:
         self._uniform: tuple[Evaluation, ...] = ()
         self._lock = threading.RLock()
         self._callbacks: list[Callable[[Evaluation], object]] = []
-        self.widget = go.FigureWidget(self._make_figure())
+        self.widget = figure_widget(self._make_figure())
         for name in ("infeasible", "dominated", "front", "uniform"):
             self._trace(name).on_click(
                 lambda _, points, __, name=name: self._clicked(name, points.point_inds)
@@ -251,13 +251,18 @@ class FrontView:
                 self.min_accuracy, line={"dash": "dot", "width": 1, "color": style.LIMIT}, name="limit"
             )
         figure.update_layout(
-            height=380,
-            margin={"l": 60, "r": 12, "t": 12, "b": 48},
+            height=400,
+            margin={"l": 60, "r": 12, "t": 26, "b": 48},
             hovermode="closest",
-            legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
+            legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}},
             xaxis={"title": f"{self.cost_name}  (← fewer is better)"},
             yaxis={"title": "accuracy  (more is better →)", "tickformat": ".1%"},
             uirevision="as the user left it",
         )
+        if self.min_accuracy > 0:
+            # Room for what is near the front; a double click shows all.
+            top = self.float_evaluation.accuracy
+            reach = max(top - self.min_accuracy, 0.01)
+            figure.update_yaxes(range=[self.min_accuracy - 0.25 * reach, top + 0.12 * reach])
         colour_axes(figure, dark=False)
         return figure

@@ -7,7 +7,7 @@ import ipywidgets
 import plotly.graph_objects as go
 from torch import Tensor
 
-from qa_lib.panel.theme import colour_axes, recolour
+from qa_lib.panel.theme import colour_axes, figure_widget, recolour
 from qa_lib.plots import style
 from qa_lib.plots.activation_histogram import ActivationHistogram, activation_histogram
 from qa_lib.quantized_model import QuantizedActivationsModel
@@ -55,7 +55,7 @@ class LayerView:
             self.shown = data
             self._text.value = self._describe(data, num_bits)
             if self._figure is None:
-                self._figure = go.FigureWidget(self._make_figure())
+                self._figure = figure_widget(self._make_figure())
                 recolour(self._figure, self._dark)
                 self.widget.children = [self._text, self._figure]
             with self._figure.batch_update():

@@ -1,10 +1,22 @@
-"""Colours of the interactive figures on a light page and on a dark one."""
+"""How the interactive figures look: as wide as their place, in colours for a light page or a dark one."""
 
 import plotly.graph_objects as go
 
 _INK = {False: "#212121", True: "#e0e0e0"}
 _GRID = {False: "rgba(0,0,0,0.12)", True: "rgba(255,255,255,0.16)"}
 CLEAR = "rgba(0,0,0,0)"
+
+
+_BUTTONS = ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "toImage"]
+
+
+def figure_widget(figure: go.Figure) -> go.FigureWidget:
+    """``figure`` as a widget that takes the width of its place."""
+    widget = go.FigureWidget(figure)
+    widget._config = widget._config | {
+        "responsive": True, "displaylogo": False, "modeBarButtonsToRemove": _BUTTONS
+    }  # fmt: skip
+    return widget
 
 
 def colour_axes(figure: go.Figure, *, dark: bool) -> None:
@@ -19,6 +31,7 @@ def colour_axes(figure: go.Figure, *, dark: bool) -> None:
         template="none",
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
+        modebar={"bgcolor": CLEAR, "color": _GRID[dark], "activecolor": _INK[dark]},
         font={"color": _INK[dark], "size": 12},
         xaxis=axis,
         yaxis=axis,
