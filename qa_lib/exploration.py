@@ -11,6 +11,7 @@ from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation import Evaluation, feasible_front, images_saved
 from qa_lib.hypervolume import Hypervolume
+from qa_lib.provenance import Provenance
 from qa_lib.sensitivity import SensitivityTable
 
 
@@ -32,6 +33,7 @@ class Exploration:
         full_passes: What the search has cost: images that were shown, in passes over the search set, with those
             for the float model and the sensitivities.
         cost: What was minimised beside the error.
+        made: How it was made: model, calibration, data, settings, versions; None if nobody recorded it.
     """
 
     names: tuple[str, ...]
@@ -45,6 +47,7 @@ class Exploration:
     sensitivities: SensitivityTable | None = field(default=None, repr=False)
     full_passes: float = 0.0
     cost: Cost = field(default=total_bits, repr=False)
+    made: Provenance | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def measured(self) -> tuple[Evaluation, ...]:
