@@ -15,6 +15,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["qa_lib", "qa_lib.*"]),
+    package_data={"qa_lib": ["report.html"]},
     install_requires=[
         # 2.14 is what every committed figure was measured with; another minor release may sum in
         # another order, and one rounding step then moves a whole quantization level.
