@@ -104,8 +104,7 @@ def report(exploration: Exploration, most_others: int = _MOST_OTHERS) -> Report:
     known = {e.bit_widths: e for e in (*exploration.archived, *exploration.measured)}
     if not known:
         raise SearchError(
-            "there is nothing to report: the search was interrupted before anything was measured to the end; start it "
-            "again"
+            "there is nothing to report: the search ended before anything was measured to the end; start it again"
         )
 
     def point(evaluation: Evaluation) -> Point:
@@ -119,7 +118,7 @@ def report(exploration: Exploration, most_others: int = _MOST_OTHERS) -> Report:
     others = [p for p in map(point, known.values()) if p.widths not in on_front]
     kept = _nearest_to_front(others, front, exploration.min_accuracy * images)[:most_others]
     feasible, infeasible = _split(kept, images, exploration.min_accuracy)
-    all_feasible, all_infeasible = _split(others, images, exploration.min_accuracy)
+    every = _split(others, images, exploration.min_accuracy)
     lower, upper = exploration.num_bits_limits
     colours = mpl.colormaps[style.BIT_WIDTH_COLOURS].resampled(upper - lower + 1)
     table = exploration.sensitivities
@@ -135,7 +134,7 @@ def report(exploration: Exploration, most_others: int = _MOST_OTHERS) -> Report:
         front=front,
         dominated=feasible,
         infeasible=infeasible,
-        not_shown=(len(all_feasible) - len(feasible), len(all_infeasible) - len(infeasible)),
+        not_shown=(len(every[0]) - len(feasible), len(every[1]) - len(infeasible)),
         uniform=tuple(point(e) for e in exploration.uniform_evaluations.values() if e.complete),
         uniform_stopped=tuple(n for n, e in exploration.uniform_evaluations.items() if not e.complete),
         nearest=None if front else point(exploration.nearest),
@@ -218,9 +217,8 @@ def _nearest_to_front(others: Sequence[Point], front: Sequence[Point], least: fl
     return [others[index] for index in np.argsort(lacking, kind="stable")]
 
 
-def _split(
-    points: Iterable[Point], images: int, min_accuracy: float
-) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+def _split(points: Iterable[Point], images: int, min_accuracy: float) -> tuple[tuple[Point, ...], ...]:
+    """Those that are feasible, and those that are not."""
     feasible, infeasible = [], []
     for p in points:
         (feasible if p.correct / images >= min_accuracy else infeasible).append(p)

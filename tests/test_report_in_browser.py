@@ -5,10 +5,10 @@ import io
 import pandas as pd
 import pytest
 from browser import SCREENSHOTS, find_chromium
-from explorations import NASTY_NAMES, random_exploration
+from explorations import NASTY_NAMES, random_exploration, setting
 from playwright.sync_api import expect
 
-from qa_lib import WeightedBits, explore
+from qa_lib import Exploration, WeightedBits, explore
 
 # Where a point of the plot is, in pixels of the window.
 PLACE = """([x, y]) => {
@@ -91,6 +91,17 @@ def test_hovering_over_a_point_shows_its_widths(opened, exploration):
         expect(page.locator("#body tr.hovered")).to_have_count(0)
         assert strip(page) == before
     assert len({tuple(one) for one in seen}) == len(seen)
+
+
+def test_a_uniform_width_on_the_front_is_one_point_with_it(opened):
+    uniform = {3: setting((3, 3), 700), 4: setting((4, 4), 900)}
+    exploration = Exploration(
+        ("input", "conv"), tuple(uniform.values()), setting((None, None), 930), uniform, 0.5, (2, 8)
+    )
+    page = opened(exploration)
+    page.mouse.move(*place(page, exploration.front.iloc[0]), steps=3)
+    expect(page.locator("#body tr.hovered")).to_have_count(1)
+    assert "Front, 1 of 2, 3 bits everywhere" in page.locator("#shown-facts").inner_text()
 
 
 def test_clicking_a_point_keeps_it(opened, exploration):
