@@ -174,12 +174,7 @@ def page(exploration: Exploration) -> str:
 
 
 def write_report(exploration: Exploration, path: str | Path) -> None:
-    """What ``Exploration.to_html`` does.
-
-    Raises:
-        SearchError: Nothing was measured to the end.
-        ReportError: The file cannot be written, or the front alone is too large.
-    """
+    """What ``Exploration.to_html`` does, and raises."""
     if not isinstance(path, (str, os.PathLike)):
         raise ReportError(
             f"path is {type(path).__name__}; give the name of a file, such as 'exploration.html'"
