@@ -60,6 +60,10 @@ class ArchiveError(QAError, OSError):
     exploration: Any = None
 
 
+class ReportError(QAError, OSError):
+    """The page about a search cannot be written where it should go, or would be too large."""
+
+
 class WorkloadError(QAError, ValueError):
     """A workload is unknown, or a file of it is missing or damaged."""
 

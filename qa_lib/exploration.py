@@ -11,6 +11,7 @@ from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation import Evaluation, feasible_front, images_saved
 from qa_lib.hypervolume import Hypervolume
+from qa_lib.provenance import Provenance
 from qa_lib.sensitivity import SensitivityTable
 
 
@@ -32,6 +33,7 @@ class Exploration:
         full_passes: What the search has cost: images that were shown, in passes over the search set, with those
             for the float model and the sensitivities.
         cost: What was minimised beside the error.
+        made: How it was made: model, calibration, data, settings, versions; None if nobody recorded it.
     """
 
     names: tuple[str, ...]
@@ -45,6 +47,7 @@ class Exploration:
     sensitivities: SensitivityTable | None = field(default=None, repr=False)
     full_passes: float = 0.0
     cost: Cost = field(default=total_bits, repr=False)
+    made: Provenance | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def measured(self) -> tuple[Evaluation, ...]:
@@ -145,6 +148,26 @@ class Exploration:
     def to_csv(self, path: str | Path) -> None:
         """Writes ``front`` to ``path``; the columns are those of the frame."""
         self.front.to_csv(path, index=False)
+
+    def to_html(self, path: str | Path) -> None:
+        """Writes a page to ``path`` that shows the search to somebody without Python: the front, the widths of each
+        of its points, the sensitivities, a table to filter and sort, and how it was made. One file of at most 6 MB
+        that opens in a browser, without a network. A file that is there already is replaced as a whole.
+
+        Args:
+            path: Where to write it; the folder has to exist.
+
+        Raises:
+            SearchError: Nothing was measured to the end.
+            ReportError: The file cannot be written, or the front alone is too large for a page.
+
+        Example:
+            >>> exploration.to_html("exploration.html")
+        """
+        # Here, because a report is about an Exploration, and plotly is not needed before.
+        from qa_lib.report import write_report
+
+        write_report(self, path)
 
     def _frame(self, evaluations: Iterable[Evaluation]) -> pd.DataFrame:
         evaluations = list(evaluations)

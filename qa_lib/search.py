@@ -1,7 +1,9 @@
 """``explore()``: search per-layer bit widths with NSGA-II and keep everything that was measured."""
 
+import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from qa_lib.evaluator import Evaluator
 from qa_lib.exploration import Exploration
 from qa_lib.problem import LayerwiseQuantizationProblem
 from qa_lib.progress import SearchProgressBar, search_progress_bar
+from qa_lib.provenance import Provenance
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.search_run import SearchRun
 from qa_lib.sensitivity import SensitivityTable, sensitivity
@@ -144,6 +147,9 @@ def explore(
     _check_kind("algorithm", algorithm, Algorithm)
     if sensitivities is not None:
         sensitivities.check_fits(qmodel.names, limits)
+    begun = time.perf_counter()
+    asked = {"seed": seed, **budgets, "patience": patience, "population_size": population_size}
+    made = Provenance.begin(evaluator, asked | {"algorithm": algorithm and type(algorithm).__name__})
     uniform = {num_bits: (num_bits,) * problem.n_var for num_bits in range(limits[0], limits[1] + 1)}
     archived: tuple[Evaluation, ...] = ()
 
@@ -160,6 +166,7 @@ def explore(
             sensitivities=sensitivities,
             full_passes=run.full_passes,
             cost=cost,
+            made=replace(made, seconds=time.perf_counter() - begun),
         )
 
     run.float_evaluation  # noqa: B018 measured here, so that an interrupted search has it

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from browser import browser, open_page  # noqa: F401 fixtures
 from torch import Tensor, nn
 
 from qa_lib import Evaluator, QuantizedActivationsModel, Workload, calibrate, conv2d_predicate, load_workload

@@ -249,4 +249,10 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+// JupyterLab moves a widget's messages to a thread of their own after the first. With this as the first, what a hand does
+// while a cell runs is not the first.
+function initialize({ model }) {
+  model.send({ ready: true });
+}
+
+export default { initialize, render };

@@ -1,0 +1,255 @@
+"""The page about a search in a real browser, opened from disk."""
+
+import io
+
+import pandas as pd
+import pytest
+from browser import SCREENSHOTS, find_chromium
+from explorations import NASTY_NAMES, random_exploration, setting
+from playwright.sync_api import expect
+
+from qa_lib import Exploration, WeightedBits, explore
+
+# Where a point of the plot is, in pixels of the window.
+PLACE = """([x, y]) => {
+  const plot = document.getElementById("plot"), layout = plot._fullLayout, box = plot.getBoundingClientRect();
+  return [box.x + layout.xaxis._offset + layout.xaxis.d2p(x), box.y + layout.yaxis._offset + layout.yaxis.d2p(y)];
+}"""
+SHOWN_ON_PLOT = "() => document.getElementById('plot').data.find((trace) => trace.name === 'front').x.length"
+
+
+@pytest.fixture
+def exploration(qmodel, evaluator):
+    return explore(qmodel, evaluator, min_accuracy=0.6, evaluations=60, population_size=12, progress=False)
+
+
+@pytest.fixture
+def opened(open_page, tmp_path):
+    """Writes the page of an exploration and opens it."""
+
+    def write_and_open(exploration, **options):
+        exploration.to_html(tmp_path / "page.html")
+        page = open_page(tmp_path / "page.html", **options)
+        page.wait_for_selector("html[data-ready]")
+        return page
+
+    return write_and_open
+
+
+def place(page, point):
+    return page.evaluate(PLACE, [int(point["total_bits"]), float(point["accuracy"])])
+
+
+def strip(page):
+    return page.eval_on_selector_all("#strip li", "items => items.map((item) => item.dataset.bits)")
+
+
+def widths(exploration, point):
+    return [str(point[name]) for name in exploration.names]
+
+
+def ring(page):
+    box = page.locator("#ring").bounding_box()
+    return [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+
+
+def away(page):
+    page.mouse.move(2, 2)
+
+
+def save_screenshot(page, name):
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def test_it_opens_and_has_everything(opened, exploration):
+    page = opened(exploration)
+    assert page.title() == "TinyNet: accuracy against total bits"
+    assert page.locator("#body tr").count() == len(exploration.front) == page.evaluate(SHOWN_ON_PLOT)
+    assert page.locator("#plot svg").count() and page.locator("#heatmap svg").count()
+    assert "seed 1" in page.locator("#facts").inner_text()
+    save_screenshot(page, "report_light")
+
+
+def test_hovering_over_a_point_shows_its_widths(opened, exploration):
+    page = opened(exploration)
+    before = strip(page)
+    assert len(exploration.front) >= 2
+    seen = []
+    for point in exploration.front.drop_duplicates(["accuracy", "total_bits"], keep="last").to_dict(
+        "records"
+    ):
+        page.mouse.move(*place(page, point), steps=3)
+        expect(page.locator("#body tr.hovered")).to_have_count(1)
+        expect(page.locator("#shown-facts")).to_contain_text(f"total bits {point['total_bits']}")
+        seen.append(strip(page))
+        tied = exploration.front[exploration.front["total_bits"] == point["total_bits"]]
+        assert seen[-1] in [widths(exploration, other) for other in tied.to_dict("records")]
+        assert "accuracy" in page.locator("#plot .hoverlayer").text_content()
+        assert ring(page) == pytest.approx(place(page, point), abs=1)
+        away(page)
+        expect(page.locator("#body tr.hovered")).to_have_count(0)
+        assert strip(page) == before
+    assert len({tuple(one) for one in seen}) == len(seen)
+
+
+def test_a_uniform_width_on_the_front_is_one_point_with_it(opened):
+    uniform = {3: setting((3, 3), 700), 4: setting((4, 4), 900)}
+    exploration = Exploration(
+        ("input", "conv"), tuple(uniform.values()), setting((None, None), 930), uniform, 0.5, (2, 8)
+    )
+    page = opened(exploration)
+    page.mouse.move(*place(page, exploration.front.iloc[0]), steps=3)
+    expect(page.locator("#body tr.hovered")).to_have_count(1)
+    assert "Front, 1 of 2, 3 bits everywhere" in page.locator("#shown-facts").inner_text()
+
+
+def test_clicking_a_point_keeps_it(opened, exploration):
+    page = opened(exploration)
+    point = exploration.front.iloc[0]
+    page.mouse.click(*place(page, point))
+    away(page)
+    expect(page.locator("#body tr.hovered")).to_have_count(0)
+    tied = exploration.front[exploration.front["total_bits"] == point["total_bits"]]
+    assert strip(page) in [widths(exploration, other) for other in tied.to_dict("records")]
+    chosen = page.locator("#body tr[aria-selected=true]")
+    assert chosen.count() == 1 and f"{100 * point['accuracy']:.2f} %" in chosen.inner_text()
+
+
+def test_clicking_a_row_marks_row_point_and_strip(opened, exploration):
+    page = opened(exploration)
+    for index, point in enumerate(exploration.front.to_dict("records")):
+        page.locator("#body tr").nth(index).click()
+        away(page)
+        assert strip(page) == widths(exploration, point)
+        assert page.locator("#body tr").nth(index).get_attribute("aria-selected") == "true"
+        assert ring(page) == pytest.approx(place(page, point), abs=1)
+
+
+def test_the_keyboard_is_enough(opened, exploration):
+    page = opened(exploration)
+    page.locator("#download").focus()
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.tagName") == "TR":
+            break
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.locator("#body tr").nth(1).get_attribute("aria-selected") == "true"
+    assert strip(page) == widths(exploration, exploration.front.to_dict("records")[1])
+
+
+def test_the_filter_acts_on_rows_and_points(opened, exploration):
+    page = opened(exploration)
+    front = exploration.front
+    middle = front.iloc[len(front) // 2]
+    page.fill("#least-accuracy", f"{100 * middle['accuracy']:.4f}")
+    expected = int((front["accuracy"] >= middle["accuracy"]).sum())
+    assert 0 < expected < len(front)
+    assert page.locator("#body tr").count() == expected == page.evaluate(SHOWN_ON_PLOT)
+    assert page.locator("#count").inner_text() == f"{expected} of {len(front)} shown"
+    page.fill("#least-accuracy", "")
+    page.fill("#most-bits", str(middle["total_bits"]))
+    expected = int((front["total_bits"] <= middle["total_bits"]).sum())
+    assert page.locator("#body tr").count() == expected == page.evaluate(SHOWN_ON_PLOT)
+    page.fill("#most-bits", "1")
+    assert page.locator("#empty").is_visible() and page.evaluate(SHOWN_ON_PLOT) == 0
+    page.get_by_text("Clear").click()
+    expect(page.locator("#body tr")).to_have_count(len(front))
+    assert page.evaluate(SHOWN_ON_PLOT) == len(front)
+
+
+@pytest.mark.parametrize("column", ["accuracy", "drop", "total bits", "mean bits"])
+def test_columns_sort_both_ways(opened, exploration, column):
+    page = opened(exploration)
+    index = ["accuracy", "drop", "total bits", "mean bits"].index(column)
+    head = page.locator("#head th").nth(index)
+
+    def numbers():
+        texts = page.locator(f"#body tr td:nth-child({index + 1})").all_inner_texts()
+        return [float(text.replace(" %", "").replace("−", "-")) for text in texts]
+
+    for _ in range(2):
+        head.locator("button").click()
+        descending = head.get_attribute("aria-sort") == "descending"
+        assert numbers() == sorted(numbers(), reverse=descending)
+    assert page.locator("#head th[aria-sort=ascending], #head th[aria-sort=descending]").count() == 1
+
+
+@pytest.mark.parametrize("cost", [None, WeightedBits(tuple(range(1, 8)))], ids=["total_bits", "own_cost"])
+def test_the_csv_is_the_front(opened, cost, tmp_path):
+    exploration = random_exploration(NASTY_NAMES, 60, **({"cost": cost} if cost else {}))
+    page = opened(exploration)
+    page.fill("#most-bits", "1")  # filtered or not
+    with page.expect_download() as download:
+        page.click("#download")
+    assert download.value.suggested_filename == "front.csv"
+    text = download.value.path().read_text(encoding="utf-8")
+    exploration.to_csv(tmp_path / "front.csv")
+    assert text == (tmp_path / "front.csv").read_text(encoding="utf-8")
+    read = pd.read_csv(io.StringIO(text))
+    assert read.to_numpy().tolist() == exploration.front.to_numpy().tolist()
+
+
+def test_points_beside_the_front_can_be_switched_off(opened):
+    page = opened(random_exploration(("input", "conv1", "conv2"), 80))
+    assert page.locator("#plot .scatterlayer .trace").count() == 5
+    page.uncheck("#show-dominated")
+    page.uncheck("#show-infeasible")
+    assert page.locator("#plot .scatterlayer .trace").count() == 3
+
+
+@pytest.mark.parametrize("quantizers", [17, 34, 53, 110])
+@pytest.mark.parametrize("width", [800, 1280])
+def test_the_page_never_scrolls_sideways_and_names_stay_readable(opened, quantizers, width):
+    names = [f"features.{n}.a_block_with_a_long_name.conv" for n in range(quantizers)]
+    page = opened(random_exploration(names, 60), width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = page.eval_on_selector_all(
+        "#strip li",
+        "items => items.map((item) => [item.clientWidth, item.querySelector('.name').offsetHeight, item.title])",
+    )
+    assert len(boxes) == quantizers
+    assert all(across >= 15 and length >= 100 for across, length, _ in boxes)
+    assert [title.split(":")[0] for _, _, title in boxes] == names
+
+
+def test_nasty_names_do_no_harm(opened):
+    page = opened(random_exploration(NASTY_NAMES, 40))
+    assert page.evaluate("window.harmed") is None
+    titles = page.eval_on_selector_all("#strip li", "items => items.map((item) => item.title)")
+    assert [title.rsplit(":", 1)[0] for title in titles] == list(NASTY_NAMES)
+    labels = page.locator("#heatmap .ytick").all_text_contents()
+    assert labels[3].startswith("<!-- <b>") and labels[4].startswith("{{plotly}}")
+
+
+def test_it_is_dark_where_the_reader_wants_that(opened, exploration):
+    page = opened(exploration, color_scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    text = "document.getElementById('plot')._fullLayout.font.color"
+    float_line = "document.getElementById('plot')._fullLayout.shapes[0].line.color"
+    assert page.evaluate(background) == "rgb(20, 23, 26)" and page.evaluate(float_line) == "#ffffff"
+    dark = page.evaluate(text)
+    save_screenshot(page, "report_dark")
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(f"(dark) => {text} !== dark", arg=dark)
+    assert page.evaluate(background) == "rgb(255, 255, 255)" and page.evaluate(float_line) == "#000000"
+
+
+def test_with_nothing_feasible_it_says_so(opened):
+    exploration = random_exploration(("input", "conv1", "conv2"), 40, min_accuracy=0.99, sensitivities=False)
+    page = opened(exploration)
+    assert "reaches the minimum accuracy of 99.00 %" in page.locator("#notice").inner_text()
+    assert strip(page) == [str(num_bits) for num_bits in exploration.nearest.bit_widths]
+    assert page.locator("#empty").is_visible() and page.locator("#download").is_disabled()
+    assert page.locator("#sensitivities").is_hidden()
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_without_a_browser_tests_are_skipped_but_not_in_ci(monkeypatch, ci, outcome):
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(outcome, match="set CHROMIUM"):
+        find_chromium()
