@@ -1,29 +1,35 @@
-"""The panel driven from Python, as the sliders drive it."""
+"""The panel driven from Python, as a hand drives it."""
+
+import json
+import threading
 
 import pytest
 
-from qa_lib import explore
+from qa_lib import Evaluator, explore, sensitivity
 from qa_lib.errors import BitWidthError, SearchError
-from qa_lib.panel import BitWidthPanel
+from qa_lib.live_evaluator import LiveEvaluator
+from qa_lib.panel import BitWidthPanel, Equalizer
 
 
 @pytest.fixture
-def panel(qmodel, evaluator):
-    return BitWidthPanel(qmodel, evaluator)
+def panel(qmodel, evaluator, tmp_path):
+    made = BitWidthPanel(qmodel, evaluator, folder=tmp_path)
+    assert made.wait(60)
+    yield made
+    assert made.wait(60)
 
 
 @pytest.fixture
-def measured(evaluator, monkeypatch):
+def measured(panel, monkeypatch):
     """The widths of every measurement from here on."""
     widths = []
-    measure = type(evaluator).evaluate
+    measure = LiveEvaluator.evaluate
 
-    def spy(self, bit_widths):
-        evaluation = measure(self, bit_widths)
-        widths.append(evaluation.bit_widths)
-        return evaluation
+    def spy(self, bit_widths, **options):
+        widths.append(tuple(bit_widths))
+        return measure(self, bit_widths, **options)
 
-    monkeypatch.setattr(type(evaluator), "evaluate", spy)
+    monkeypatch.setattr(LiveEvaluator, "evaluate", spy)
     return widths
 
 
@@ -33,35 +39,81 @@ def test_it_begins_where_the_model_is(qmodel, evaluator):
     assert panel.bit_widths == (2, 3, None, 5)
     assert panel.evaluation.correct == evaluator.evaluate([2, 3, None, 5]).correct
     assert panel.float_evaluation.accuracy == 1.0
-
-
-def test_there_is_a_vertical_slider_for_each_quantizer_in_order(panel, qmodel):
-    assert tuple(panel.sliders) == qmodel.names
-    assert {slider.orientation for slider in panel.sliders.values()} == {"vertical"}
-    assert not any(slider.continuous_update for slider in panel.sliders.values())
+    assert panel.wait(60) and not panel.readout.message.value
 
 
 def test_releasing_a_slider_sets_and_measures(panel, qmodel, evaluator, measured):
-    panel.sliders["conv1"].value = 2
+    panel.equalizer.release((8, 8, 2, 8))
+    assert panel.wait(60)
     assert qmodel.bit_widths == (8, 8, 2, 8)
     assert measured == [(8, 8, 2, 8)]
-    assert panel.evaluation.correct == evaluator.evaluate([8, 8, 2, 8]).correct
-    assert f"{panel.evaluation.accuracy:.2%}" in panel._readout.value
-    assert "100.00%" in panel._readout.value  # the float accuracy, beside it
-    assert "<b>26</b>" in panel._readout.value
+    assert panel.evaluation == evaluator.evaluate([8, 8, 2, 8], remeasure=True)
+    shown = panel.readout.widget.value
+    assert f"{panel.evaluation.accuracy:.2%}" in shown and "measured" in shown and "predicted" not in shown
+    assert "100.00%" in shown  # the float accuracy, beside it
+    assert ">26</b>" in shown
 
 
-def test_the_top_of_a_slider_is_float(panel, qmodel):
-    panel.sliders["conv1"].value = 0
-    assert qmodel.bit_widths == (8, 8, None, 8)
+def test_what_is_seen_while_a_slider_moves_is_called_predicted(panel, measured):
+    panel.equalizer.moving = [8, 8, 3, 8]
+    shown = panel.readout.widget.value
+    assert "predicted" in shown and "measured" not in shown and ">27</b>" in shown
+    assert measured == []
+    assert list(panel.front._trace("predicted").x) == [27]
+    panel.equalizer.release((8, 8, 3, 8))
+    assert panel.wait(60)
+    assert not panel.front._trace("predicted").x
 
 
-def test_the_buttons_move_all_sliders_and_measure_once(panel, measured):
-    panel.all_buttons[3].click()
-    assert panel.bit_widths == (3, 3, 3, 3)
-    panel.all_buttons[None].click()
-    assert panel.bit_widths == (None, None, None, None)
-    assert measured == [(3, 3, 3, 3), (None, None, None, None)]
+def test_the_newest_request_wins(panel, qmodel, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+    measure = LiveEvaluator.evaluate
+
+    def slow(self, widths, **options):
+        begun.set()
+        go_on.wait(30)
+        return measure(self, widths, **options)
+
+    monkeypatch.setattr(LiveEvaluator, "evaluate", slow)
+    panel.equalizer.release((8, 8, 8, 2))
+    assert begun.wait(30)
+    for width in (3, 4, 5):
+        panel.equalizer.release((8, 8, 8, width))
+    go_on.set()
+    assert panel.wait(60)
+    assert panel.evaluation.bit_widths == qmodel.bit_widths == panel.bit_widths == (8, 8, 8, 5)
+    assert (8, 8, 8, 4) not in {e.bit_widths for e in panel.front.evaluations}  # it was dropped
+
+
+def test_a_point_of_the_front_loads_with_one_evaluation(panel, measured):
+    point = panel.front.front[0]
+    panel.front._clicked("front", [0])
+    assert panel.wait(60)
+    assert panel.bit_widths == point.bit_widths and measured == [point.bit_widths]
+    assert panel.evaluation.correct == point.correct
+    assert panel.front.standing(panel.evaluation).on_front
+
+
+def test_undo_and_redo(panel, qmodel):
+    panel.set_all(4)
+    panel.set_bit_widths({"conv1": 6})
+    panel.undo()
+    assert panel.wait(60) and qmodel.bit_widths == (4, 4, 4, 4)
+    panel.undo()
+    assert panel.wait(60) and qmodel.bit_widths == (8, 8, 8, 8)
+    panel.redo()
+    assert panel.wait(60) and qmodel.bit_widths == (4, 4, 4, 4)
+    panel.reset()
+    assert panel.wait(60) and qmodel.bit_widths == (8, 8, 8, 8)
+
+
+def test_locked_layers_stay(panel, measured):
+    panel.equalizer.lock("conv1")
+    panel.toolbar.all[3].click()
+    assert panel.wait(60)
+    assert panel.bit_widths == (3, 3, 8, 3) and measured == [(3, 3, 8, 3)]
+    for step in (panel.suggestions.steps.gain, panel.suggestions.steps.save):
+        assert step is None or step.layer != "conv1"
 
 
 def test_setting_widths_from_python_measures_once(panel, qmodel, measured):
@@ -72,10 +124,38 @@ def test_setting_widths_from_python_measures_once(panel, qmodel, measured):
     assert panel.bit_widths == qmodel.bit_widths == (6, 6, 6, 6)
 
 
+def test_a_search_feeds_the_panel_while_it_stays_usable(panel, qmodel, evaluator, images, labels):
+    moves = []
+
+    def take(evaluation):
+        panel.take(evaluation)
+        moves.append(4 + len(moves) % 4)
+        panel.equalizer.release((8, 8, 8, moves[-1]))
+
+    exploration = explore(
+        qmodel, evaluator, evaluations=30, population_size=10, progress=False, on_evaluation=take
+    )
+    assert panel.wait(60) and not panel.readout.message.value
+    assert {e.bit_widths for e in exploration.measured} <= {e.bit_widths for e in panel.front.evaluations}
+    fresh = Evaluator(qmodel, images, labels, batch_size=40)
+    assert panel.evaluation.bit_widths == (8, 8, 8, moves[-1])
+    assert panel.evaluation.correct == fresh.evaluate([8, 8, 8, moves[-1]]).correct
+
+
 def test_a_row_of_the_front_loads(panel, qmodel, evaluator):
     front = explore(qmodel, evaluator, evaluations=20, population_size=10, progress=False).front
     row = front.iloc[0]
     assert panel.set_bit_widths(row[list(qmodel.names)].to_dict()).accuracy == row["accuracy"]
+
+
+def test_it_begins_with_what_a_search_found(qmodel, evaluator):
+    exploration = explore(
+        qmodel, evaluator, evaluations=20, population_size=10, min_accuracy=0.5, progress=False
+    )
+    panel = BitWidthPanel(qmodel, evaluator, exploration=exploration)
+    assert panel.front.min_accuracy == 0.5
+    assert panel.wait(60)
+    assert [e.correct for e in panel.front.front] == [e.correct for e in exploration.front_evaluations]
 
 
 @pytest.mark.parametrize("bad", [[4] * 3, {"conv9": 4}, [4, 4, 4, 9], [4, 4, 4, 1]], ids=repr)
@@ -88,8 +168,71 @@ def test_bad_widths_leave_the_panel_as_it_was(panel, qmodel, measured, bad):
 
 def test_an_error_behind_a_slider_is_shown_and_not_lost(panel, qmodel):
     qmodel.remove()
-    panel.sliders["conv1"].value = 3
-    assert "RemovedError" in panel._message.value
+    panel.equalizer.release((8, 8, 3, 8))
+    assert panel.wait(60)
+    assert "RemovedError" in panel.readout.message.value
+
+
+def test_an_error_behind_a_button_is_shown_and_not_lost(panel):
+    panel.toolbar.pattern.value = "nothing*"
+    panel.toolbar.add_group.click()
+    assert "matches no quantizer" in panel.readout.message.value
+
+
+def test_two_settings_are_compared(panel):
+    panel.hold("A")
+    assert panel.wait(60)
+    panel.set_bit_widths({"conv1": 3})
+    panel.hold("B")
+    assert panel.wait(60)
+    assert panel.comparison.differing == ("conv1",)
+    assert "saves 5 bits" in panel.comparison.summary()
+    held = panel.comparison.held["B"]
+    assert sum(held.classes.correct) == held.evaluation.correct and sum(held.classes.images) == 96
+
+
+def test_a_look_inside_a_layer(panel):
+    panel.set_bit_widths({"conv1": 3})
+    panel.equalizer.selected = "conv1"
+    assert panel.wait(60)
+    assert (panel.layer.shown.name, panel.layer.shown.num_bits, len(panel.layer.shown.levels)) == (
+        "conv1",
+        3,
+        8,
+    )
+
+
+def test_settings_are_saved_and_loaded(panel, tmp_path, qmodel):
+    panel.set_bit_widths([2, 3, None, 5])
+    panel.keeping.name.value = "mine"
+    panel.keeping.save.click()
+    saved = json.loads((tmp_path / "bit_widths.json").read_text())
+    assert saved["mine"]["bit_widths"] == dict(zip(qmodel.names, [2, 3, None, 5], strict=True))
+    panel.set_all(8)
+    panel.keeping.load.click()
+    assert panel.wait(60) and panel.bit_widths == (2, 3, None, 5)
+    panel.keeping.copy.click()
+    names = {"qmodel": type("Model", (), {})()}
+    exec(panel.keeping.code.value, names)
+    assert names["qmodel"].bit_widths == saved["mine"]["bit_widths"]
+    panel.keeping.png.click()
+    panel.keeping.csv.click()
+    assert (tmp_path / "bit_widths.png").stat().st_size > 1000
+    assert len((tmp_path / "bit_widths.csv").read_text().splitlines()) == len(panel.to_frame()) + 1
+
+
+def test_groups_are_blocks_or_what_matches():
+    equalizer = Equalizer(["input", "b.0.x", "b.0.y", "b.1.x"])
+    assert [(g["name"], g["members"]) for g in equalizer.groups] == [("b.0", [1, 2])]
+    with pytest.raises(BitWidthError, match="names"):
+        equalizer.set_groups({"g": ["nobody"]})
+
+
+def test_sensitivities_tint_the_sliders(qmodel, images):
+    equalizer = Equalizer(qmodel.names, num_bits_lower_limit=3, num_bits_upper_limit=5)
+    table = sensitivity(qmodel, images[:16], progress=False)
+    equalizer.set_sensitivities(table)
+    assert equalizer.divergence == table.divergence[:, 1:4].tolist()
 
 
 def test_limits_are_checked(qmodel, evaluator):
@@ -99,9 +242,9 @@ def test_limits_are_checked(qmodel, evaluator):
         BitWidthPanel(qmodel, evaluator, 2, 6)
 
 
-def test_a_page_without_a_kernel_shows_the_numbers(panel):
+def test_a_page_without_a_kernel_shows_numbers_and_a_picture(panel):
     data, _ = panel._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in data
+    assert "application/vnd.jupyter.widget-view+json" in data and len(data["image/png"]) > 1000
     accuracy = f"{panel.evaluation.accuracy:.4f}"
     assert data["text/plain"] == (
         f"BitWidthPanel(accuracy={accuracy}, total_bits=32, bit_widths=(8, 8, 8, 8))"
