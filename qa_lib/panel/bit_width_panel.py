@@ -28,6 +28,7 @@ from qa_lib.panel.equalizer import Equalizer
 from qa_lib.panel.front_view import FrontView
 from qa_lib.panel.layer_view import LayerView
 from qa_lib.panel.readout import Readout
+from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.plots import plot_setting
 from qa_lib.predictor import AccuracyPredictor
 from qa_lib.quantized_model import QuantizedActivationsModel
@@ -125,6 +126,7 @@ class BitWidthPanel:
         self._holds: NewestFirst[tuple[str, Widths]] = NewestFirst(self._hold, self.readout.show_error)
         self._connect()
         self.widget = self._lay_out()
+        answer_while_a_cell_runs(self.widget)
         if exploration is not None:
             self.front.add((*exploration.measured, *exploration.archived))
             sensitivities = sensitivities or exploration.sensitivities

@@ -12,6 +12,7 @@ from qa_lib.bit_widths import check_limits
 from qa_lib.costs import Widths
 from qa_lib.errors import BitWidthError
 from qa_lib.groups import Groups, by_block
+from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.sensitivity import SensitivityTable
 
 _HERE = Path(__file__).parent
@@ -81,6 +82,7 @@ class Equalizer(anywidget.AnyWidget):
             upper=upper,
             locked=[False] * len(names),
         )
+        answer_while_a_cell_runs(self)
         self._loading_thread: int | None = None
         self.set_groups(by_block(names) if groups is None else groups)
         self.load([upper] * len(names) if bit_widths is None else bit_widths)
