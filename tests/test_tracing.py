@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from qa_lib.tracing import Tracer
-from tests.conftest import make_tiny_model
+from conftest import make_tiny_model
 
 
 class Waits(nn.Module):

@@ -1,0 +1,146 @@
+"""The panel in a real JupyterLab: moved while a cell searches, clicked, and compared with independent measurements."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from browser import SCREENSHOTS
+
+SETUP = """
+from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, explore, load_workload
+from qa_lib.panel import BitWidthPanel
+
+workload = load_workload("fashion_mnist_convnet")
+qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
+calibrate(qmodel, workload.calibration_loader())
+evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels)
+panel = BitWidthPanel(qmodel, evaluator, min_accuracy=0.5, class_names=workload.class_names)
+panel
+"""
+SEARCH = """
+searching = explore(
+    qmodel, evaluator, min_accuracy=0.5, seconds=25, progress=False, on_evaluation=panel.take
+)
+"""
+CHECK = """
+waited = panel.wait()
+fresh = Evaluator(qmodel, workload.search_images, workload.search_labels)
+print("widths", list(panel.bit_widths), "correct", fresh.evaluate(panel.bit_widths).correct)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab with one notebook; its address."""
+    folder = tmp_path_factory.mktemp("lab")
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in (SETUP, SEARCH, CHECK)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, folder / "panel.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "share"),
+    }
+    log = (folder / "lab.log").open("w")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token=t"],
+        cwd=folder, env=environment, stdout=log, stderr=log,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{address}/api?token=t").close()
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield address
+    for session in json.load(urllib.request.urlopen(f"{address}/api/sessions?token=t")):
+        request = urllib.request.Request(f"{address}/api/sessions/{session['id']}?token=t", method="DELETE")
+        urllib.request.urlopen(request).close()
+    server.terminate()
+    server.wait(20)
+    log.close()
+
+
+def readout(page):
+    return page.inner_text(".qa-readout")
+
+
+def wait_for(page, condition, seconds=60):
+    page.wait_for_function(condition, timeout=1000 * seconds)
+
+
+MEASURED = "document.querySelector('.qa-readout').innerText.includes('measured')"
+
+
+def test_the_panel_in_jupyterlab(browser, lab):
+    page = browser.new_page(viewport={"width": 1280, "height": 1200})
+    complaints = []
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{lab}/lab/workspaces/w/tree/panel.ipynb?token=t&reset")
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    page.wait_for_selector("text=Python 3", timeout=60_000)
+    page.keyboard.press("Control+B")
+    page.click("text=Run >> nth=0")
+    page.click("text=Run All Cells")
+    page.wait_for_selector(".qa-column", timeout=120_000)
+    wait_for(
+        page,
+        "document.querySelectorAll('.qa-mark').length > 30 && !document.querySelector('.qa-legend').hidden",
+        120,
+    )
+
+    # Moved twice while the second cell searches; the keyboard moves the focused slider.
+    sliders = page.query_selector_all(".qa-slider")
+    assert len(sliders) == 5
+    seconds = []
+    for index in (1, 3):
+        begun = time.monotonic()
+        sliders[index].focus()
+        page.keyboard.press("ArrowDown")
+        bits = 40 - (1 if index == 1 else 2)
+        wait_for(page, f"document.querySelector('.qa-bits').innerText === '{bits}' && {MEASURED}", 20)
+        seconds.append(time.monotonic() - begun)
+    searching = page.inner_text(".jp-Notebook").count("[*]")
+    shown = readout(page)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "panel_while_searching.png")
+    assert searching >= 1, "the search was over before the sliders were moved"
+    print(f"from key to measured number while a search runs: {[round(s, 2) for s in seconds]} s")
+
+    # The number shown equals an independent evaluation of the widths shown.
+    page.wait_for_selector(".jp-OutputArea-output:has-text('correct')", timeout=120_000)
+    said = page.inner_text(".jp-OutputArea-output:has-text('correct')")
+    widths, correct = re.search(r"widths (\[.*\]) correct (\d+)", said).groups()
+    positions = [int(slider.input_value()) for slider in page.query_selector_all(".qa-slider")]
+    assert positions == json.loads(widths)
+    assert re.search(r"\((\d+) of", shown).group(1) == correct
+
+    # A point is clicked, and the sliders follow.
+    before = readout(page)
+    page.click("text=knee")
+    wait_for(
+        page, f"document.querySelector('.qa-readout').innerText !== {json.dumps(before)} && {MEASURED}", 20
+    )
+    assert "on the front" in readout(page)
+    points = page.query_selector_all(".scatterlayer .trace .points path.point")
+    assert len(points) > 5
+    page.evaluate("document.querySelector('.qa-equalizer').scrollIntoView()")
+    assert page.evaluate("document.body.scrollWidth <= innerWidth")
+    page.screenshot(path=SCREENSHOTS / "panel.png")
+    assert complaints == []
+    page.close()
