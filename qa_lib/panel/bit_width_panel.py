@@ -37,6 +37,8 @@ from qa_lib.sensitivity import SensitivityTable, sensitivity
 
 # Images for a look inside a layer, and for sensitivities that nobody has measured yet.
 _IMAGES = 128
+# Pixels that a view has at least beside the other.
+_NARROWEST = 420
 # How long what a search feeds is gathered before the figure is drawn again, in seconds.
 _GATHER = 0.25
 
@@ -353,6 +355,7 @@ class BitWidthPanel:
         self.equalizer.on_select(self._guarded(self._select))
         self.equalizer.observe(self._guarded(lambda _: self._lessons.submit(self.bit_widths)), "locked")
         self.equalizer.observe(self._guarded(lambda change: self._set_dark(change["new"])), "dark")
+        self.equalizer.observe(self._guarded(lambda change: self._set_width(change["new"])), "page_width")
         self.front.on_click(self._guarded(lambda evaluation: self.load(evaluation.bit_widths)))
         self.hold_buttons = {
             side: button(f"hold as {side}", f"the present setting as {side}") for side in "AB"
@@ -383,6 +386,12 @@ class BitWidthPanel:
         self.front.set_dark(dark)
         self.layer.set_dark(dark)
 
+    def _set_width(self, pixels: int) -> None:
+        """The figures side by side, or below one another where the page is narrow."""
+        width = pixels // 2 if pixels >= 2 * _NARROWEST else pixels
+        self.front.set_width(width - 6)
+        self.layer.set_width(width - 40)  # within the frame of the pages
+
     def _guarded(self, action: Callable[[Any], object]) -> Callable[[Any], None]:
         """``action`` for a hand: what it raises is shown in the panel."""
 
@@ -400,7 +409,7 @@ class BitWidthPanel:
             what_next=self.suggestions.widget, A_and_B=compare, inside_a_layer=self.layer.widget,
             keep=self.keeping.widget,
         )  # fmt: skip
-        half = ipywidgets.Layout(flex="1 1 420px", min_width="0", overflow="hidden")
+        half = ipywidgets.Layout(flex=f"1 1 {_NARROWEST - 4}px", min_width="0", overflow="hidden")
         views = ipywidgets.HBox(
             [
                 ipywidgets.VBox([self.toolbar.picks, self.front.widget], layout=half),

@@ -239,9 +239,20 @@ function render({ model, el }) {
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
   system.addEventListener("change", showTheme);
 
+  // Figures beside it are told how wide the page is: they do not find out by themselves.
+  const size = new ResizeObserver(() => {
+    const now = Math.floor(root.clientWidth);
+    if (now && now !== model.get("page_width")) {
+      model.set("page_width", now);
+      model.save_changes();
+    }
+  });
+  size.observe(root);
+
   build();
   showTheme();
   return () => {
+    size.disconnect();
     for (const [event, listener] of Object.entries(watched)) model.off(event, listener);
     model.off("msg:custom", copy);
     theme.disconnect();

@@ -38,6 +38,7 @@ class Equalizer(anywidget.AnyWidget):
         locked: Whether each quantizer is locked.
         selected: The name of the quantizer that was clicked; empty if none.
         dark: Whether the page around it is dark.
+        page_width: How wide it is shown, in pixels; 0 before it is.
 
     Raises:
         BitWidthError: A limit or a width is not allowed.
@@ -63,6 +64,7 @@ class Equalizer(anywidget.AnyWidget):
     groups = traitlets.List().tag(sync=True)
     selected = traitlets.Unicode("").tag(sync=True)
     dark = traitlets.Bool(False).tag(sync=True)
+    page_width = traitlets.Int(0).tag(sync=True)
 
     def __init__(
         self,

@@ -169,6 +169,11 @@ class FrontView:
         with self._lock:
             recolour(self.widget, dark)
 
+    def set_width(self, pixels: int) -> None:
+        """How wide the figure is."""
+        with self._lock:
+            self.widget.layout.width = pixels
+
     def _clicked(self, trace: str, points: Sequence[int]) -> None:
         shown = self._uniform if trace == "uniform" else self._shown.get(trace, ())
         if points and points[0] < len(shown):
@@ -254,7 +259,7 @@ class FrontView:
             height=400,
             margin={"l": 60, "r": 12, "t": 26, "b": 48},
             hovermode="closest",
-            legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 11}},
+            legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0, "font": {"size": 11}},
             xaxis={"title": f"{self.cost_name}  (← fewer is better)"},
             yaxis={"title": "accuracy  (more is better →)", "tickformat": ".1%"},
             uirevision="as the user left it",

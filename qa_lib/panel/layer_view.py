@@ -40,6 +40,7 @@ class LayerView:
         self._text = ipywidgets.HTML("Click the name of a layer to look inside.")
         self._figure: go.FigureWidget | None = None
         self._dark = False
+        self._width: int | None = None
         self._lock = threading.RLock()
         self.widget = ipywidgets.VBox([self._text])
 
@@ -57,6 +58,7 @@ class LayerView:
             if self._figure is None:
                 self._figure = figure_widget(self._make_figure())
                 recolour(self._figure, self._dark)
+                self._figure.layout.width = self._width
                 self.widget.children = [self._text, self._figure]
             with self._figure.batch_update():
                 self._draw(data, num_bits)
@@ -67,6 +69,13 @@ class LayerView:
             self._dark = dark
             if self._figure is not None:
                 recolour(self._figure, dark)
+
+    def set_width(self, pixels: int) -> None:
+        """How wide the figure is."""
+        with self._lock:
+            self._width = pixels
+            if self._figure is not None:
+                self._figure.layout.width = pixels
 
     def _describe(self, data: ActivationHistogram, num_bits: int | None) -> str:
         where = f"<b>{data.name}</b> on {len(self.images)} images: "
