@@ -56,6 +56,7 @@ class LiveEvaluator:
     def __init__(self, evaluator: Evaluator, *, memory_budget: int = GIBIBYTE, reuse: bool = True) -> None:
         self.evaluator = evaluator
         self._memory_budget = memory_budget if reuse else 0
+        self._torch_threads = torch.get_num_threads()
         self._workers: list[IncrementalForward] = []
         self._by_class: dict[tuple[str, Widths], ClassAccuracy] = {}
         # One turn at a time: a turn moves the base of all workers.
@@ -129,6 +130,7 @@ class LiveEvaluator:
             found = list(
                 self._pool.map(lambda w: self._run(w, widths, superseded), range(len(self._workers)))
             )
+            torch.set_num_threads(self._torch_threads)  # the workers have set what threads begin with
             if any(part is None for part in found):
                 return None
             if self.evaluator.fingerprint() == digest:  # nobody has calibrated in between

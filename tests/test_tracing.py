@@ -4,10 +4,10 @@ import threading
 
 import pytest
 import torch
+from conftest import make_tiny_model
 from torch import nn
 
 from qa_lib.tracing import Tracer
-from conftest import make_tiny_model
 
 
 class Waits(nn.Module):
