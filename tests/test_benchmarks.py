@@ -42,7 +42,7 @@ def test_calibration(request):
     assert len(re.findall(r"^ratio, reference", printed, re.MULTILINE)) == 7
 
 
-@pytest.mark.parametrize("script", ["plain", "incremental", "replicas", "archive"])
+@pytest.mark.parametrize("script", ["plain", "incremental", "replicas", "archive", "panel"])
 def test_the_others(request, script):
     run(request, script)
 
