@@ -269,7 +269,7 @@ class BitWidthPanel:
             self._show(evaluation)
             self._lessons.submit(widths)
             if self.equalizer.selected:
-                self._select(self.equalizer.selected)
+                self._look_at(self.equalizer.selected)
 
     def _show(self, evaluation: Evaluation) -> None:
         with self._showing:
@@ -302,8 +302,11 @@ class BitWidthPanel:
 
     def _select(self, name: str) -> None:
         if name:
-            self._looks.submit((name, self.bit_widths[self.qmodel.names.index(name)]))
+            self._look_at(name)
             self._pages.selected_index = self._pages.titles.index("inside a layer")
+
+    def _look_at(self, name: str) -> None:
+        self._looks.submit((name, self.bit_widths[self.qmodel.names.index(name)]))
 
     def _look(self, asked: tuple[str, int | None], superseded: Callable[[], bool]) -> None:
         self.layer.show(*asked)

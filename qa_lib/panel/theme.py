@@ -2,8 +2,11 @@
 
 import plotly.graph_objects as go
 
+from qa_lib.plots import style
+
 _INK = {False: "#212121", True: "#e0e0e0"}
 _GRID = {False: "rgba(0,0,0,0.12)", True: "rgba(255,255,255,0.16)"}
+_FRONT = {False: style.FRONT, True: "#56B4E9"}  # Okabe and Ito's other blue
 CLEAR = "rgba(0,0,0,0)"
 
 
@@ -37,6 +40,9 @@ def colour_axes(figure: go.Figure, *, dark: bool) -> None:
         yaxis=axis,
         hoverlabel={"bgcolor": "#303030" if dark else "#ffffff", "font": {"color": _INK[dark]}},
     )
+    blue = {"line": {"color": _FRONT[dark]}, "marker": {"color": _FRONT[dark]}}
+    for name in ("front", "levels"):
+        figure.update_traces(blue, selector={"name": name})
     figure.update_shapes({"line": {"color": _INK[dark]}}, selector={"name": "float"})
 
 
