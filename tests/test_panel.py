@@ -195,11 +195,23 @@ def test_a_look_inside_a_layer(panel):
     panel.set_bit_widths({"conv1": 3})
     panel.equalizer.selected = "conv1"
     assert panel.wait(60)
-    assert (panel.layer.shown.name, panel.layer.shown.num_bits, len(panel.layer.shown.levels)) == (
-        "conv1",
-        3,
-        8,
-    )
+    shown = panel.layer.shown
+    assert (shown.name, shown.num_bits, len(shown.levels)) == ("conv1", 3, 8)
+    panel._pages.selected_index = 1
+    panel.equalizer.release((8, 8, 4, 8))
+    assert panel.wait(60)
+    # It follows, and stays in the background.
+    assert panel.layer.shown.num_bits == 4 and panel._pages.selected_index == 1
+
+
+def test_the_theme_and_width_of_the_page_reach_the_figures(panel):
+    light = panel.front.widget.layout.font.color
+    panel.equalizer.dark = True
+    assert panel.front.widget.layout.font.color != light
+    panel.equalizer.page_width = 1000
+    assert panel.front.widget.layout.width == 494
+    panel.equalizer.page_width = 600
+    assert panel.front.widget.layout.width == 594
 
 
 def test_settings_are_saved_and_loaded(panel, tmp_path, qmodel):

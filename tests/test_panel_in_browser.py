@@ -136,8 +136,18 @@ def test_the_panel_in_jupyterlab(browser, lab):
         page, f"document.querySelector('.qa-readout').innerText !== {json.dumps(before)} && {MEASURED}", 20
     )
     assert "on the front" in readout(page)
-    points = page.query_selector_all(".scatterlayer .trace .points path.point")
-    assert len(points) > 5
+    page.evaluate("document.querySelector('.js-plotly-plot').scrollIntoView({block: 'center'})")
+    point = page.locator(".scatterlayer .trace:has(path.js-line) path.point").first.bounding_box()
+    page.mouse.move(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    page.wait_for_selector(".hoverlayer .hovertext")
+    lines = page.locator(".hoverlayer .hovertext tspan.line").all_text_contents()
+    page.mouse.down()
+    page.mouse.up()
+    accuracy, bits = lines[1].split(",")[0], lines[2].split()[0]
+    wait_for(page, f"document.querySelector('.qa-bits').innerText === '{bits}' && {MEASURED}", 20)
+    assert accuracy in readout(page)
+    positions = [int(slider.input_value()) for slider in page.query_selector_all(".qa-slider")]
+    assert lines[0] == "#1" and lines[3].split() == list(map(str, positions))
     page.evaluate("document.querySelector('.qa-equalizer').scrollIntoView()")
     assert page.evaluate("document.body.scrollWidth <= innerWidth")
     page.screenshot(path=SCREENSHOTS / "panel.png")
