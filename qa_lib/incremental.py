@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,16 @@ GIBIBYTE = 1 << 30
 # What a quantizer does: its num_bits, and its amax.
 State = tuple[int | None, tuple[float, ...]]
 States = dict[str, State]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What has to be run of a batch: the nodes whose values are wanted, those that are kept and still hold, and the share of a
+    whole pass that it takes."""
+
+    wanted: frozenset[fx.Node]
+    clean: frozenset[fx.Node]
+    share: float
 
 
 class IncrementalForward:
@@ -69,6 +80,7 @@ class IncrementalForward:
         self.memory_budget = memory_budget
         self._network_may_change = network_may_change
         self._lock = threading.RLock()
+        self._states_set: States | None = None
         self.passes = 0.0
         qmodel.check_usable()
         qmodel.check_calibrated()
@@ -76,6 +88,7 @@ class IncrementalForward:
             raise DataError("there are no batches: give at least one tensor of images")
         for images in self.batches:
             qmodel.check_device(images)
+        self._images = sum(map(len, self.batches))
         self._prepare()
 
     @property
@@ -118,29 +131,40 @@ class IncrementalForward:
     ) -> Iterator[Tensor | None]:
         states = self._states(bit_widths)
         self._follow_the_network()
+        plans: dict[int, _Plan] = {}
         for index, images in enumerate(self.batches):
             with self._lock:
                 if self._graph is not None:
-                    result = self._run_rest(states, index, outputs=outputs, rebase=rebase)
+                    base = self._bases[index]
+                    plan = plans.get(id(base)) or self._plan(states, base, outputs=outputs, rebase=rebase)
+                    plans[id(base)] = plan
+                    result = self._run_rest(states, index, plan)
+                    if rebase:
+                        self._bases[index] = states
                 else:
                     widths = [num_bits for num_bits, _ in states.values()]
                     result = self._run_whole(widths, images) if outputs else None
             yield result
 
-    def _run_rest(self, states: States, index: int, *, outputs: bool, rebase: bool) -> Tensor | None:
+    def _plan(self, states: States, base: States, *, outputs: bool, rebase: bool) -> _Plan:
+        """What has to be run for ``states`` where ``base`` is kept."""
+        graph = self._graph
+        dirty = graph.downstream(name for name, state in states.items() if state != base[name])
+        wanted = ({graph.output} if outputs else set()) | (self._keep & dirty if rebase else set())
+        clean = (self._keep | {graph.images}) - dirty
+        share = graph.seconds(graph.needed(wanted, clean)) / graph.seconds(graph.nodes)
+        return _Plan(frozenset(wanted), frozenset(clean), share)
+
+    def _run_rest(self, states: States, index: int, plan: _Plan) -> Tensor | None:
         """Runs for one batch what depends on the quantizers that differ from its base."""
         graph, kept = self._graph, self._kept[index]
         self._set(states)
-        dirty = graph.downstream(name for name, state in states.items() if state != self._bases[index][name])
-        wanted = ({graph.output} if outputs else set()) | (self._keep & dirty if rebase else set())
-        self._count(graph.needed(wanted, (self._keep | {graph.images}) - dirty), index)
+        self.passes += plan.share * len(self.batches[index]) / self._images
         with torch.inference_mode():
-            values = graph.evaluate(
-                wanted, {node: value for node, value in kept.items() if node not in dirty}
-            )
-        if rebase:
-            kept.update({node: values[node] for node in wanted & self._keep})
-            self._bases[index] = states
+            known = {node: value for node, value in kept.items() if node in plan.clean}
+            values = graph.evaluate(plan.wanted, known)
+        # Wanted beside the output, which is nobody's input and so never kept, is what a new base needs.
+        kept.update({node: values[node] for node in plan.wanted & self._keep})
         return values.get(graph.output)
 
     def _prepare(self) -> None:
@@ -160,8 +184,8 @@ class IncrementalForward:
                 stacklevel=3,
             )
             return
-        images = sum(len(batch) for batch in self.batches)
-        self._keep = what_to_keep(self._graph, self.memory_budget * len(self.batches[0]) // images)
+        self._states_set = None
+        self._keep = what_to_keep(self._graph, self.memory_budget * len(self.batches[0]) // self._images)
         self._kept: list[dict[fx.Node, Any]] = []
         with torch.inference_mode():
             for batch in self.batches:
@@ -183,7 +207,10 @@ class IncrementalForward:
         }
 
     def _set(self, states: States) -> None:
-        """Gives the graph's quantizers ``states``."""
+        """Gives the graph's quantizers ``states``, unless they have them."""
+        if states is self._states_set:
+            return
+        self._states_set = states
         quantizers = self._graph.replica.activation_fake_quantizers
         for name, (num_bits, _) in states.items():
             quantizers[name].num_bits = num_bits
@@ -195,12 +222,8 @@ class IncrementalForward:
             with self._lock:
                 self._prepare()
 
-    def _count(self, nodes: Sequence[fx.Node], index: int) -> None:
-        share = len(self.batches[index]) / sum(len(images) for images in self.batches)
-        self.passes += share * self._graph.seconds(nodes) / self._graph.seconds(self._graph.nodes)
-
     def _run_whole(self, widths: Sequence[int | None], images: Tensor) -> Tensor:
-        self.passes += len(images) / sum(len(images) for images in self.batches)
+        self.passes += len(images) / self._images
         qmodel = self.qmodel
         with qmodel.temporary_bit_widths(widths), qmodel.evaluation_mode(), torch.inference_mode():
             return qmodel(images)
