@@ -5,10 +5,11 @@ import threading
 
 import pytest
 
-from qa_lib import Evaluator, explore, sensitivity
+from qa_lib import Evaluation, Evaluator, explore, sensitivity
 from qa_lib.errors import BitWidthError, SearchError
 from qa_lib.live_evaluator import LiveEvaluator
 from qa_lib.panel import BitWidthPanel, Equalizer
+from qa_lib.panel.standing import standing
 
 
 @pytest.fixture
@@ -260,4 +261,19 @@ def test_a_page_without_a_kernel_shows_numbers_and_a_picture(panel):
     accuracy = f"{panel.evaluation.accuracy:.4f}"
     assert data["text/plain"] == (
         f"BitWidthPanel(accuracy={accuracy}, total_bits=32, bit_widths=(8, 8, 8, 8))"
+    )
+
+
+def test_a_setting_says_where_it_stands():
+    def scored(widths, correct):
+        return Evaluation(widths, correct, 100, 100)
+
+    front = [scored((2, 2), 60), scored((3, 3), 70), scored((4, 4), 80)]
+    assert str(standing(front[1], front)) == "on the front"
+    assert standing(scored((4, 4), 65), front).dominated_by == (2, 3)
+    assert str(standing(scored((2, 3), 65), front)) == "beyond the front"
+    assert str(standing(scored((2, 2), 30), front[1:], 0.5)) == "below the accuracy that is asked for"
+    assert (
+        str(standing(scored((5, 5), 10), [*front, scored((4, 5), 90)]))
+        == "dominated by #1, #2, #3 and 1 more"
     )

@@ -3,8 +3,9 @@
 from qa_lib.panel.bit_width_panel import BitWidthPanel
 from qa_lib.panel.comparison import Comparison
 from qa_lib.panel.equalizer import Equalizer
-from qa_lib.panel.front_view import FrontView, Standing
+from qa_lib.panel.front_view import FrontView
 from qa_lib.panel.layer_view import LayerView
 from qa_lib.panel.readout import Readout
+from qa_lib.panel.standing import Standing
 
 __all__ = ["BitWidthPanel", "Comparison", "Equalizer", "FrontView", "LayerView", "Readout", "Standing"]

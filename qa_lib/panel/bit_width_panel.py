@@ -23,16 +23,16 @@ from qa_lib.live_evaluator import LiveEvaluator
 from qa_lib.newest import NewestFirst
 from qa_lib.next_steps import next_steps
 from qa_lib.panel.comparison import Comparison
-from qa_lib.panel.controls import Keeping, Suggestions, Toolbar, button, row, tabs
+from qa_lib.panel.controls import Suggestions, Toolbar, button, row, tabs
 from qa_lib.panel.equalizer import Equalizer
 from qa_lib.panel.front_view import FrontView
+from qa_lib.panel.keeping import Keeping
 from qa_lib.panel.layer_view import LayerView
 from qa_lib.panel.readout import Readout
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.plots import plot_setting
 from qa_lib.predictor import AccuracyPredictor
 from qa_lib.quantized_model import QuantizedActivationsModel
-from qa_lib.saved_settings import as_code, load_settings, save_setting
 from qa_lib.sensitivity import SensitivityTable, sensitivity
 
 # Images for a look inside a layer, and for sensitivities that nobody has measured yet.
@@ -115,7 +115,7 @@ class BitWidthPanel:
             [*range(self.limits[0], self.limits[1] + 1), None], self.float_evaluation.accuracy - 0.01
         )
         self.suggestions = Suggestions(lambda step: self.load(step.bit_widths))
-        self.keeping = Keeping(str(folder))
+        self.keeping = Keeping(self, folder)
         self._history: History[Widths] = History(self.bit_widths)
         self._start = self.bit_widths
         self._predictor: AccuracyPredictor | None = None
@@ -322,29 +322,6 @@ class BitWidthPanel:
             )
         self.load(evaluation.bit_widths)
 
-    def _save(self) -> None:
-        save_setting(self.keeping.file.value, self.keeping.name.value, self.qmodel.names, self._evaluation)
-        self.readout.show_message(f"saved as {self.keeping.name.value!r} in {self.keeping.file.value}")
-        self._list_saved()
-
-    def _list_saved(self) -> None:
-        self.keeping.show_saved(list(load_settings(self.keeping.file.value, self.qmodel.names)))
-
-    def _load_saved(self) -> None:
-        settings = load_settings(self.keeping.file.value, self.qmodel.names)
-        if self.keeping.saved.value not in settings:
-            raise SearchError("choose a saved setting first: look into the file")
-        self.load(self.equalizer.check(settings[self.keeping.saved.value]))
-
-    def _copy(self) -> None:
-        self.keeping.code.value = as_code(self.qmodel.names, self.bit_widths)
-        self.equalizer.copy(self.keeping.code.value)
-
-    def _write(self, suffix: str, write: Callable[[Path], object]) -> None:
-        path = Path(self.keeping.file.value).with_suffix(suffix)
-        write(path)
-        self.readout.show_message(f"written: {path}")
-
     def _add_group(self) -> None:
         names, pattern = self.qmodel.names, self.toolbar.pattern.value
         present = {
@@ -363,7 +340,7 @@ class BitWidthPanel:
         self.hold_buttons = {
             side: button(f"hold as {side}", f"the present setting as {side}") for side in "AB"
         }
-        bar, keep = self.toolbar, self.keeping
+        bar = self.toolbar
         actions: dict[ipywidgets.Button, Callable[[], object]] = {
             bar.undo: self.undo,
             bar.redo: self.redo,
@@ -373,16 +350,10 @@ class BitWidthPanel:
             bar.cheapest: lambda: self._pick(
                 self.front.cheapest(bar.accuracy.value / 100), f"as accurate as {bar.accuracy.value:g} %"
             ),
-            keep.save: self._save,
-            keep.list: self._list_saved,
-            keep.load: self._load_saved,
-            keep.copy: self._copy,
-            keep.png: lambda: self._write(".png", self.figure().savefig),
-            keep.csv: lambda: self._write(".csv", lambda path: self.to_frame().to_csv(path, index=False)),
         }
         actions |= {b: lambda n=n: self.load(self.equalizer.unlocked(n)) for n, b in bar.all.items()}
         actions |= {b: lambda side=side: self.hold(side) for side, b in self.hold_buttons.items()}
-        for clicked, action in actions.items():
+        for clicked, action in (actions | self.keeping.actions).items():
             clicked.on_click(self._guarded(lambda _, action=action: action()))
 
     def _set_dark(self, dark: bool) -> None:

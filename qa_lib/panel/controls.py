@@ -111,42 +111,6 @@ def _describe(step: Step) -> str:
     return f"{step.layer}: {before} → {after}  ({step.cost:+g} bits, ≈ {100 * step.accuracy:+.2f} points)"
 
 
-class Keeping:
-    """Names, files and buttons for taking a setting away.
-
-    Args:
-        folder: Where the files are.
-
-    Attributes:
-        widget: What to show.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self.name = field("", "170px", placeholder="name of the setting")
-        self.file = field(f"{folder}/bit_widths.json", "230px", label="file of saved settings")
-        self.save = button("save", "into the file, under this name")
-        self.saved = ipywidgets.Dropdown(options=[], layout=ipywidgets.Layout(width="170px"))
-        self.load = button("load", "put the chosen setting on the sliders")
-        self.list = button("look into the file", "list what the file holds")
-        self.copy = button("copy as code", "Python code that sets these widths, to the clipboard")
-        self.png = button("PNG", "a picture of the setting, beside the file")
-        self.csv = button("CSV", "everything measured in this panel, beside the file")
-        self.code = ipywidgets.Textarea(
-            layout=ipywidgets.Layout(width="98%", height="130px"),
-            placeholder="code appears here",
-            disabled=True,
-        )
-        self.widget = ipywidgets.VBox(
-            [row(ipywidgets.Label("file"), self.file, self.list), row(self.name, self.save),
-             row(self.saved, self.load), row(self.copy, self.png, self.csv), self.code]
-        )  # fmt: skip
-
-    def show_saved(self, names: Sequence[str]) -> None:
-        """What there is to load; the last is chosen."""
-        self.saved.options = list(names)
-        self.saved.value = names[-1] if names else None
-
-
 def tabs(**children: Any) -> ipywidgets.Tab:
     """Pages by title; underscores in the titles are shown as blanks."""
     made = ipywidgets.Tab(list(children.values()))

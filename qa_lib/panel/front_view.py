@@ -2,44 +2,19 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
 from qa_lib.costs import Cost, Widths, total_bits
 from qa_lib.evaluation import Evaluation, feasible_front
+from qa_lib.panel.standing import Standing, standing
 from qa_lib.panel.theme import colour_axes, figure_widget, recolour
 from qa_lib.plots import style
 
 # Widths on one line of what is shown over a point.
 _PER_LINE = 20
 _HIDDEN_AT_FIRST = "legendonly"
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a setting stands in relation to the front.
-
-    Attributes:
-        on_front: Whether it is on it.
-        dominated_by: The numbers of the front's points, from 1 on, that are better in one objective and no worse in the
-            other.
-        feasible: Whether it has the accuracy that is asked for.
-    """
-
-    on_front: bool
-    dominated_by: tuple[int, ...]
-    feasible: bool
-
-    def __str__(self) -> str:
-        if self.dominated_by:
-            return f"dominated by {', '.join(f'#{number}' for number in self.dominated_by[:3])}" + (
-                f" and {len(self.dominated_by) - 3} more" if len(self.dominated_by) > 3 else ""
-            )
-        if not self.feasible:
-            return "below the accuracy that is asked for"
-        return "on the front" if self.on_front else "beyond the front"
 
 
 class FrontView:
@@ -115,18 +90,8 @@ class FrontView:
 
     def standing(self, evaluation: Evaluation) -> Standing:
         """Where a measured setting stands."""
-        cost, better = self.cost(evaluation.bit_widths), []
         with self._lock:
-            for number, other in enumerate(self.front, 1):
-                costs = self.cost(other.bit_widths)
-                if (
-                    other.accuracy >= evaluation.accuracy
-                    and costs <= cost
-                    and (other.accuracy > evaluation.accuracy or costs < cost)
-                ):
-                    better.append(number)
-            on_front = any(evaluation.bit_widths == e.bit_widths for e in self.front)
-        return Standing(on_front, tuple(better), evaluation.accuracy >= self.min_accuracy)
+            return standing(evaluation, self.front, self.min_accuracy, self.cost)
 
     def mark(self, evaluation: Evaluation) -> None:
         """Marks the present setting, in place of the predicted one."""
