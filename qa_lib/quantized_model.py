@@ -79,6 +79,13 @@ class QuantizedActivationsModel(nn.Module):
                 f"a chosen module is called '{INPUT}', which is what the input's own quantizer is "
                 "called: wrap the model, torch.nn.Sequential(OrderedDict(network=model))"
             )
+        alike = {}
+        for name in chosen:
+            first = alike.setdefault(name.replace(".", "/"), name)
+            if first != name:
+                raise PredicateError(
+                    f"chosen modules '{first}' and '{name}' differ in '.' and '/' only: rename one"
+                )
         check_num_bits(num_bits)
         self.lock = threading.RLock()
         self._chosen = {name: chosen[name] for name in traced_call_order(model, chosen)}

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluat
     if not name.strip():
         raise DataError("the setting needs a name to be saved under")
     path = Path(path)
-    saved = _read(path) if path.exists() else {}
+    saved = _read(path) if _exists(path) else {}
     saved[name.strip()] = {
         "bit_widths": dict(zip(quantizers, evaluation.bit_widths, strict=True)),
         "accuracy": evaluation.accuracy,
@@ -40,7 +41,8 @@ def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluat
         beside.write_text(json.dumps(saved, indent=1, ensure_ascii=False), encoding="utf-8")
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written ({error}): name a file in a folder that exists") from error
 
 
@@ -52,28 +54,37 @@ def load_settings(path: str | Path, quantizers: Sequence[str]) -> dict[str, Widt
         quantizers: The names of the model's quantizers, in order.
 
     Returns:
-        Name -> one width for each quantizer; None is float.
+        Name -> one width for each quantizer; None is float. Settings of other models are left out.
 
     Raises:
         DataError: There is no such file, or it is something else.
-        BitWidthError: A setting is one of another model, or holds no allowed widths.
+        BitWidthError: All settings are those of other models, or one holds no allowed widths.
     """
-    settings: dict[str, Widths] = {}
-    for name, saved in _read(Path(path)).items():
-        widths = saved["bit_widths"]
-        if set(widths) != set(quantizers):
-            raise BitWidthError(
-                f"setting {name!r} in {path} is one of another model: it has {len(widths)} quantizers, "
-                f"{', '.join(list(widths)[:3])}, ...; this model has {len(quantizers)}, {', '.join(quantizers[:3])}, ..."
-            )
-        settings[name] = check_bit_widths([widths[q] for q in quantizers], dict.fromkeys(quantizers))
-    return settings
+    read = {name: saved["bit_widths"] for name, saved in _read(Path(path)).items()}
+    fitting = {name: widths for name, widths in read.items() if set(widths) == set(quantizers)}
+    if read and not fitting:
+        name, widths = next(iter(read.items()))
+        raise BitWidthError(
+            f"setting {name!r} in {path} is one of another model: it has {len(widths)} quantizers, "
+            f"{', '.join(list(widths)[:3])}, ...; this model has {len(quantizers)}, {', '.join(quantizers[:3])}, ..."
+        )
+    return {
+        name: check_bit_widths([widths[q] for q in quantizers], dict.fromkeys(quantizers))
+        for name, widths in fitting.items()
+    }
 
 
 def as_code(quantizers: Sequence[str], bit_widths: Widths) -> str:
     """Python code that gives ``qmodel`` these widths."""
     lines = [f"    {name!r}: {num_bits}," for name, num_bits in zip(quantizers, bit_widths, strict=True)]
     return "\n".join(["qmodel.bit_widths = {", *lines, "}"])
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no name of a file ({error})") from error
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

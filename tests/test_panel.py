@@ -1,12 +1,13 @@
 """The panel driven from Python, as a hand drives it."""
 
+import dataclasses
 import json
 import threading
 
 import pytest
 
-from qa_lib import Evaluation, Evaluator, explore, sensitivity
-from qa_lib.errors import BitWidthError, SearchError
+from qa_lib import Evaluation, Evaluator, calibrate, explore, sensitivity
+from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.live_evaluator import LiveEvaluator
 from qa_lib.panel import BitWidthPanel, Equalizer
 from qa_lib.panel.standing import standing
@@ -178,6 +179,96 @@ def test_an_error_behind_a_button_is_shown_and_not_lost(panel):
     panel.toolbar.pattern.value = "nothing*"
     panel.toolbar.add_group.click()
     assert "matches no quantizer" in panel.readout.message.value
+
+
+def test_what_is_not_measured_yet_is_not_saved_under_a_name(panel, tmp_path, monkeypatch):
+    go_on = threading.Event()
+    measure = LiveEvaluator.evaluate
+    monkeypatch.setattr(
+        LiveEvaluator, "evaluate", lambda self, *a, **o: go_on.wait(30) and measure(self, *a, **o)
+    )
+    panel.load((3, 4, 5, 6))
+    panel.keeping.name.value = "mine"
+    panel.keeping.save.click()
+    assert "not measured yet" in panel.readout.message.value and not list(tmp_path.iterdir())
+    go_on.set()
+    assert panel.wait(60)
+    panel.keeping.save.click()
+    assert "mine" in (tmp_path / "bit_widths.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "file", ["", "a.csv", "/dev/null/x.json", "x" * 300 + ".json", "no/such/folder/a.json"]
+)
+def test_impossible_files_are_refused_in_words(panel, file):
+    panel.keeping.file.value, panel.keeping.name.value = file, "mine"
+    for button in (panel.keeping.save, panel.keeping.png, panel.keeping.csv):
+        panel.readout.show_message("")
+        button.click()
+        assert "DataError" in panel.readout.message.value, button.description
+
+
+def test_after_calibration_nothing_old_is_left_in_the_front(panel, qmodel, evaluator, images):
+    panel.set_bit_widths([3] * 4)
+    old = {e.bit_widths: e.correct for e in panel.front.evaluations}
+    calibrate(qmodel, (images * 0.02).split(40))
+    panel.set_bit_widths([3] * 4)
+    assert panel.wait(60)
+    shown = {e.bit_widths: e.correct for e in panel.front.evaluations}
+    assert shown != old
+    for widths, correct in shown.items():
+        assert correct == evaluator.evaluate(widths, remeasure=True).correct
+
+
+def test_a_search_does_not_take_the_readout_from_a_hand(panel, evaluator):
+    panel.equalizer.moving = [2, 2, 2, 2]
+    panel.take(evaluator.evaluate([7, 7, 7, 6]))
+    assert panel.wait(60)
+    assert "predicted" in panel.readout.widget.value and ">8</b>" in panel.readout.widget.value
+    assert (7, 7, 7, 6) in {e.bit_widths for e in panel.front.evaluations}
+
+
+def test_an_interrupted_measurement_says_that_there_is_none(panel, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(LiveEvaluator, "evaluate", interrupted)
+        panel.set_bit_widths([3, 4, 5, 6])
+    assert "not measured" in panel.readout.widget.value and ">18</b>" in panel.readout.widget.value
+
+
+def test_explorations_and_sensitivities_of_others_are_refused(qmodel, evaluator, images, labels):
+    exploration = explore(qmodel, evaluator, evaluations=10, population_size=5, progress=False)
+    other = Evaluator(qmodel, images, (labels + 1) % 5, batch_size=40)
+    with pytest.raises(DataError, match="explore again"):
+        BitWidthPanel(qmodel, other, exploration=exploration)
+    with pytest.raises(DataError, match="another model"):
+        BitWidthPanel(qmodel, evaluator, exploration=dataclasses.replace(exploration, names=("a", "b")))
+    with pytest.raises(DataError, match="another model"):
+        table = dataclasses.replace(exploration.sensitivities, names=("a", "b", "c", "d"))
+        BitWidthPanel(qmodel, evaluator, sensitivities=table)
+    for least in (85, -1, float("nan"), "a"):
+        with pytest.raises(SearchError, match="min_accuracy"):
+            BitWidthPanel(qmodel, evaluator, min_accuracy=least)
+
+
+def test_picks_stay_within_the_limits_and_take_what_is_shown(qmodel, evaluator):
+    exploration = explore(qmodel, evaluator, min_accuracy=0.3, full_passes=40, progress=False)
+    panel = BitWidthPanel(qmodel, evaluator, 3, 16, exploration=exploration)
+    panel.toolbar.cheapest.click()
+    assert panel.wait(60) and not panel.readout.message.value
+    for point in panel.front.front:
+        if min(point.bit_widths) >= 3:
+            shown = round(point.accuracy, 4)
+            assert panel.front.cheapest(shown, panel.limits).accuracy == point.accuracy
+
+
+def test_a_limit_above_the_float_model_leaves_the_axis_the_right_way_up(qmodel, evaluator, images, labels):
+    wrong = Evaluator(qmodel, images, (labels + 1) % 5, batch_size=40)
+    panel = BitWidthPanel(qmodel, wrong, min_accuracy=0.9)
+    low, high = panel.front.widget.layout.yaxis.range
+    assert low < high and panel.wait(60)
 
 
 def test_two_settings_are_compared(panel):

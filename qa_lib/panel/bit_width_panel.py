@@ -13,7 +13,7 @@ import pandas as pd
 
 from qa_lib.bit_widths import BitWidths
 from qa_lib.costs import Cost, Widths, total_bits
-from qa_lib.errors import SearchError
+from qa_lib.errors import DataError, SearchError
 from qa_lib.evaluation import Evaluation
 from qa_lib.evaluator import Evaluator
 from qa_lib.exploration import Exploration
@@ -22,7 +22,7 @@ from qa_lib.history import History
 from qa_lib.live_evaluator import LiveEvaluator
 from qa_lib.newest import NewestFirst
 from qa_lib.next_steps import next_steps
-from qa_lib.panel.comparison import Comparison
+from qa_lib.panel.comparison import Comparison, check_side
 from qa_lib.panel.controls import Suggestions, Toolbar, button, row, tabs
 from qa_lib.panel.equalizer import Equalizer
 from qa_lib.panel.front_view import FrontView
@@ -32,6 +32,7 @@ from qa_lib.panel.readout import Readout
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.plots import plot_setting
 from qa_lib.predictor import AccuracyPredictor
+from qa_lib.problem import check_min_accuracy
 from qa_lib.quantized_model import QuantizedActivationsModel
 from qa_lib.sensitivity import SensitivityTable, sensitivity
 
@@ -48,7 +49,9 @@ class BitWidthPanel:
 
     Shows itself as the last value of a notebook cell. While a slider moves, its accuracy is predicted, and said to be; when
     it is released the model gets the widths and is measured on the whole search set. Nothing has to wait: the newest request
-    wins, and what a hand asks for is measured beside whatever else runs. The methods do from Python what a hand does.
+    wins, and what a hand asks for is measured beside whatever else runs. The methods do from Python what a hand does. A model that
+    is calibrated again is followed with the next measurement; sliders do not follow widths that somebody else sets, another panel,
+    say.
 
     Args:
         qmodel: The calibrated model; its ``bit_widths`` follow the sliders, which begin where it is.
@@ -69,7 +72,8 @@ class BitWidthPanel:
     Raises:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
-        DataError: The evaluator measures another model.
+        DataError: The evaluator measures another model, or exploration or sensitivities are those of another.
+        SearchError: ``min_accuracy`` is no share.
 
     Example:
         >>> panel = BitWidthPanel(qmodel, evaluator, exploration=exploration)
@@ -102,7 +106,9 @@ class BitWidthPanel:
         self.limits = (self.equalizer.lower, self.equalizer.upper)
         self._evaluation = evaluator.evaluate(qmodel.bit_widths)
         self.float_evaluation = evaluator.evaluate_uniform(None)
+        _check_fits(exploration, sensitivities, qmodel, self.float_evaluation)
         least = exploration.min_accuracy if exploration and min_accuracy is None else min_accuracy or 0.0
+        least = check_min_accuracy(least)
         self.cost: Cost = exploration.cost if exploration else total_bits
         self.front = FrontView(
             qmodel.names, self.float_evaluation, min_accuracy=least, cost=self.cost,
@@ -114,14 +120,16 @@ class BitWidthPanel:
         self.toolbar = Toolbar(
             [*range(self.limits[0], self.limits[1] + 1), None], self.float_evaluation.accuracy - 0.01
         )
-        self.suggestions = Suggestions(lambda step: self.load(step.bit_widths))
+        self.suggestions = Suggestions(
+            lambda step: self.load(step.bit_widths), "bits" if self.cost is total_bits else "cost"
+        )
         self.keeping = Keeping(self, folder)
         self._history: History[Widths] = History(self.bit_widths)
         self._start = self.bit_widths
         self._predictor: AccuracyPredictor | None = None
         self._fed: list[Evaluation] = []
         self._showing = threading.RLock()
-        self._requests: NewestFirst[Widths] = NewestFirst(self._measure, self.readout.show_error)
+        self._requests: NewestFirst[Widths] = NewestFirst(self._measure, self._show_unmeasured)
         self._lessons: NewestFirst[Widths] = NewestFirst(self._learn, self.readout.show_error)
         self._feeding: NewestFirst[bool] = NewestFirst(self._draw_fed, self.readout.show_error)
         self._looks: NewestFirst[tuple[str, int | None]] = NewestFirst(self._look, self.readout.show_error)
@@ -133,8 +141,8 @@ class BitWidthPanel:
             self.front.add((*exploration.measured, *exploration.archived))
             sensitivities = sensitivities or exploration.sensitivities
         self._show(self._evaluation)
-        self._preparing = threading.Thread(target=self._prepare, args=(sensitivities,), daemon=True)
-        self._preparing.start()
+        self._fingerprint = evaluator.fingerprint()
+        self._begin_preparing(sensitivities)
 
     @property
     def bit_widths(self) -> Widths:
@@ -160,7 +168,23 @@ class BitWidthPanel:
         widths = self.equalizer.check(self.qmodel.check_bit_widths(asked))
         self._requests.cancel()
         self._history.push(self.equalizer.load(widths))
-        self._measure(widths, lambda: False)
+        try:
+            self._measure(widths, lambda: False)
+        except BaseException as error:  # Ctrl-C, too: the sliders stand where nothing was measured
+            self._show_unmeasured(error)
+            raise
+        return self._evaluation
+
+    def settled(self) -> Evaluation:
+        """The evaluation of the setting that the sliders show.
+
+        Raises:
+            SearchError: It is not measured yet.
+        """
+        if self._evaluation.bit_widths != self.bit_widths:
+            raise SearchError(
+                "the setting on the sliders is not measured yet: wait for the number, or move a slider"
+            )
         return self._evaluation
 
     def set_all(self, num_bits: int | None) -> Evaluation:
@@ -193,6 +217,7 @@ class BitWidthPanel:
 
     def hold(self, side: str) -> None:
         """Holds the present setting as ``"A"`` or ``"B"`` of the comparison; returns at once."""
+        check_side(side)
         self._holds.submit((side, self.bit_widths))
 
     def wait(self, timeout: float = 600.0) -> bool:
@@ -220,6 +245,18 @@ class BitWidthPanel:
         widths = pd.DataFrame([e.bit_widths for e in known], columns=list(self.qmodel.names), dtype="Int64")
         return pd.concat([pd.DataFrame(facts), widths], axis=1)
 
+    def _begin_preparing(self, table: SensitivityTable | None) -> None:
+        self._preparing = threading.Thread(target=self._prepare, args=(table,), daemon=True)
+        self._preparing.start()
+
+    def _follow_the_model(self) -> None:
+        """Begins anew if the model is another by now: calibrated again, or with other weights."""
+        fingerprint = self.evaluator.fingerprint()
+        if fingerprint != self._fingerprint:
+            self._fingerprint, self._predictor = fingerprint, None
+            self.front.clear()
+            self._begin_preparing(None)
+
     def _prepare(self, table: SensitivityTable | None) -> None:
         """What makes the panel quick and knowing, in the background."""
         try:
@@ -239,7 +276,7 @@ class BitWidthPanel:
             self.front.set_uniform(uniform)
             self._predictor = predictor
             self._lessons.submit(self.bit_widths)
-            self._show(self._evaluation)
+            self._show_again()
         except Exception as error:  # it is nobody's call that it could be raised from
             self.readout.show_error(error)
 
@@ -262,6 +299,7 @@ class BitWidthPanel:
 
     def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> None:
         self.qmodel.bit_widths = widths
+        self._follow_the_model()
         evaluation = self.live.evaluate(widths, superseded=superseded)
         if evaluation is not None and not superseded():
             self.readout.show_message("")
@@ -278,6 +316,15 @@ class BitWidthPanel:
             self.readout.show_measured(evaluation, str(self.front.standing(evaluation)))
             self.toolbar.undo.disabled = not self._history.can_undo
             self.toolbar.redo.disabled = not self._history.can_redo
+
+    def _show_again(self) -> None:
+        """Shows the latest measurement anew, unless the sliders have gone on."""
+        if self._evaluation.bit_widths == self.bit_widths and not self.equalizer.moving:
+            self._show(self._evaluation)
+
+    def _show_unmeasured(self, error: BaseException) -> None:
+        self.readout.show_error(error)
+        self.readout.show_predicted(self.bit_widths, self._predict(self.bit_widths), "not measured")
 
     def _learn(self, widths: Widths, superseded: Callable[[], bool]) -> None:
         if self._predictor is not None:
@@ -298,7 +345,7 @@ class BitWidthPanel:
         time.sleep(_GATHER)
         fed, self._fed = self._fed, []
         self.front.add(fed)
-        self._show(self._evaluation)
+        self._show_again()
 
     def _select(self, name: str) -> None:
         if name:
@@ -318,7 +365,7 @@ class BitWidthPanel:
     def _pick(self, evaluation: Evaluation | None, wanted: str) -> None:
         if evaluation is None:
             raise SearchError(
-                f"nothing that was measured so far is {wanted}: search with explore(), or ask for less"
+                f"nothing that was measured so far within the sliders' limits is {wanted}: search with explore(), or ask for less"
             )
         self.load(evaluation.bit_widths)
 
@@ -346,9 +393,10 @@ class BitWidthPanel:
             bar.redo: self.redo,
             bar.reset: self.reset,
             bar.add_group: self._add_group,
-            bar.knee: lambda: self._pick(self.front.knee(), "feasible"),
+            bar.knee: lambda: self._pick(self.front.knee(self.limits), "feasible"),
             bar.cheapest: lambda: self._pick(
-                self.front.cheapest(bar.accuracy.value / 100), f"as accurate as {bar.accuracy.value:g} %"
+                self.front.cheapest(bar.accuracy.value / 100, self.limits),
+                f"as accurate as {bar.accuracy.value:g} %",
             ),
         }
         actions |= {b: lambda n=n: self.load(self.equalizer.unlocked(n)) for n, b in bar.all.items()}
@@ -414,3 +462,25 @@ class BitWidthPanel:
         # Where there is no kernel, a picture takes the place of the sliders.
         encoded = base64.b64encode(picture.getvalue()).decode()
         return data | {"text/plain": repr(self), "image/png": encoded}, metadata
+
+
+def _check_fits(
+    exploration: Exploration | None,
+    table: SensitivityTable | None,
+    qmodel: QuantizedActivationsModel,
+    float_evaluation: Evaluation,
+) -> None:
+    """Raises ``DataError`` if they are another model's or, as far as that shows, another search set's."""
+    if exploration is not None:
+        if exploration.names != qmodel.names:
+            raise DataError(
+                f"the exploration is one of another model: it has {len(exploration.names)} quantizers, this one has "
+                f"{len(qmodel.names)}; explore this one"
+            )
+        if exploration.float_evaluation != float_evaluation:
+            raise DataError(
+                f"the exploration was measured on other images or weights: its float model has "
+                f"{exploration.float_evaluation.accuracy:.2%}, this one {float_evaluation.accuracy:.2%}; explore again"
+            )
+    if table is not None:
+        table.check_fits(qmodel.names, (table.widths[0], table.widths[-1]))

@@ -7,6 +7,7 @@ from html import escape
 import ipywidgets
 
 from qa_lib.costs import FLOAT_BITS
+from qa_lib.errors import SearchError
 from qa_lib.evaluation import Evaluation
 from qa_lib.live_evaluator import ClassAccuracy
 from qa_lib.plots import style
@@ -25,6 +26,12 @@ class Held:
 
     evaluation: Evaluation
     classes: ClassAccuracy
+
+
+def check_side(side: str) -> None:
+    """Raises ``SearchError`` unless ``side`` is one of the two."""
+    if side not in COLOURS:
+        raise SearchError(f"there is an A and a B to hold a setting as, and no {side!r}")
 
 
 class Comparison:
@@ -51,7 +58,12 @@ class Comparison:
         self._show()
 
     def hold(self, side: str, evaluation: Evaluation, classes: ClassAccuracy) -> None:
-        """Holds a setting as ``"A"`` or ``"B"``, in place of what was held there."""
+        """Holds a setting as ``"A"`` or ``"B"``, in place of what was held there.
+
+        Raises:
+            SearchError: ``side`` is something else.
+        """
+        check_side(side)
         self.held = self.held | {side: Held(evaluation, classes)}
         self._show()
 
@@ -117,10 +129,12 @@ class Comparison:
         return _scrolling("num_bits of each layer", rows)
 
     def _classes(self) -> str:
-        rows = []
+        rows, names = [], self.class_names if self.class_names is not None else ()
         sides = sorted(self.held.items())
         for index in range(len(sides[0][1].classes.images)):
-            name = self.class_names[index] if self.class_names is not None else f"class {index}"
+            name = names[index] if index < len(names) else f"class {index}"
+            if not any(h.classes.images[index] for _, h in sides):
+                continue
             shares = {s: h.classes.correct[index] / max(1, h.classes.images[index]) for s, h in sides}
             cells = "".join(
                 f"<td style='text-align:right;padding:0 6px;color:inherit'>{share:.1%}</td>"

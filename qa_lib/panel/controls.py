@@ -79,13 +79,15 @@ class Suggestions:
 
     Args:
         take: Called with the step whose button is clicked.
+        unit: Of the cost.
 
     Attributes:
         widget: What to show.
         steps: What is suggested at present.
     """
 
-    def __init__(self, take: Callable[[Step], object]) -> None:
+    def __init__(self, take: Callable[[Step], object], unit: str = "bits") -> None:
+        self._unit = unit
         self.steps = NextSteps(None, None)
         self.gain = button("", "take this step; it is measured then")
         self.save = button("", "take this step; it is measured then")
@@ -102,13 +104,13 @@ class Suggestions:
         """Shows other steps."""
         self.steps = steps
         for widget, step in ((self.gain, steps.gain), (self.save, steps.save)):
-            widget.description = _describe(step) if step else "none in sight"
+            widget.description = _describe(step, self._unit) if step else "none in sight"
             widget.disabled = step is None
 
 
-def _describe(step: Step) -> str:
+def _describe(step: Step, unit: str) -> str:
     before, after = ("float" if num_bits is None else num_bits for num_bits in (step.before, step.after))
-    return f"{step.layer}: {before} → {after}  ({step.cost:+g} bits, ≈ {100 * step.accuracy:+.2f} points)"
+    return f"{step.layer}: {before} → {after}  ({step.cost:+g} {unit}, ≈ {100 * step.accuracy:+.2f} points)"
 
 
 def tabs(**children: Any) -> ipywidgets.Tab:

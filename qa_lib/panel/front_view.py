@@ -1,5 +1,6 @@
 """Accuracy over cost as a figure to click on: everything measured, the front, and where the sliders are."""
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from qa_lib.plots import style
 
 # Widths on one line of what is shown over a point.
 _PER_LINE = 20
+# Accuracies are shown in hundredths of a percent.
+_HALF_SHOWN = 0.5e-4
 _HIDDEN_AT_FIRST = "legendonly"
 
 
@@ -74,10 +77,17 @@ class FrontView:
         """Takes in what was measured; what was stopped early, and what has float quantizers beyond the cost axis, is left
         out."""
         with self._lock:
-            before = len(self._known)
-            self._known |= {e.bit_widths: e for e in evaluations if e.complete and any(e.bit_widths)}
-            if len(self._known) > before:
+            new = {e.bit_widths: e for e in evaluations if e.complete and any(e.bit_widths)}
+            if any(self._known.get(widths) != e for widths, e in new.items()):
+                self._known |= new
                 self._show_points()
+
+    def clear(self) -> None:
+        """Forgets all points."""
+        with self._lock:
+            self._known, self._uniform = {}, ()
+            self._draw("uniform", (), ())
+            self._show_points()
 
     def set_uniform(self, evaluations: Mapping[int, Evaluation]) -> None:
         """Shows the same width everywhere, as what one would do without a search."""
@@ -108,10 +118,14 @@ class FrontView:
         """Calls back with the setting when a point is clicked."""
         self._callbacks.append(callback)
 
-    def knee(self) -> Evaluation | None:
+    def knee(self, limits: tuple[int, int] | None = None) -> Evaluation | None:
         """The point of the front that lies farthest from the line between its ends, both objectives scaled to the front's
-        range (Das, "On characterizing the knee of the Pareto curve", 1999); None if there is no front."""
-        front = self.front
+        range (Das, "On characterizing the knee of the Pareto curve", 1999); None if there is no front.
+
+        Args:
+            limits: Smallest and largest width that it may have; None for all.
+        """
+        front = self._within(limits)
         if len(front) < 3:
             return front[0] if front else None
         first, last = front[0], front[-1]
@@ -125,9 +139,18 @@ class FrontView:
 
         return max(front, key=above)
 
-    def cheapest(self, accuracy: float) -> Evaluation | None:
-        """The cheapest point of the front with ``accuracy``, 0 to 1, or more; None if there is none."""
-        return next((e for e in self.front if e.accuracy >= accuracy), None)
+    def cheapest(self, accuracy: float, limits: tuple[int, int] | None = None) -> Evaluation | None:
+        """The cheapest point of the front with ``accuracy``, 0 to 1, or more; None if there is none.
+
+        Args:
+            accuracy: What it has to have, up to the precision in which accuracies are shown.
+            limits: Smallest and largest width that it may have; None for all.
+        """
+        return next((e for e in self._within(limits) if e.accuracy >= accuracy - _HALF_SHOWN), None)
+
+    def _within(self, limits: tuple[int, int] | None) -> list[Evaluation]:
+        lower, upper = limits or (0, math.inf)
+        return [e for e in self.front if all(n is None or lower <= n <= upper for n in e.bit_widths)]
 
     def set_dark(self, dark: bool) -> None:
         """Colours that are seen on a dark page, or on a light one."""
@@ -170,10 +193,12 @@ class FrontView:
     def _describe(self, evaluation: Evaluation, title: str) -> str:
         widths = ["float" if num_bits is None else str(num_bits) for num_bits in evaluation.bit_widths]
         lines = [" ".join(widths[i : i + _PER_LINE]) for i in range(0, len(widths), _PER_LINE)]
+        cost = "" if self.cost is total_bits else f"; cost {self.cost(evaluation.bit_widths):g}"
         drop = 100 * (self.float_evaluation.accuracy - evaluation.accuracy)
         return (
             f"<b>{title}</b><br>{evaluation.accuracy:.2%}, drop {drop:.2f} points<br>"
-            f"{evaluation.total_bits} total bits, {evaluation.mean_bits:.2f} mean<br>" + "<br>".join(lines)
+            f"{evaluation.total_bits} total bits, {evaluation.mean_bits:.2f} mean{cost}<br>"
+            + "<br>".join(lines)
         )
 
     def _trace(self, name: str) -> Any:
@@ -231,7 +256,7 @@ class FrontView:
         )
         if self.min_accuracy > 0:
             # Room for what is near the front; a double click shows all.
-            top = self.float_evaluation.accuracy
+            top = max(self.float_evaluation.accuracy, self.min_accuracy)
             reach = max(top - self.min_accuracy, 0.01)
             figure.update_yaxes(range=[self.min_accuracy - 0.25 * reach, top + 0.12 * reach])
         colour_axes(figure, dark=False)

@@ -8,6 +8,7 @@ import ipywidgets
 
 from qa_lib.errors import DataError
 from qa_lib.panel.controls import button, field, row
+from qa_lib.plots import plot_setting
 from qa_lib.saved_settings import as_code, load_settings, save_setting
 
 if TYPE_CHECKING:
@@ -51,22 +52,30 @@ class Keeping:
             self.list: self._list,
             self.load: self._load,
             self.copy: self._copy,
-            self.png: lambda: self._write(".png", panel.figure().savefig),
+            self.png: lambda: self._write(".png", plot_setting(panel.qmodel.names, panel.settled()).savefig),
             self.csv: lambda: self._write(".csv", lambda path: panel.to_frame().to_csv(path, index=False)),
         }
 
+    def _path(self) -> Path:
+        path = Path(self.file.value).expanduser()
+        if path.suffix != ".json":
+            raise DataError(
+                f"the file of saved settings is {self.file.value!r}; its name has to end in .json"
+            )
+        return path
+
     def _save(self) -> None:
-        save_setting(self.file.value, self.name.value, self.panel.qmodel.names, self.panel.evaluation)
-        self.panel.readout.show_message(f"saved as {self.name.value!r} in {self.file.value}")
+        save_setting(self._path(), self.name.value, self.panel.qmodel.names, self.panel.settled())
+        self.panel.readout.show_message(f"saved as {self.name.value!r} in {self._path()}")
         self._list()
 
     def _list(self) -> None:
-        names = list(load_settings(self.file.value, self.panel.qmodel.names))
+        names = list(load_settings(self._path(), self.panel.qmodel.names))
         self.saved.options = names
         self.saved.value = names[-1] if names else None
 
     def _load(self) -> None:
-        settings = load_settings(self.file.value, self.panel.qmodel.names)
+        settings = load_settings(self._path(), self.panel.qmodel.names)
         if self.saved.value not in settings:
             raise DataError("choose a saved setting first: look into the file")
         self.panel.load(self.panel.equalizer.check(settings[self.saved.value]))
@@ -76,8 +85,11 @@ class Keeping:
         self.panel.equalizer.copy(self.code.value)
 
     def _write(self, suffix: str, write: Callable[[Path], object]) -> None:
-        path = Path(self.file.value).with_suffix(suffix)
-        if not path.parent.is_dir():
-            raise DataError(f"there is no folder {path.parent}: name a file in one that exists")
-        write(path)
+        path = self._path().with_suffix(suffix)
+        try:
+            write(path)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path} cannot be written ({error}): name a file in a folder that exists"
+            ) from error
         self.panel.readout.show_message(f"written: {path}")

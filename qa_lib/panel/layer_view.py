@@ -1,6 +1,7 @@
 """A look inside one layer: what it puts out, and the grid that its quantizer puts on it."""
 
 import threading
+from html import escape
 from typing import Any
 
 import ipywidgets
@@ -78,7 +79,7 @@ class LayerView:
                 self._figure.layout.width = pixels
 
     def _describe(self, data: ActivationHistogram, num_bits: int | None) -> str:
-        where = f"<b>{data.name}</b> on {len(self.images)} images: "
+        where = f"<b>{escape(data.name)}</b> on {len(self.images)} images: "
         if num_bits is None:
             return f"{where}float, no grid"
         return (

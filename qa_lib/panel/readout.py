@@ -38,7 +38,7 @@ class Readout:
         guess = f"<i class='qa-accuracy'>{number}</i> <i>predicted</i>"
         self._show(guess, accuracy, bit_widths, state)
 
-    def show_error(self, error: Exception) -> None:
+    def show_error(self, error: BaseException) -> None:
         """Shows what went wrong, where the user looks."""
         name, text = type(error).__name__, escape(str(error))
         self.message.value = (
