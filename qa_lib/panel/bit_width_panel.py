@@ -229,8 +229,9 @@ class BitWidthPanel:
         Returns:
             Whether it is.
         """
-        self._preparing.join(timeout)
         queues = (self._requests, self._feeding, self._lessons, self._looks, self._holds)
+        self._requests.wait(timeout)  # which may find another model, and begin to prepare anew
+        self._preparing.join(timeout)
         return all(part.wait(timeout) for part in queues) and not self._preparing.is_alive()
 
     def to_frame(self) -> pd.DataFrame:
@@ -251,6 +252,7 @@ class BitWidthPanel:
 
     def _follow_the_model(self) -> None:
         """Begins anew if the model is another by now: calibrated again, or with other weights."""
+        self.qmodel.check_usable()
         fingerprint = self.evaluator.fingerprint()
         if fingerprint != self._fingerprint:
             self._fingerprint, self._predictor = fingerprint, None
