@@ -6,7 +6,8 @@ of the images, the float model, the sensitivities as if nothing of them were reu
 
 Plain's candidates are measured by the engine, all of them on all images, which gives the accuracies that plain.py gives
 (benchmarks/evaluation.py shows that); its seconds are those of plain.py itself, timed in between: 1,000 times the median.
-Writes figures/search_benchmark.csv and .png.
+Writes figures/search_benchmark.csv and .png, and figures/search_held_out.csv: what the same fronts are worth on the hold-out
+set, that no search has seen.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from search_runs import NETWORKS, PLAIN_EVALUATIONS, Bench, at
+from search_runs import NETWORKS, PLAIN_EVALUATIONS, Bench, HeldOut, Points, area, at
 from side_by_side import work
 
 from qa_lib import Archive
@@ -23,7 +24,10 @@ from qa_lib.plots import plot_hypervolume_by_cost
 
 FIGURES = Path(__file__).parent.parent / "figures"
 RECORDED = FIGURES / "search_benchmark.csv"
+HELD_OUT = FIGURES / "search_held_out.csv"
 TARGET_PASSES = 33
+# Full passes after which fronts are looked at.
+BUDGETS = (20, TARGET_PASSES, 50, 100, 150, 200, 300, 450, 1000)
 
 
 def needed(frame: pd.DataFrame, hypervolume: float, column: str) -> float:
@@ -45,7 +49,7 @@ def report(network: str, frame: pd.DataFrame, best: float) -> None:
     plain, ours = (frame[frame["search"] == name] for name in ("plain", "ours"))
     final = at(plain, PLAIN_EVALUATIONS).median()
     print(f"\n{network}: median hypervolume of {ours['seed'].nunique()} seeds; best known {best:.4f}")
-    for passes in (20, TARGET_PASSES, 50, 100, 200, 300, 450, 1000):
+    for passes in BUDGETS:
         texts = []
         for name, part in (("plain", plain), ("ours", ours)):
             if part["full_passes"].max() >= passes - 1:
@@ -63,36 +67,76 @@ def report(network: str, frame: pd.DataFrame, best: float) -> None:
     )
 
 
-def measure(bench: Bench, seeds: range, full_passes: float, long_run: float) -> pd.DataFrame:
-    name = bench.workload.name
-    frames = []
+def measure(bench: Bench, options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs step by step, and their fronts on the hold-out set."""
+    name, seeds = bench.workload.name, range(1, options.seeds + 1)
+    runs, frames = {}, []
     for seed in seeds:
         bench.time_plain()
-        frames.append(bench.run_ours(seed, full_passes).frame(network=name, search="ours", seed=seed))
-    for seed in seeds:
-        frames.append(bench.run_plain(seed).frame(network=name, search="plain", seed=seed))
-        print(f"{name}: plain, seed {seed}: done", flush=True)
-    if long_run:
-        bench.run_ours(len(seeds) + 1, long_run, bench.archive)
+        runs[f"seed {seed}"] = bench.run_ours(seed, options.full_passes)
+        frames.append(runs[f"seed {seed}"].frame(network=name, search="ours", seed=seed))
+        print(f"{name}: ours, seed {seed}: {frames[-1]['hypervolume'].iloc[-1]:.4f}", flush=True)
+    if options.plain_as_recorded:
+        frames.append(recorded_plain(name).assign(seconds=np.nan))
+    else:
+        for seed in seeds:
+            frames.append(bench.run_plain(seed).frame(network=name, search="plain", seed=seed))
+            print(f"{name}: plain, seed {seed}: done", flush=True)
+    if options.long_run:
+        runs["long run"] = bench.run_ours(len(seeds) + 1, options.long_run, bench.archive)
     frame = pd.concat(frames, ignore_index=True)
     plain = frame["search"] == "plain"
     frame.loc[plain, "seconds"] = frame.loc[plain, "full_passes"] * statistics.median(bench.plain_seconds)
-    return frame
+    recorded = frame["best"].max() if "best" in frame else 0.0
+    frame["best"] = max(bench.box((e.accuracy, e.total_bits) for e in bench.known), recorded)
+    return frame, on_held_out(bench, runs)
+
+
+def on_held_out(bench: Bench, runs: dict[str, Points]) -> pd.DataFrame:
+    """Hypervolume of the runs' fronts after each budget, and of all together, on the search set and the hold-out set."""
+    held_out, everything, rows = HeldOut(bench), Points(bench.box), []
+    for evaluation in bench.known:
+        everything.take(np.nan, np.nan, evaluation)
+    fronts = {("everything", np.nan): everything.front}
+    for run, points in runs.items():
+        fronts |= {(run, b): points.front_after(b) for b in BUDGETS if b - 1 <= points.rows[-1][0]}
+    for (run, budget), front in fronts.items():
+        searched = area(bench.box, front, [e.accuracy for e in front])
+        assert np.isclose(searched, bench.box((e.accuracy, e.total_bits) for e in front))
+        rows.append((bench.workload.name, run, budget, searched, held_out.hypervolume(front)))
+    return pd.DataFrame(rows, columns=["network", "run", "full_passes", "hypervolume", "held_out"])
+
+
+def report_held_out(frame: pd.DataFrame) -> None:
+    best = frame[frame["run"] == "everything"].iloc[0]
+    print(f"on the hold-out set: best known {best['held_out']:.4f}")
+    for budget, part in frame[frame["run"].str.startswith("seed")].groupby("full_passes"):
+        share = part["held_out"] / best["held_out"]
+        print(
+            f"  after {budget:4.0f} full passes: {part['held_out'].median():.4f}, of the best known {share.median():.4f} "
+            f"({share.min():.4f} to {share.max():.4f}); on the search set {(part['hypervolume'] / best['hypervolume']).median():.4f}"
+        )
+
+
+def recorded_plain(network: str) -> pd.DataFrame:
+    recorded = pd.read_csv(RECORDED)
+    return recorded[(recorded["network"] == network) & (recorded["search"] == "plain")]
 
 
 def quick() -> None:
     """One seed of ours against the plain runs that the whole benchmark has recorded."""
     work(f"{NETWORKS[0]}, one seed of ours, {TARGET_PASSES} full passes; plain as recorded in figures/")
-    recorded = pd.read_csv(RECORDED)
-    plain = recorded[(recorded["network"] == NETWORKS[0]) & (recorded["search"] == "plain")]
+    plain = recorded_plain(NETWORKS[0])
     bench = Bench(NETWORKS[0], None)
     bench.time_plain()
-    ours = bench.run_ours(1, TARGET_PASSES).frame(seed=1)
+    points = bench.run_ours(1, TARGET_PASSES)
+    ours = points.frame(seed=1)
     final = at(plain, PLAIN_EVALUATIONS).median()
     plain_seconds = PLAIN_EVALUATIONS * statistics.median(bench.plain_seconds)
     print(
         f"hypervolume of plain after {PLAIN_EVALUATIONS} evaluations: {final:.4f}, of ours: {at(ours, np.inf)[1]:.4f}"
     )
+    report_held_out(on_held_out(bench, {"seed 1": points}))
     report_ratios(ours, final, plain_seconds)
 
 
@@ -114,33 +158,38 @@ def main() -> None:
         type=Path,
         help="folder to keep plain's evaluations in: interrupted, it goes on from there",
     )
+    parser.add_argument(
+        "--plain-as-recorded",
+        action="store_true",
+        help="take plain's runs from figures/; it is timed all the same",
+    )
     options = parser.parse_args()
     if options.quick:
         quick()
         return
-    seeds = range(1, options.seeds + 1)
     work(
-        f"plain {PLAIN_EVALUATIONS} and ours {options.full_passes:.0f} full passes, {len(seeds)} seeds, 4,096 images"
+        f"plain {PLAIN_EVALUATIONS} and ours {options.full_passes:.0f} full passes, {options.seeds} seeds, 4,096 images"
     )
-    frames = []
     for name in options.networks:
         bench = Bench(name, Archive(options.archives / f"{name}.sqlite") if options.archives else None)
-        frame = measure(bench, seeds, options.full_passes, options.long_run)
-        frame["best"] = bench.box(bench.points)
+        frame, held_out = measure(bench, options)
         report(name, frame, frame["best"].iloc[0])
-        frames.append(frame)
-        keep(pd.concat(frames, ignore_index=True))
+        report_held_out(held_out)
+        digits = {"full_passes": 3, "seconds": 3, "hypervolume": 5, "held_out": 5, "best": 5}
+        keep(held_out.round(digits), HELD_OUT)
+        plot_hypervolume_by_cost(keep(frame.round(digits), RECORDED)).savefig(
+            FIGURES / "search_benchmark.png"
+        )
 
 
-def keep(frame: pd.DataFrame) -> None:
-    """Replaces what figures/ has of these networks."""
-    if RECORDED.exists():
-        before = pd.read_csv(RECORDED)
+def keep(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Replaces what ``path`` has of these networks; returns what it has now."""
+    if path.exists():
+        before = pd.read_csv(path)
         frame = pd.concat([before[~before["network"].isin(frame["network"])], frame], ignore_index=True)
         frame = frame.sort_values("network", kind="stable", ignore_index=True)
-    digits = {"full_passes": 3, "seconds": 3, "hypervolume": 5, "best": 5}
-    frame.round(digits).to_csv(RECORDED, index=False)
-    plot_hypervolume_by_cost(frame).savefig(FIGURES / "search_benchmark.png")
+    frame.to_csv(path, index=False)
+    return frame
 
 
 if __name__ == "__main__":

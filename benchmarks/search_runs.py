@@ -1,7 +1,8 @@
 """The runs that benchmarks/search.py, leave_one_out.py and truth.py compare: plain's and ours, with hypervolume and cost."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from qa_lib import (
     load_workload,
     sensitivity,
 )
+from qa_lib.evaluation import feasible_front
 from qa_lib.hypervolume import Hypervolume
 
 NETWORKS = ("fashion_mnist", "fashion_mnist_mobilenet")
@@ -34,16 +36,27 @@ class Points:
     """What a run has measured completely and found feasible, and the hypervolume of that, step by step."""
 
     def __init__(self, box: Hypervolume) -> None:
-        self.box, self.points, self.rows = box, [], []
+        self.box, self.rows = box, []
+        self.front: list[Evaluation] = []
+        self.entered: list[tuple[float, Evaluation]] = []  # with the full passes at which it did
 
     def take(self, full_passes: float, seconds: float, evaluation: Evaluation) -> None:
-        before = self.rows[-1][2] if self.rows else 0.0
-        point = (evaluation.accuracy, evaluation.total_bits)
-        if evaluation.complete and evaluation.accuracy >= self.box.min_accuracy:
-            if not any(a >= point[0] and b <= point[1] for a, b in self.points):
-                self.points = [p for p in self.points if p[0] > point[0] or p[1] < point[1]] + [point]
-            before = self.box(self.points)
-        self.rows.append((full_passes, seconds, before))
+        reached = self.rows[-1][2] if self.rows else 0.0
+        if self._improves(evaluation):
+            self.entered.append((full_passes, evaluation))
+            self.front = stair([*self.front, evaluation], self.box.min_accuracy)
+            reached = self.box((e.accuracy, e.total_bits) for e in self.front)
+        self.rows.append((full_passes, seconds, reached))
+
+    def _improves(self, evaluation: Evaluation) -> bool:
+        """Whether it is complete and feasible, and no point has as much accuracy for as few bits."""
+        return evaluation.accuracy >= self.box.min_accuracy and not any(
+            e.accuracy >= evaluation.accuracy and e.total_bits <= evaluation.total_bits for e in self.front
+        )
+
+    def front_after(self, full_passes: float) -> list[Evaluation]:
+        """As it was after so many full passes, cheapest first."""
+        return stair((e for passes, e in self.entered if passes <= full_passes), self.box.min_accuracy)
 
     def frame(self, **labels: object) -> pd.DataFrame:
         """The steps at which the hypervolume grew, and the last."""
@@ -51,6 +64,11 @@ class Points:
         grew = frame["hypervolume"].diff().fillna(1) > 0
         grew.iloc[-1] = True
         return frame[grew].assign(**labels)
+
+
+def stair(evaluations: Iterable[Evaluation], min_accuracy: float) -> list[Evaluation]:
+    """The front of ``evaluations``, cheapest first, without ties."""
+    return list({e.total_bits: e for e in feasible_front(evaluations, min_accuracy)}.values())
 
 
 class Bench:
@@ -68,7 +86,7 @@ class Bench:
         )
         self.plain: PlainProblem = plain_problem(load_workload(name))
         self.plain_seconds: list[float] = []
-        self.points: list[tuple[float, int]] = []
+        self.known: list[Evaluation] = []  # what has been on the front of any run
 
     def fresh_evaluator(self, archive: Archive | None = None) -> Evaluator:
         return Evaluator(
@@ -90,7 +108,7 @@ class Bench:
             self.evaluator, self.box.min_accuracy, 8, lambda e: points.take(len(points.rows) + 1, np.nan, e)
         )
         minimize(problem, plain_algorithm(40), ("n_eval", PLAIN_EVALUATIONS), seed=seed)
-        self.points += points.points
+        self.known += points.front
         return points
 
     def run_ours(
@@ -130,7 +148,7 @@ class Bench:
             progress=False,
             on_evaluation=take,
         )
-        self.points += points.points
+        self.known += points.front
         return points
 
 
@@ -151,6 +169,28 @@ class PlainOnEngine(Problem):
         accuracy = np.array([e.accuracy for e in evaluations])
         out["F"] = np.column_stack([-accuracy, x.sum(axis=1)])
         out["G"] = self.min_accuracy - accuracy
+
+
+class HeldOut:
+    """What fronts are worth on the images that no search has seen."""
+
+    def __init__(self, bench: Bench) -> None:
+        workload = bench.workload
+        self.evaluator = Evaluator(bench.qmodel, workload.holdout_images, workload.holdout_labels)
+        accuracy = self.evaluator.evaluate_uniform(None).accuracy
+        self.box = replace(bench.box, min_accuracy=accuracy - LOSS_ALLOWED, float_accuracy=accuracy)
+
+    def hypervolume(self, front: Sequence[Evaluation]) -> float:
+        """That of the accuracies which the same settings have here: at each cost it is the setting that the search set
+        calls best which counts, and none is chosen by what it scores here."""
+        here = self.evaluator.evaluate_many([e.bit_widths for e in front])
+        return area(self.box, front, [e.accuracy for e in here])
+
+
+def area(box: Hypervolume, front: Sequence[Evaluation], accuracies: Sequence[float]) -> float:
+    """Under the stair of ``front``, cheapest first, with ``accuracies`` as its heights; of its own, its hypervolume."""
+    costs = box.loss([*(e.total_bits for e in front), box.largest_cost])
+    return float(box.gain(accuracies) @ np.diff(costs))
 
 
 def at(frame: pd.DataFrame, full_passes: float) -> pd.Series:

@@ -166,7 +166,8 @@ def measure(truth: Truth, seeds: range, budget: float) -> pd.DataFrame:
                 if passes > budget:
                     break
                 points.take(passes, np.nan, evaluation)
-                share.append(len(true_points & set(points.points)) / len(true_points))
+                found = {(e.accuracy, e.total_bits) for e in points.front}
+                share.append(len(true_points & found) / len(true_points))
             frame = points.frame(network="fashion_mnist_convnet", search=name, seed=seed)
             frames.append(frame.assign(share_of_front=[share[index] for index in frame.index]))
     frame = pd.concat(frames, ignore_index=True).drop(columns="seconds")

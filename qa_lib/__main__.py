@@ -22,6 +22,7 @@ accuracy against total bits, beside the float model and the uniform widths.
 Every accuracy is measured on the workload's whole search set. These files go to --out:
   front.csv       accuracy (0 to 1), total_bits, mean_bits, and one column of widths per quantizer
   front.png       the front, everything else that was measured, and the baselines
+  front.html      the same as a page to open in a browser, with the widths of each point, and how it was made
   archive.sqlite  every evaluation, as soon as it is finished; the next run begins with what it knows
 """
 
@@ -75,6 +76,10 @@ def _report(exploration: Exploration, folder: Path) -> int:
         return 1
     exploration.to_csv(folder / "front.csv")
     plot_objective_space(exploration).savefig(folder / "front.png")
+    written = [folder / "front.csv", folder / "front.png"]
+    if exploration.measured:
+        exploration.to_html(folder / "front.html")
+        written.append(folder / "front.html")
     front = exploration.front.set_index(
         pd.Index([f"front {n}" for n in range(1, len(exploration.front) + 1)])
     )
@@ -102,7 +107,7 @@ def _report(exploration: Exploration, folder: Path) -> int:
         )
     else:
         print(f"The front has {len(front)} solutions at or above {exploration.min_accuracy:.2%}.")
-    print(f"Written: {folder / 'front.csv'}, {folder / 'front.png'}")
+    print(f"Written: {', '.join(map(str, written))}")
     return 1 if front.empty else 0
 
 
@@ -165,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--archive", type=Path, metavar="FILE",
         help="where every evaluation is kept, made if missing (default: archive.sqlite in --out)")  # fmt: skip
     add("--out", type=Path, default=Path("out"), metavar="DIR",
-        help="folder for front.csv and front.png, made if missing (default: %(default)s)")  # fmt: skip
+        help="folder for the front and the archive, made if missing (default: %(default)s)")  # fmt: skip
     return parser
 
 

@@ -52,6 +52,7 @@ def test_search(request):
     passes = re.search(r"ratio of full passes, ours to plain's: (\S+) \((\S+) passes\)", printed)
     # Counted, not timed. Infinite if the budget did not suffice.
     assert float(passes[1]) <= 0.033
+    assert 0.3 < float(re.search(r"on the hold-out set: best known (\S+)", printed)[1]) < 0.7
     assert printed.splitlines()[-1].startswith("ratio of seconds")
 
 

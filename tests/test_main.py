@@ -35,6 +35,8 @@ def test_explore_prints_the_front_and_writes_it(tmp_path, capsys):
         "conv2",
     ]
     assert (tmp_path / "a" / "b" / "front.png").stat().st_size > 10_000
+    page = tmp_path / "a" / "b" / "front.html"
+    assert "shortcut" in page.read_text(encoding="utf-8") and str(page) in shown
     for line in ("100.00%", "float", "8 bits", "2 bits", "front 1", "input, shortcut, conv1, conv2"):
         assert line in shown
     widths = " ".join(str(int(front.loc[0, name])) for name in front.columns[3:])
@@ -107,5 +109,5 @@ def test_help_says_what_comes_out(capsys):
         main(["explore", "--help"])
     assert exit_status.value.code == 0
     shown = capsys.readouterr().out
-    for word in ("front.csv", "front.png", "--min-accuracy", "--seed", "Exit status"):
+    for word in ("front.csv", "front.png", "front.html", "--min-accuracy", "--seed", "Exit status"):
         assert word in shown
