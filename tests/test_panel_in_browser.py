@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,28 +11,13 @@ import time
 import urllib.request
 from pathlib import Path
 
-import nbformat
 import pytest
 from browser import SCREENSHOTS
 
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, load_workload
 
-SETUP = """
-from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, explore, load_workload
-from qa_lib.panel import BitWidthPanel
-
-workload = load_workload("fashion_mnist_convnet")
-qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
-calibrate(qmodel, workload.calibration_loader())
-evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels)
-panel = BitWidthPanel(qmodel, evaluator, min_accuracy=0.5, class_names=workload.class_names)
-panel
-"""
-SEARCH = """
-searching = explore(
-    qmodel, evaluator, min_accuracy=0.5, seconds=25, progress=False, on_evaluation=panel.take
-)
-"""
+ROOT = Path(__file__).parent.parent
+NOTEBOOK = "04_pareto_front.ipynb"
 
 
 @pytest.fixture(scope="module", params=["as shipped", "disabled"])
@@ -42,22 +28,22 @@ def threads(request):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, threads):
-    """A JupyterLab with one notebook; its address."""
+    """A JupyterLab with a copy of the notebook, whose files go beside the copy; its address."""
     folder = tmp_path_factory.mktemp("lab")
-    settings = (Path(__file__).parent.parent / "notebooks" / "overrides.json").read_text()
+    settings = (ROOT / "notebooks" / "overrides.json").read_text()
     if threads == "disabled":
         settings = settings.replace("perCommTarget", "disabled")
-    (folder / "settings").mkdir()
-    (folder / "settings" / "overrides.json").write_text(settings)
-    cells = [nbformat.v4.new_code_cell(source.strip()) for source in (SETUP, SEARCH)]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, folder / "panel.ipynb")
+    # All cells stay in the page, for the test to look at those out of sight.
+    settings = json.loads(settings) | {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
+    for name in ("settings", "notebooks", "data", "figures"):
+        (folder / name).mkdir()
+    (folder / "settings" / "overrides.json").write_text(json.dumps(settings))
+    shutil.copy(ROOT / "notebooks" / NOTEBOOK, folder / "notebooks")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "PYTHONPATH": str(ROOT),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTER_DATA_DIR": str(folder / "share"),
     }
@@ -84,7 +70,7 @@ def lab(tmp_path_factory, threads):
 
 
 def independently_correct(widths):
-    workload = load_workload("fashion_mnist_convnet")
+    workload = load_workload("fashion_mnist")
     qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
     calibrate(qmodel, workload.calibration_loader())
     return Evaluator(qmodel, workload.search_images, workload.search_labels).evaluate(widths).correct
@@ -99,51 +85,57 @@ def wait_for(page, condition, seconds=60):
 
 
 MEASURED = "document.querySelector('.qa-readout').innerText.includes('measured')"
+# What the cell that runs now has for its source; the queued ones behind it have a star, too.
+RUNNING = "[...document.querySelectorAll('.jp-CodeCell')].find(cell => cell.innerText.includes('[*]'))?.innerText ?? ''"
 
 
-def test_the_panel_in_jupyterlab(browser, lab, threads):
+def shows(bits):
+    return f"document.querySelector('.qa-bits').innerText === '{bits}' && {MEASURED}"
+
+
+def positions(page):
+    return [int(slider.input_value()) for slider in page.query_selector_all(".qa-slider")]
+
+
+def test_the_notebook_in_jupyterlab(browser, lab, threads):
     page = browser.new_page(viewport={"width": 1280, "height": 1200})
     complaints = []
     page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{lab}/lab/workspaces/w/tree/panel.ipynb?token=t&reset")
+    page.goto(f"{lab}/lab/workspaces/w/tree/notebooks/{NOTEBOOK}?token=t&reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     page.wait_for_selector("text=Python 3", timeout=60_000)
     page.keyboard.press("Control+B")
     page.click("text=Run >> nth=0")
     page.click("text=Run All Cells")
-    page.wait_for_selector(".qa-column", timeout=120_000)
-    wait_for(
-        page,
-        "document.querySelectorAll('.qa-mark').length > 30 && !document.querySelector('.qa-legend').hidden",
-        120,
-    )
+    wait_for(page, f"({RUNNING}).includes('further = explore(')", 600)
 
-    # Moved twice while the second cell searches; the keyboard moves the focused slider.
-    sliders = page.query_selector_all(".qa-slider")
-    assert len(sliders) == 5
+    # Moved twice while that cell searches; the keyboard moves the focused slider.
+    before = positions(page)
+    assert len(before) == 17
+    moved = [index for index, num_bits in enumerate(before) if num_bits < 8][:2]
+    expected = [num_bits + (index in moved) for index, num_bits in enumerate(before)]
     seconds = []
-    for index in (1, 3):
+    for steps, index in enumerate(moved, 1):
         begun = time.monotonic()
-        sliders[index].focus()
-        page.keyboard.press("ArrowDown")
-        bits = 40 - (1 if index == 1 else 2)
+        page.query_selector_all(".qa-slider")[index].focus()
+        page.keyboard.press("ArrowUp")
         if threads == "as shipped":
-            wait_for(page, f"document.querySelector('.qa-bits').innerText === '{bits}' && {MEASURED}", 20)
+            wait_for(page, shows(sum(before) + steps), 20)
         seconds.append(time.monotonic() - begun)
-    searching = page.inner_text(".jp-Notebook").count("[*]")
+    searching = page.evaluate(f"({RUNNING}).includes('further = explore(')")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "panel_while_searching.png")
-    assert searching >= 1, "the search was over before the sliders were moved"
+    assert searching, "the search was over before the sliders were moved"
     if threads == "as shipped":
         print(f"from key to measured number while a search runs: {[round(s, 2) for s in seconds]} s")
 
     # The number shown equals an independent evaluation of the widths shown.
-    wait_for(page, "!document.querySelector('.jp-Notebook').innerText.includes('[*]')", 120)
-    wait_for(page, f"document.querySelector('.qa-bits').innerText === '38' && {MEASURED}", 20)
-    positions = [int(slider.input_value()) for slider in page.query_selector_all(".qa-slider")]
-    assert positions == [8, 7, 8, 7, 8]
-    assert int(re.search(r"\((\d+) of", readout(page))[1]) == independently_correct(positions)
+    wait_for(page, f"({RUNNING}) === ''", 300)
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    wait_for(page, shows(sum(expected)), 20)
+    assert positions(page) == expected
+    assert int(re.search(r"\((\d+) of", readout(page))[1]) == independently_correct(expected)
 
     # A point is clicked, and the sliders follow.
     before = readout(page)
@@ -160,10 +152,9 @@ def test_the_panel_in_jupyterlab(browser, lab, threads):
     page.mouse.down()
     page.mouse.up()
     accuracy, bits = lines[1].split(",")[0], lines[2].split()[0]
-    wait_for(page, f"document.querySelector('.qa-bits').innerText === '{bits}' && {MEASURED}", 20)
+    wait_for(page, shows(bits), 20)
     assert accuracy in readout(page)
-    positions = [int(slider.input_value()) for slider in page.query_selector_all(".qa-slider")]
-    assert lines[3].split() == list(map(str, positions))
+    assert lines[3].split() == list(map(str, positions(page)))
     page.evaluate("document.querySelector('.qa-equalizer').scrollIntoView()")
     assert page.evaluate("document.body.scrollWidth <= innerWidth")
     page.screenshot(path=SCREENSHOTS / "panel.png")
