@@ -6,7 +6,7 @@ of the images, the float model, the sensitivities as if nothing of them were reu
 
 Plain's candidates are measured by the engine, all of them on all images, which gives the accuracies that plain.py gives
 (benchmarks/evaluation.py shows that); its seconds are those of plain.py itself, timed in between: 1,000 times the median.
-Writes figures/search_benchmark.csv and .png, and figures/search_held_out.csv: what the same fronts are worth on the hold-out
+Writes figures/search_benchmark.csv and .png, and figures/search_held_out.csv and .png: what the same fronts are worth on the hold-out
 set, that no search has seen.
 """
 
@@ -20,12 +20,14 @@ from search_runs import NETWORKS, PLAIN_EVALUATIONS, Bench, HeldOut, Points, are
 from side_by_side import work
 
 from qa_lib import Archive
-from qa_lib.plots import plot_hypervolume_by_cost
+from qa_lib.plots import plot_held_out, plot_hypervolume_by_cost
+from qa_lib.plots.held_out import ALL_RUNS
 
 FIGURES = Path(__file__).parent.parent / "figures"
 RECORDED = FIGURES / "search_benchmark.csv"
 HELD_OUT = FIGURES / "search_held_out.csv"
 TARGET_PASSES = 33
+LONG_RUN = "long run"
 # Full passes after which fronts are looked at.
 BUDGETS = (20, TARGET_PASSES, 50, 100, 150, 200, 300, 450, 1000)
 
@@ -83,23 +85,26 @@ def measure(bench: Bench, options: argparse.Namespace) -> tuple[pd.DataFrame, pd
             frames.append(bench.run_plain(seed).frame(network=name, search="plain", seed=seed))
             print(f"{name}: plain, seed {seed}: done", flush=True)
     if options.long_run:
-        runs["long run"] = bench.run_ours(len(seeds) + 1, options.long_run, bench.archive)
+        runs[LONG_RUN] = bench.run_ours(len(seeds) + 1, options.long_run, bench.archive)
     frame = pd.concat(frames, ignore_index=True)
     plain = frame["search"] == "plain"
     frame.loc[plain, "seconds"] = frame.loc[plain, "full_passes"] * statistics.median(bench.plain_seconds)
     recorded = frame["best"].max() if "best" in frame else 0.0
     frame["best"] = max(bench.box((e.accuracy, e.total_bits) for e in bench.known), recorded)
-    return frame, on_held_out(bench, runs)
+    return frame, on_held_out(bench, runs, options.full_passes)
 
 
-def on_held_out(bench: Bench, runs: dict[str, Points]) -> pd.DataFrame:
+def on_held_out(bench: Bench, runs: dict[str, Points], full_passes: float) -> pd.DataFrame:
     """Hypervolume of the runs' fronts after each budget, and of all together, on the search set and the hold-out set."""
     held_out, everything, rows = HeldOut(bench), Points(bench.box), []
     for evaluation in bench.known:
         everything.take(np.nan, np.nan, evaluation)
-    fronts = {("everything", np.nan): everything.front}
+    fronts = {(ALL_RUNS, np.nan): everything.front}
     for run, points in runs.items():
-        fronts |= {(run, b): points.front_after(b) for b in BUDGETS if b - 1 <= points.rows[-1][0]}
+        reached = points.rows[-1][0]
+        # The long run is looked at where no other came to.
+        budgets = [b for b in BUDGETS if b - 1 <= reached and (run != LONG_RUN or b > full_passes)]
+        fronts |= {(run, b): points.front_after(b) for b in budgets}
     for (run, budget), front in fronts.items():
         searched = area(bench.box, front, [e.accuracy for e in front])
         assert np.isclose(searched, bench.box((e.accuracy, e.total_bits) for e in front))
@@ -108,7 +113,7 @@ def on_held_out(bench: Bench, runs: dict[str, Points]) -> pd.DataFrame:
 
 
 def report_held_out(frame: pd.DataFrame) -> None:
-    best = frame[frame["run"] == "everything"].iloc[0]
+    best = frame[frame["run"] == ALL_RUNS].iloc[0]
     print(f"on the hold-out set: best known {best['held_out']:.4f}")
     for budget, part in frame[frame["run"].str.startswith("seed")].groupby("full_passes"):
         share = part["held_out"] / best["held_out"]
@@ -136,7 +141,7 @@ def quick() -> None:
     print(
         f"hypervolume of plain after {PLAIN_EVALUATIONS} evaluations: {final:.4f}, of ours: {at(ours, np.inf)[1]:.4f}"
     )
-    report_held_out(on_held_out(bench, {"seed 1": points}))
+    report_held_out(on_held_out(bench, {"seed 1": points}, TARGET_PASSES))
     report_ratios(ours, final, plain_seconds)
 
 
@@ -176,7 +181,7 @@ def main() -> None:
         report(name, frame, frame["best"].iloc[0])
         report_held_out(held_out)
         digits = {"full_passes": 3, "seconds": 3, "hypervolume": 5, "held_out": 5, "best": 5}
-        keep(held_out.round(digits), HELD_OUT)
+        plot_held_out(keep(held_out.round(digits), HELD_OUT)).savefig(FIGURES / "search_held_out.png")
         plot_hypervolume_by_cost(keep(frame.round(digits), RECORDED)).savefig(
             FIGURES / "search_benchmark.png"
         )

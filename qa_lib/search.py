@@ -28,7 +28,8 @@ from qa_lib.search_run import SearchRun
 from qa_lib.sensitivity import SensitivityTable, sensitivity
 from qa_lib.stopping import FullPasses, Seconds, StalledHypervolume, check_budget
 
-# What a search may cost if nothing is said.
+# What a search may cost if nothing is said. On images that no search has seen, more was not worth more
+# (figures/search_held_out.png).
 DEFAULT_FULL_PASSES = 60.0
 # Images of the search set for the sensitivities: fewer for many layers on a small search set, so that they cost at most so
 # many full passes, but not so few that they say nothing.
@@ -94,7 +95,8 @@ def explore(
         num_bits_lower_limit: Smallest width to use.
         num_bits_upper_limit: Largest width to use.
         min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
-        full_passes: Passes over the search set that it may cost.
+        full_passes: Passes over the search set that it may cost. More go on raising the front on the search set; from some
+            point on that is luck on its images (figures/search_held_out.png): check what you pick on others.
         seconds: How long it may take; how far it comes then depends on the machine.
         evaluations: Candidates to ask for. Those that come up again are answered from memory and count.
         patience: End it, too, when the hypervolume has stood still for so many full passes.

@@ -239,6 +239,25 @@ def test_hypervolume_by_cost(tmp_path):
     assert draws(plots.plot_hypervolume_by_cost(frame.drop(columns=["seconds", "best"])), tmp_path)
 
 
+def test_held_out(tmp_path):
+    """Two runs by hand, of which one went on alone."""
+    frame = pd.DataFrame(
+        {
+            "network": "net",
+            "run": ["everything", "seed 1", "seed 1", "seed 2", "seed 2", "seed 2"],
+            "full_passes": [np.nan, 20.0, 50.0, 20.0, 50.0, 300.0],
+            "hypervolume": [0.9, 0.2, 0.6, 0.4, 0.8, 0.85],
+            "held_out": [0.3, 0.1, 0.3, 0.2, 0.5, 0.2],
+        }
+    )
+    curve = plots.held_out_curve(frame, "held_out")
+    assert curve.full_passes.tolist() == [20, 50] and curve.all_runs == 0.3
+    assert curve.median.tolist() == pytest.approx([0.15, 0.4])
+    assert curve.lowest.tolist() == [0.1, 0.3] and curve.highest.tolist() == [0.2, 0.5]
+    assert plots.held_out_curve(frame, "hypervolume").median.tolist() == pytest.approx([0.3, 0.7])
+    assert draws(plots.plot_held_out(frame), tmp_path)
+
+
 def test_uniform_widths_that_were_stopped_are_no_points(exploration):
     stopped = Evaluation((3, 3), 2, 20, 100, block_counts=(2,))
     uniform = exploration.uniform_evaluations | {3: stopped}

@@ -6,6 +6,7 @@ from qa_lib.plots.bit_width_map import bit_width_map, plot_bit_width_map
 from qa_lib.plots.calibration_grids import calibration_grids, plot_calibration_grids
 from qa_lib.plots.calibration_size import calibration_size, plot_calibration_size
 from qa_lib.plots.fake_quantization import fake_quantization, plot_fake_quantization
+from qa_lib.plots.held_out import held_out_curve, plot_held_out
 from qa_lib.plots.hypervolume_by_cost import hypervolume_by_cost, plot_hypervolume_by_cost
 from qa_lib.plots.images import plot_images
 from qa_lib.plots.objective_space import objective_space, plot_objective_space
@@ -21,6 +22,7 @@ __all__ = [
     "calibration_grids",
     "calibration_size",
     "fake_quantization",
+    "held_out_curve",
     "hypervolume_by_cost",
     "objective_space",
     "plot_accuracy_by_method",
@@ -29,6 +31,7 @@ __all__ = [
     "plot_calibration_grids",
     "plot_calibration_size",
     "plot_fake_quantization",
+    "plot_held_out",
     "plot_hypervolume_by_cost",
     "plot_images",
     "plot_objective_space",
