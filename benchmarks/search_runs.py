@@ -86,7 +86,7 @@ class Bench:
         )
         self.plain: PlainProblem = plain_problem(load_workload(name))
         self.plain_seconds: list[float] = []
-        self.known: list[Evaluation] = []  # what has been on the front of any run
+        self.known: list[Evaluation] = []  # the fronts that runs ended with
 
     def fresh_evaluator(self, archive: Archive | None = None) -> Evaluator:
         return Evaluator(

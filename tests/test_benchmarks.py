@@ -52,7 +52,9 @@ def test_search(request):
     passes = re.search(r"ratio of full passes, ours to plain's: (\S+) \((\S+) passes\)", printed)
     # Counted, not timed. Infinite if the budget did not suffice.
     assert float(passes[1]) <= 0.033
-    assert 0.3 < float(re.search(r"on the hold-out set: best known (\S+)", printed)[1]) < 0.7
+    # On images that did not choose it the same front is worth less, and not nothing.
+    held_out = float(re.search(r"on the hold-out set: best known (\S+)", printed)[1])
+    assert 0.3 < held_out < float(re.search(r"of ours: (\S+)", printed)[1])
     assert printed.splitlines()[-1].startswith("ratio of seconds")
 
 

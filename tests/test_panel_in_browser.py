@@ -113,6 +113,10 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
     # Moved twice while that cell searches; the keyboard moves the focused slider.
     before = positions(page)
     assert len(before) == 17
+    wait_for(
+        page,
+        "document.querySelectorAll('.qa-mark').length >= 17 * 7 && !document.querySelector('.qa-legend').hidden",
+    )
     moved = [index for index, num_bits in enumerate(before) if num_bits < 8][:2]
     expected = [num_bits + (index in moved) for index, num_bits in enumerate(before)]
     seconds = []
