@@ -1,10 +1,8 @@
 """Every evaluation, durable: one SQLite file, one row for each setting of the bit widths."""
 
 import json
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qa_lib.archive_file import connect, explaining
+from qa_lib.archive_file import ArchiveFile
 from qa_lib.costs import Widths, total_bits
 
 
@@ -52,13 +50,14 @@ class Archive:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
-        self._lock = threading.RLock()
-        self._connection = connect(self.path)
+        self._file = ArchiveFile.of(self.path)
+        # What is not closed by hand is let go of with the object, or when the interpreter ends.
+        self._release = weakref.finalize(self, self._file.release)
 
     def read(self, fingerprint: str, bit_widths: Iterable[Widths]) -> dict[Widths, Row]:
         """What is known under ``fingerprint`` of each of ``bit_widths``; those unknown are left out."""
         rows = {}
-        with self._talking() as connection:
+        with self._file.transaction() as connection:
             for widths in bit_widths:
                 found = connection.execute(
                     "SELECT block_counts, seconds FROM evaluations WHERE bit_widths = ? AND fingerprint = "
@@ -71,7 +70,7 @@ class Archive:
 
     def read_all(self, fingerprint: str) -> list[Row]:
         """Everything known under ``fingerprint``, in the order in which it was first written."""
-        with self._talking() as connection:
+        with self._file.transaction() as connection:
             found = connection.execute(
                 "SELECT bit_widths, block_counts, seconds FROM evaluations WHERE fingerprint = "
                 "(SELECT id FROM fingerprints WHERE digest = ?) ORDER BY rowid",
@@ -89,7 +88,7 @@ class Archive:
                 ``batch_size``, and number of ``images``.
         """
         packed = (_pack_widths(row.bit_widths), _pack_counts(row.block_counts, facts["batch_size"]))
-        with self._talking(writing=True) as connection:
+        with self._file.transaction(writing=True) as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO fingerprints (digest, facts) VALUES (?, ?)",
                 (fingerprint, json.dumps(facts)),
@@ -103,7 +102,7 @@ class Archive:
 
     def read_sensitivities(self, digest: str) -> dict[tuple[int, int], float]:
         """What is known of the sensitivities under ``digest``: (index of the quantizer, ``num_bits``) -> divergence."""
-        with self._talking() as connection:
+        with self._file.transaction() as connection:
             found = connection.execute(
                 "SELECT quantizer, num_bits, divergence FROM sensitivities WHERE digest = ?", (digest,)
             ).fetchall()
@@ -111,7 +110,7 @@ class Archive:
 
     def write_sensitivity(self, digest: str, quantizer: int, num_bits: int, divergence: float) -> None:
         """Keeps one sensitivity; it is on disk on return."""
-        with self._talking(writing=True) as connection:
+        with self._file.transaction(writing=True) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO sensitivities VALUES (?, ?, ?, ?)",
                 (digest, quantizer, num_bits, divergence),
@@ -129,7 +128,7 @@ class Archive:
             ``complete``, ``total_bits``, ``seconds``, then a column of widths for each quantizer
             (missing is float).
         """
-        with self._talking() as connection:
+        with self._file.transaction() as connection:
             found = connection.execute(
                 "SELECT digest, facts, bit_widths, block_counts, seconds FROM evaluations "
                 "JOIN fingerprints ON fingerprint = id ORDER BY evaluations.rowid"
@@ -153,21 +152,14 @@ class Archive:
         )
 
     def close(self) -> None:
-        """Lets go of the file."""
-        self._connection.close()
+        """Lets go of the file; the last ``Archive`` of it in this process closes it."""
+        self._release()
 
-    @contextmanager
-    def _talking(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction, of one thread."""
-        with self._lock, explaining(self.path):
-            connection = self._connection
-            try:
-                connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
-                yield connection
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Archive":
         # pymoo copies problems; their archive is the same file.

@@ -216,13 +216,15 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_written(tmp_path):
 
 
 def test_full_as_sqlite_says_it(archive):
-    archive._connection.execute("PRAGMA max_page_count = 12")
+    with archive._file.transaction() as connection:
+        connection.execute("PRAGMA max_page_count = 12")
     written = 0
     with pytest.raises(ArchiveError, match="the disk is full"):
         for index in range(10_000):
             archive.write("a", row((2 + index % 15, 2 + index // 15 % 15), (1,) * 500), FACTS)
             written += 1
-    archive._connection.execute("PRAGMA max_page_count = 100000")
+    with archive._file.transaction() as connection:
+        connection.execute("PRAGMA max_page_count = 100000")
     archive.write("b", row(), FACTS)
     assert archive.read_all("b") == [row()]
     assert len(archive.read_all("a")) == written
@@ -251,3 +253,107 @@ def test_an_archive_of_the_first_format_is_read_and_extended(archive):
     assert again.read_all("a") == [row()]
     again.write_sensitivity("a", 1, 2, 0.5)
     assert Archive(archive.path).read_sensitivities("a") == {(1, 2): 0.5}
+
+
+SECOND_PROCESS = """
+import sys
+from qa_lib import Archive
+from qa_lib.archive import Row
+facts = {"names": ["input", "conv"], "batch_size": 10, "images": 25}
+with Archive(sys.argv[1]) as archive:
+    for index in range(int(sys.argv[2]), int(sys.argv[2]) + 200):
+        archive.write("b", Row((index % 250, index // 250), (9, 8, 4), 0.5), facts)
+"""
+
+
+def test_two_archives_of_a_file_in_one_process_and_a_second_process(tmp_path):
+    """A search set and a hold-out set on one path, in two kernels."""
+    path = tmp_path / "archive.sqlite"
+    search, holdout = Archive(path), Archive(path)
+    for turn in range(3):
+        for index in range(200 * turn, 200 * turn + 200):
+            (search, holdout)[index % 2].write("a", row((index % 250, index // 250)), FACTS)
+        subprocess.run([sys.executable, "-W", "ignore", "-c", SECOND_PROCESS, path, str(200 * turn)], check=True)
+    search.close()
+    holdout.close()
+    assert [len(Archive(path).read_all(name)) for name in "ab"] == [600, 600]
+
+
+def test_nothing_but_sqlite_opens_the_file(tmp_path):
+    """Closing any other descriptor of it would drop the process's locks."""
+    path, opened = tmp_path / "archive.sqlite", []
+    watching = [True]
+
+    def hook(event, arguments):
+        if watching and event == "open" and str(path) in str(arguments[0]):
+            opened.append(arguments[0])
+
+    sys.addaudithook(hook)
+    with Archive(path) as archive, Archive(path) as again:
+        archive.write("a", row(), FACTS)
+        again.to_frame()
+    with pytest.raises(ArchiveError, match="was closed"):
+        archive.read_all("a")
+    Archive(path).write_sensitivity("a", 0, 4, 0.25)
+    assert not opened
+    path.read_bytes()
+    assert opened  # the hook sees it
+    watching.clear()
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="Linux says there who holds what")
+def test_another_archive_of_the_file_leaves_the_locks_of_the_first(tmp_path):
+    path = tmp_path / "archive.sqlite"
+    archive, inode = Archive(path), path.stat().st_ino
+    with archive._file.transaction(writing=True):
+        Archive(path).close()
+        held = [line for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line]
+    assert any(f" {os.getpid()} " in line for line in held)
+
+
+def test_what_is_in_the_file_alone_is_everything(archive, tmp_path):
+    for index in range(200):
+        archive.write("a", row((index, 2)), FACTS)
+    copy = tmp_path / "copy.sqlite"
+    subprocess.run(["cp", archive.path, copy], check=True)
+    assert len(Archive(copy).read_all("a")) == 200
+    archive.close()
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["archive.sqlite", "copy.sqlite"]
+
+
+def test_an_archive_with_a_log_is_read(archive, tmp_path):
+    """Archives of earlier versions, as a kernel that was killed left them."""
+    for index in range(50):
+        archive.write("a", row((index, 2)), FACTS)
+    archive.close()
+    living = sqlite3.connect(archive.path)
+    living.execute("PRAGMA journal_mode = WAL")
+    living.execute("UPDATE evaluations SET seconds = 0.25")
+    living.commit()
+    old = tmp_path / "old.sqlite"
+    for end in ("", "-wal"):
+        subprocess.run(["cp", f"{archive.path}{end}", f"{old}{end}"], check=True)
+    living.close()
+    rows = Archive(old).read_all("a")
+    assert len(rows) == 50 and {r.seconds for r in rows} == {0.25}
+    assert not Path(f"{old}-wal").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_opens_a_connection_of_its_own(archive):
+    archive.write("a", row((2, 2)), FACTS)
+    child = os.fork()
+    if not child:
+        try:
+            for index in range(3, 53):
+                archive.write("a", row((index, 3)), FACTS)
+            archive.close()
+        finally:
+            os._exit(0)
+    for index in range(3, 53):
+        archive.write("a", row((index, 4)), FACTS)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(archive.read_all("a")) == 101
+    archive.close()
+    assert len(Archive(archive.path).read_all("a")) == 101
