@@ -31,6 +31,7 @@ setup(
         "numba>=0.62",
         "pandas>=2.2",
         "matplotlib>=3.9",
+        "filelock>=3.16",
         "tqdm>=4.66",
         "jupyterlab>=4.4",
         "ipython>=8.20",

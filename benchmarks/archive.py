@@ -29,7 +29,7 @@ def main() -> None:
         archive = Archive(path)
         for _ in range(count):
             widths = tuple(generator.integers(2, 9, 53).tolist())
-            row = Row(widths, tuple(generator.integers(0, 17, 256).tolist()), 1.0)
+            row = Row(widths, tuple(generator.integers(0, 17, 256).tolist()), 4096, 1.0, 0.5)
             start = time.perf_counter()
             archive.write("fingerprint", row, FACTS)
             seconds.append(time.perf_counter() - start)

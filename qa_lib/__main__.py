@@ -1,4 +1,4 @@
-"""The command line: ``python -m qa_lib explore``."""
+"""The command line: ``python -m qa_lib explore`` and ``python -m qa_lib archive``."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from qa_lib.calibration import all_methods, calibrate
+from qa_lib.cli import archive
 from qa_lib.errors import QAError
 from qa_lib.evaluator import Evaluator
 from qa_lib.exploration import Exploration
@@ -41,12 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        exploration = _explore(options)
-        return _report(exploration, options.out)
+        return options.run(options)
     except (QAError, OSError) as error:
         print(f"qa_lib: {error}", file=sys.stderr)
         return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    options.out.mkdir(parents=True, exist_ok=True)
+    return _report(_explore(options), options.out)
 
 
 def _explore(options: argparse.Namespace) -> Exploration:
@@ -147,6 +151,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.set_defaults(run=_run)
+    archive.add_parser(commands)
     add = command.add_argument
     add("--workload", default="fashion_mnist", metavar="NAME",
         help=f"model and images: {', '.join(known_workloads())} (default: %(default)s)")  # fmt: skip

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from qa_lib.archive import Row
 from qa_lib.bit_widths import check_limits
 from qa_lib.costs import Widths
 from qa_lib.errors import SearchError
@@ -92,7 +91,7 @@ class _Worker:
         batches = [images for images, _ in self.search_set.batches]
         self.forward = IncrementalForward(replica, batches, network_may_change=False)
 
-    def run(self, prefix: Widths, endings: Sequence[Widths]) -> list[Row]:
+    def run(self, prefix: Widths, endings: Sequence[Widths]) -> list[tuple[Widths, tuple[int, ...], float]]:
         torch.set_num_threads(1)
         rows = []
         for ending in endings:
@@ -101,5 +100,5 @@ class _Worker:
                 self.forward.rebase((*prefix, *ending))
             logits = self.forward((*prefix, *ending)).split(self.search_set.batch_sizes)
             counts = tuple(self.search_set.count_correct(part, index) for index, part in enumerate(logits))
-            rows.append(Row((*prefix, *ending), counts, time.perf_counter() - start))
+            rows.append(((*prefix, *ending), counts, time.perf_counter() - start))
         return rows

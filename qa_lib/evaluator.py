@@ -14,7 +14,7 @@ from qa_lib.costs import Widths
 from qa_lib.early_stop import StopRule
 from qa_lib.errors import DataError, SearchError
 from qa_lib.evaluation import Evaluation
-from qa_lib.fingerprint import fingerprint
+from qa_lib.fingerprint import digest_of, fingerprint_facts
 from qa_lib.fusion import Fusing
 from qa_lib.negatives import NegativesReport
 from qa_lib.quantized_model import QuantizedActivationsModel
@@ -138,7 +138,7 @@ class Evaluator:
         Args:
             bit_widths: One width for each quantizer, or a mapping from names to those that differ
                 from the model's present ones; None is float.
-            remeasure: Measure it again even if it is known.
+            remeasure: Measure it again even if it is known; what is found then takes the place of what was.
 
         Raises:
             BitWidthError: The widths do not fit the model.
@@ -187,7 +187,8 @@ class Evaluator:
             raise SearchError(f"the stop rule is for {stop.images} images, the search set has {self.images}")
         needed = stop.correct_needed(widths) if stop else [0] * len(widths)
         with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
-            digest = self.fingerprint()
+            facts = fingerprint_facts(self.qmodel, self._set)
+            digest = digest_of(facts)
             known = {} if remeasure else self.archive.read(digest, widths)
             tasks = [self._task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
             unfinished = [task for task in tasks if not task.finished]
@@ -200,7 +201,7 @@ class Evaluator:
                 on_evaluation(evaluation)
 
         def keep(task: Task) -> None:
-            self.archive.write(digest, _row(task), self._facts())
+            self.archive.write(digest, self._row(task), self._describe(facts), again=remeasure)
             finish(task)
 
         for task in tasks:
@@ -209,26 +210,33 @@ class Evaluator:
         self._run(replicas, unfinished, self._count_correct, keep)
         return [evaluations[w] for w in asked]
 
-    def keep(self, rows: Iterable[Row]) -> list[Evaluation]:
+    def keep(self, measured: Iterable[tuple[Widths, Sequence[int], float]]) -> list[Evaluation]:
         """Takes in what was measured elsewhere, on this model and in the batches of ``search_set``: it is in the archive on
-        return."""
-        digest = self.fingerprint()
+        return.
+
+        Args:
+            measured: Bit widths, right answers in each batch, and seconds.
+        """
+        facts = fingerprint_facts(self.qmodel, self._set)
         evaluations = []
-        for row in rows:
-            self.archive.write(digest, row, self._facts())
-            evaluations.append(self._evaluation(self._task(row.bit_widths, 0, row)))
+        for bit_widths, counts, seconds in measured:
+            task = Task(bit_widths)
+            for index, correct in enumerate(counts):
+                task.take(self._set.batch_sizes, index, correct, seconds / len(counts))
+            self.archive.write(digest_of(facts), self._row(task), self._describe(facts))
+            evaluations.append(self._evaluation(task))
         return evaluations
 
     def fingerprint(self) -> str:
         """The digest of everything that an accuracy depends on, the model as it is now: what the archive keeps evaluations
         under (SHA-256, hexadecimal)."""
-        return fingerprint(self.qmodel, self._set)
+        return digest_of(fingerprint_facts(self.qmodel, self._set))
 
     def recall(self, bit_widths: BitWidths) -> Evaluation | None:
         """The evaluation of one setting if the archive has it complete, and None if not: nothing is measured."""
         widths = self.qmodel.check_bit_widths(bit_widths)
         row = self.archive.read(self.fingerprint(), [widths]).get(widths)
-        if row is None or len(row.block_counts) < len(self._set.batches):
+        if row is None or row.images < self.images:
             return None
         return self._evaluation(self._task(widths, 0, row))
 
@@ -239,9 +247,9 @@ class Evaluator:
 
     def _task(self, bit_widths: Widths, correct_needed: int, known: Row | None) -> Task:
         task = Task(bit_widths, correct_needed)
-        for index, correct in enumerate(known.block_counts if known else ()):
+        for index, correct in enumerate(known.sums if known else ()):
             if not task.finished:
-                task.take(self._set.batch_sizes, index, correct, known.seconds / len(known.block_counts))
+                task.take(self._set.batch_sizes, index, correct, known.seconds / len(known.sums))
         return task
 
     def _evaluation(self, task: Task) -> Evaluation:
@@ -272,8 +280,24 @@ class Evaluator:
     def _count_correct(self, replica: QuantizedActivationsModel, index: int) -> int:
         return self._set.count_correct(replica(self._set.batches[index][0]), index)
 
-    def _facts(self) -> dict[str, Any]:
-        return {"names": self.qmodel.names, "batch_size": self.batch_size, "images": self.images}
+    def _row(self, task: Task) -> Row:
+        score = task.correct / self.images if task.images == self.images else None
+        return Row(task.bit_widths, tuple(task.block_counts), task.images, task.seconds, score)
+
+    def _describe(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """What the archive keeps of a fingerprint: all that it is a digest of, and what a reader knows that by."""
+        images, _ = self._set.batches[0]
+        return {
+            "names": self.qmodel.names,
+            "batch_size": self.batch_size,
+            "images": self.images,
+            "image_shape": tuple(images.shape[1:]),
+            "network": type(self.qmodel.model).__name__,
+            "metric": "accuracy",
+            "model": facts["model"],
+            "data": facts["images"],
+            "environment": facts["environment"],
+        }
 
     def _check_logits(self, images: Tensor, largest_label: int) -> None:
         floats = [None] * len(self.qmodel.names)
@@ -305,10 +329,6 @@ class Evaluator:
         replicas = self._make_replicas(len(self._set.batch_sizes))
         self._run(replicas, [Task((None,) * len(self.qmodel.names))], measure, _ignore)
         return torch.cat([margins[index] for index in range(len(margins))])
-
-
-def _row(task: Task) -> Row:
-    return Row(task.bit_widths, tuple(task.block_counts), task.seconds)
 
 
 def _ignore(task: Task) -> None:

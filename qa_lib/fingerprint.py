@@ -59,13 +59,17 @@ def model_digest(qmodel: QuantizedActivationsModel) -> str:
         return _add_tensors(network_digest(qmodel), ((n, q.all_amax) for n, q in quantizers.items()))
 
 
-def fingerprint(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> str:
-    """The digest that evaluations of ``qmodel`` on ``search_set`` are kept under (SHA-256, hexadecimal)."""
-    facts = {
+def fingerprint_facts(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> dict[str, Any]:
+    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model and data, and the environment."""
+    return {
         "model": model_digest(qmodel),
         "images": search_set.digest,
         "environment": environment(qmodel.device),
     }
+
+
+def digest_of(facts: dict[str, Any]) -> str:
+    """The digest that the archive keeps under what depends on ``facts`` (SHA-256, hexadecimal)."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

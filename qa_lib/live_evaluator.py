@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qa_lib.archive import Row
 from qa_lib.bit_widths import BitWidths
 from qa_lib.costs import Widths
 from qa_lib.evaluation import Evaluation
@@ -167,5 +166,4 @@ class LiveEvaluator:
             tuple(torch.bincount(labels[right], minlength=classes).tolist()),
             tuple(torch.bincount(labels, minlength=classes).tolist()),
         )
-        row = Row(widths, tuple(correct for correct, _ in by_batch), seconds)
-        return self.evaluator.keep([row])[0]
+        return self.evaluator.keep([(widths, [correct for correct, _ in by_batch], seconds)])[0]

@@ -1,10 +1,10 @@
 """How much each layer at each width disturbs the output, one layer at a time."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from qa_lib.bit_widths import check_limits
 from qa_lib.costs import Cost, Widths, cost_table, total_bits
 from qa_lib.divergence import Divergence, diverges, output_divergence
 from qa_lib.errors import DataError, SearchError
-from qa_lib.fingerprint import environment, function_digest, model_digest
+from qa_lib.fingerprint import digest_of, environment, function_digest, model_digest
 from qa_lib.incremental import IncrementalForward
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantized_model import QuantizedActivationsModel
@@ -165,9 +165,13 @@ def sensitivity(
         qmodel.check_calibrated([width] * len(names))
     archive = archive if isinstance(archive, Archive) else Archive(archive)
     with qmodel.lock:
-        digest = _digest(qmodel, images, divergence)
+        facts = _facts(qmodel, images, divergence)
+        digest = digest_of(facts)
         known = archive.read_sensitivities(digest)
         (replica,) = make_replicas(qmodel, 1)
+    described = facts | {
+        "names": names, "images": len(images), "data": facts["images"], "network": type(qmodel.model).__name__
+    }  # fmt: skip
     settings = [(index, width) for index in range(len(names)) for width in widths]
     missing = [setting for setting in settings if setting not in known]
     on_setting = on_setting or (lambda: None)
@@ -185,7 +189,7 @@ def sensitivity(
                 for index, width in missing:
                     outputs = forward({names[index]: width})
                     found = min(LARGEST, max(0.0, diverges(divergence, outputs, reference)))
-                    archive.write_sensitivity(digest, index, width, found)
+                    archive.write_sensitivity(digest, index, width, found, described)
                     known[index, width] = found
                     bar.update()
                     on_setting()
@@ -195,14 +199,13 @@ def sensitivity(
     return SensitivityTable(names, widths, table, len(images), passes)
 
 
-def _digest(qmodel: QuantizedActivationsModel, images: Tensor, divergence: Divergence) -> str:
-    """What sensitivities depend on (SHA-256, hexadecimal)."""
+def _facts(qmodel: QuantizedActivationsModel, images: Tensor, divergence: Divergence) -> dict[str, Any]:
+    """What sensitivities depend on."""
     digest = hashlib.sha256()
     add_tensor(digest, images)
-    facts = {
+    return {
         "model": model_digest(qmodel),
         "images": digest.hexdigest(),
         "divergence": function_digest(divergence),
         "environment": environment(qmodel.device),
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

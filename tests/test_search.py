@@ -11,6 +11,7 @@ from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
 from qa_lib import Archive, Evaluator, QAWarning, WeightedBits, explore, sensitivity
+from qa_lib.archive.file import ArchiveFile
 from qa_lib.errors import ArchiveError, BitWidthError, SearchError
 from qa_lib.evaluation import non_dominated
 from qa_lib.search_run import SearchRun
@@ -218,8 +219,10 @@ def test_a_larger_budget_goes_on_where_the_smaller_one_ended(qmodel, evaluator, 
 
 def test_a_full_disk_in_the_middle_of_a_search_hands_over_what_there_was(qmodel, evaluator, tmp_path):
     archive = Archive(tmp_path / "archive.sqlite")
-    (pages,) = archive._connection.execute("PRAGMA page_count").fetchone()
-    archive._connection.execute(f"PRAGMA max_page_count = {pages}")
+    file = ArchiveFile.of(archive.path)
+    with file.transaction() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(ArchiveError, match="the disk is full") as caught:
         quiet(qmodel, evaluator, archive=archive, evaluations=400)
     assert caught.value.exploration.interrupted
@@ -354,9 +357,9 @@ def test_interrupted_before_the_search_begins(qmodel, evaluator, monkeypatch, tm
         left = [0 if when == "float" else 3]
         write = Archive.write
 
-        def impatient(*arguments):
+        def impatient(*arguments, **options):
             left[0] -= 1
-            return interrupt() if left[0] < 0 else write(*arguments)
+            return interrupt() if left[0] < 0 else write(*arguments, **options)
 
         monkeypatch.setattr(Archive, "write", impatient)
     if when == "float":

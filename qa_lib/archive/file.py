@@ -1,0 +1,245 @@
+"""An archive's file while it is in use: one connection in a process, and nothing lost if somebody takes the file away."""
+
+import ctypes
+import os
+import sqlite3
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import ClassVar
+
+from qa_lib.archive import locks, tables
+from qa_lib.archive.opening import Identity, NoArchiveError, connect, disconnect, explaining, file_identity
+from qa_lib.archive.row import Row, pack_widths
+from qa_lib.archive.tables import Facts, Sensitivity
+from qa_lib.errors import ArchiveError, QAWarning
+
+# How often a file that is taken away is followed before it is given up.
+_TRIES = 3
+
+
+class ArchiveFile:
+    """An archive's file, opened once in a process however many ``Archive`` objects use it.
+
+    It remembers what this process has written. If the file is removed, replaced or overwritten meanwhile, that goes into the
+    one that has its name then, or into a new one beside it if that is no archive.
+
+    Attributes:
+        path: Where it is; None is in memory. Another one once something else took its place.
+    """
+
+    _open: ClassVar["dict[Identity, ArchiveFile]"] = {}
+    _opening: ClassVar[threading.RLock] = threading.RLock()
+    _held: ClassVar["set[ArchiveFile]"] = set()
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._users = 0
+        self._connection: sqlite3.Connection | None = None
+        self._identity: Identity | None = None
+        self._version = 0
+        self._rows: dict[tuple[str, bytes], tuple[Facts, Row]] = {}
+        self._sensitivities: dict[tuple[str, int, int], tuple[Facts, float]] = {}
+        with explaining(path), self._guarded():
+            self._connect()
+            if not self._stays_open:
+                self._disconnect()
+
+    @classmethod
+    def of(cls, path: Path | None) -> "ArchiveFile":
+        """The file at ``path``, made if there is none; ``release`` gives it back.
+
+        Raises:
+            ArchiveError: The file is not an archive, is damaged, or cannot be opened; it is left untouched.
+        """
+        with cls._opening:
+            file = None if path is None else cls._open.get(file_identity(path))
+            if file is None:
+                file = cls(path)
+                cls._open[file._identity or (0, id(file))] = file
+            file._users += 1
+            return file
+
+    def release(self) -> None:
+        """Lets go of the file; the last to do so closes it."""
+        with self._opening:
+            self._users -= 1
+            if self._users:
+                return
+            self._forget()
+        with self._lock:
+            self._disconnect()
+
+    @contextmanager
+    def transaction(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction, of one thread. What it writes is on the disk at its end.
+
+        Raises:
+            ArchiveError: The archive was closed, cannot be read or written, or is held by somebody for longer than a minute.
+        """
+        with self._lock, explaining(self.path), self._guarded():
+            if not self._users:
+                raise ArchiveError(f"archive {self.path} was closed: open it again, Archive(path)")
+            connection = self._begin(writing)
+            try:
+                yield connection
+                locks.patiently(connection, "COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if not self._stays_open:
+                    self._disconnect()
+
+    def write_evaluation(self, digest: str, facts: Facts, row: Row, *, again: bool = False) -> str:
+        """``tables.put_evaluation`` in a transaction, remembered."""
+        with self._lock:
+            with self.transaction(writing=True) as connection:
+                done = tables.put_evaluation(connection, digest, facts, row, again=again)
+            if done != "known" and self.path is not None:
+                self._rows[digest, pack_widths(row.bit_widths)] = facts, row
+            return done
+
+    def write_sensitivity(self, digest: str, facts: Facts, sensitivity: Sensitivity) -> None:
+        """``tables.put_sensitivity`` in a transaction, remembered."""
+        with self._lock:
+            with self.transaction(writing=True) as connection:
+                tables.put_sensitivity(connection, digest, facts, sensitivity)
+            if self.path is not None:
+                self._sensitivities[digest, *sensitivity[:2]] = facts, sensitivity[2]
+
+    @property
+    def _stays_open(self) -> bool:
+        """Network file systems look anew at a file when it is opened: there each transaction opens and closes it."""
+        return self.path is None or locks.locks_work(self.path.parent)
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._stays_open else locks.lock_file(self.path)
+
+    def _begin(self, writing: bool) -> sqlite3.Connection:
+        """Begins a transaction on the file that is at ``path``, with all in it that this process has written."""
+        for attempt in range(_TRIES):
+            if self._connection is None:
+                try:
+                    self._connect(look_through=self._stays_open)
+                except NoArchiveError:
+                    self._follow()
+            elif self.path is not None and file_identity(self.path) != self._identity:
+                self._follow()
+            connection = self._connection
+            try:
+                locks.patiently(connection, "BEGIN IMMEDIATE" if writing else "BEGIN")
+                if self._is_ours(connection):
+                    if writing:  # the first page goes into the journal first: it says whose journal that is
+                        connection.execute(f"PRAGMA user_version = {self._version}")
+                    return connection
+            except sqlite3.DatabaseError as error:
+                # An "operational" error is one of locks, disks and rights; or of tables that are not ours.
+                if attempt == _TRIES - 1 or (
+                    isinstance(error, sqlite3.OperationalError) and "no such" not in str(error)
+                ):
+                    raise
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._follow()
+        raise ArchiveError(f"archive {self.path}: it is replaced again and again: find out by whom")
+
+    def _is_ours(self, connection: sqlite3.Connection) -> bool:
+        """Whether the file is the one that was opened, and holds what was written last."""
+        (version,) = locks.patiently(connection, "PRAGMA user_version").fetchone()
+        if version != self._version:
+            return False
+        if not self._rows:
+            return True
+        digest, widths = next(reversed(self._rows))
+        found = connection.execute(
+            "SELECT images FROM evaluations WHERE bit_widths = ? AND fingerprint = "
+            "(SELECT id FROM fingerprints WHERE digest = ?)",
+            (widths, digest),
+        ).fetchone()
+        return found is not None and found[0] >= self._rows[digest, widths][1].images
+
+    def _connect(self, *, look_through: bool = True) -> None:
+        self._connection = connect(self.path, look_through=look_through)
+        (self._version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        self._identity = None if self.path is None else file_identity(self.path)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            disconnect(connection, self.path, self._identity)
+
+    def _follow(self) -> None:
+        """Goes on with the file that has the name now, or with a new one beside it."""
+        before, was_there = self.path, file_identity(self.path) is not None
+        self._forget()
+        self._disconnect()
+        try:
+            self._connect()
+        except NoArchiveError as error:
+            number = next(n for n in range(2, 1000) if not before.with_stem(f"{before.stem}-{n}").exists())
+            self.path, reason = before.with_stem(f"{before.stem}-{number}"), str(error)
+            self._connect()
+        self._open.setdefault(self._identity, self)
+        locks.patiently(self._connection, "BEGIN IMMEDIATE")
+        for (digest, _), (facts, row) in self._rows.items():
+            tables.put_evaluation(self._connection, digest, facts, row)
+        for (digest, *key), (facts, divergence) in self._sensitivities.items():
+            tables.put_sensitivity(self._connection, digest, facts, (*key, divergence))
+        locks.patiently(self._connection, "COMMIT")
+        kept = f"the {len(self._rows)} evaluations that this process has measured are in"
+        if self.path != before:
+            said = f"was replaced by something else while it was open ({reason}): it goes on in {self.path}, and {kept} that"
+        elif was_there:
+            said = f"was replaced while it was open: {kept} the one that is there now"
+        else:
+            said = f"was removed or moved while it was open: a new one was made, and {kept} it"
+        warnings.warn(f"archive {before} {said}", QAWarning, stacklevel=2)
+
+    def _forget(self) -> None:
+        """No other ``Archive`` comes to this file by its identity."""
+        for identity in [key for key, file in list(self._open.items()) if file is self]:
+            self._open.pop(identity, None)
+
+    @classmethod
+    def before_fork(cls) -> None:
+        """Waits for what is going on: a child must not begin in the middle of its parent's transaction."""
+        # Files before ``_opening``: a transaction may come to let go of another file, never the other way round.
+        while True:
+            for file in set(cls._open.values()) - cls._held:
+                file._lock.acquire()
+                cls._held.add(file)
+            cls._opening.acquire()
+            if cls._held >= set(cls._open.values()):
+                return
+            cls._opening.release()
+
+    @classmethod
+    def after_fork_in_parent(cls) -> None:
+        """Goes on."""
+        while cls._held:
+            cls._held.pop()._lock.release()
+        cls._opening.release()
+
+    @classmethod
+    def after_fork_in_child(cls) -> None:
+        """A connection cannot be used in a child, not even to close it: it is left alone for good, and a new one opened when
+        it is needed (https://sqlite.org/howtocorrupt.html, 2.6)."""
+        cls._opening = threading.RLock()
+        while cls._held:
+            file = cls._held.pop()
+            file._lock = threading.RLock()
+            if file.path is not None:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(file._connection))
+                file._connection = None
+                file._rows, file._sensitivities = {}, {}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=ArchiveFile.before_fork,
+        after_in_parent=ArchiveFile.after_fork_in_parent,
+        after_in_child=ArchiveFile.after_fork_in_child,
+    )
