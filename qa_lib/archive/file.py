@@ -4,15 +4,17 @@ import ctypes
 import os
 import sqlite3
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from qa_lib.archive import locks, tables
 from qa_lib.archive.opening import Identity, NoArchiveError, connect, disconnect, explaining, file_identity
-from qa_lib.archive.row import Row, pack_widths
+from qa_lib.archive.row import Packed, Row, pack, pack_widths, unpack
 from qa_lib.archive.tables import Facts, Sensitivity
 from qa_lib.errors import ArchiveError, QAWarning
 
@@ -41,8 +43,19 @@ class ArchiveFile:
         self._connection: sqlite3.Connection | None = None
         self._identity: Identity | None = None
         self._version = 0
-        self._rows: dict[tuple[str, bytes], tuple[Facts, Row]] = {}
-        self._sensitivities: dict[tuple[str, int, int], tuple[Facts, float]] = {}
+        # What this process has written, in case that the file is taken away; as bytes, which take a tenth of the memory.
+        self._rows: dict[tuple[str, bytes], Packed] = {}
+        self._sensitivities: dict[tuple[str, int, int], float] = {}
+        self._facts: dict[str, Facts] = {}
+        # Network file systems look anew at a file when it is opened: there each transaction opens and closes it.
+        self._stays_open = path is None or locks.locks_work(path.parent)
+        if not self._stays_open:
+            warnings.warn(
+                f"archive {path} is on a network folder ({locks.folder_kind(path.parent)}), whose locks are not to be trusted: while "
+                f"something is written or read, {locks.lock_path(path).name} lies beside it and keeps others out",
+                QAWarning,
+                stacklevel=2,
+            )
         with explaining(path), self._guarded():
             self._connect()
             if not self._stays_open:
@@ -94,12 +107,14 @@ class ArchiveFile:
                     self._disconnect()
 
     def write_evaluation(self, digest: str, facts: Facts, row: Row, *, again: bool = False) -> str:
-        """``tables.put_evaluation`` in a transaction, remembered."""
+        """``tables.put_evaluation`` in a transaction, remembered. A row without a time is of now."""
+        row = row if row.time else replace(row, time=time.time())
         with self._lock:
             with self.transaction(writing=True) as connection:
                 done = tables.put_evaluation(connection, digest, facts, row, again=again)
             if done != "known" and self.path is not None:
-                self._rows[digest, pack_widths(row.bit_widths)] = facts, row
+                self._rows[digest, pack_widths(row.bit_widths)] = pack(row)
+                self._facts[digest] = facts
             return done
 
     def write_sensitivity(self, digest: str, facts: Facts, sensitivity: Sensitivity) -> None:
@@ -108,12 +123,8 @@ class ArchiveFile:
             with self.transaction(writing=True) as connection:
                 tables.put_sensitivity(connection, digest, facts, sensitivity)
             if self.path is not None:
-                self._sensitivities[digest, *sensitivity[:2]] = facts, sensitivity[2]
-
-    @property
-    def _stays_open(self) -> bool:
-        """Network file systems look anew at a file when it is opened: there each transaction opens and closes it."""
-        return self.path is None or locks.locks_work(self.path.parent)
+                self._sensitivities[digest, *sensitivity[:2]] = sensitivity[2]
+                self._facts[digest] = facts
 
     def _guarded(self) -> AbstractContextManager[None]:
         return nullcontext() if self._stays_open else locks.lock_file(self.path)
@@ -159,7 +170,7 @@ class ArchiveFile:
             "(SELECT id FROM fingerprints WHERE digest = ?)",
             (widths, digest),
         ).fetchone()
-        return found is not None and found[0] >= self._rows[digest, widths][1].images
+        return found is not None and found[0] >= self._rows[digest, widths][1]
 
     def _connect(self, *, look_through: bool = True) -> None:
         self._connection = connect(self.path, look_through=look_through)
@@ -184,10 +195,10 @@ class ArchiveFile:
             self._connect()
         self._open.setdefault(self._identity, self)
         locks.patiently(self._connection, "BEGIN IMMEDIATE")
-        for (digest, _), (facts, row) in self._rows.items():
-            tables.put_evaluation(self._connection, digest, facts, row)
-        for (digest, *key), (facts, divergence) in self._sensitivities.items():
-            tables.put_sensitivity(self._connection, digest, facts, (*key, divergence))
+        for (digest, _), packed in self._rows.items():
+            tables.put_evaluation(self._connection, digest, self._facts[digest], unpack(packed))
+        for (digest, *key), divergence in self._sensitivities.items():
+            tables.put_sensitivity(self._connection, digest, self._facts[digest], (*key, divergence))
         locks.patiently(self._connection, "COMMIT")
         kept = f"the {len(self._rows)} evaluations that this process has measured are in"
         if self.path != before:

@@ -85,6 +85,8 @@ def open_as_it_is(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     # One file that is whole at rest, fit for network folders; a row is on the disk when its transaction ends.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA trusted_schema = OFF")
+    # Nothing is written before a transaction ends, which is where others are waited for.
+    connection.execute("PRAGMA cache_spill = OFF")
     if not read_only and tables.format_of(connection) == tables.FORMAT:
         connection.execute("PRAGMA journal_mode = TRUNCATE")
     return connection

@@ -6,9 +6,7 @@ same transaction: a file that was copied in the middle of a commit does not add 
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,13 +67,13 @@ def put_evaluation(
         connection: In a transaction.
         digest: What it depends on.
         facts: What is said of the fingerprint if it is new.
-        row: The evaluation; without a time it is of now.
+        row: The evaluation.
         again: It was measured anew, and replaces a row that saw as many images.
 
     Returns:
         ``"added"``, ``"replaced"`` or ``"known"``.
     """
-    key, packed = pack_widths(row.bit_widths), pack(row if row.time else replace(row, time=time.time()))
+    key, packed = pack_widths(row.bit_widths), pack(row)
     fingerprint = _fingerprint(connection, digest, facts)
     found = connection.execute(
         f"SELECT checksum, {_COLUMNS} FROM evaluations WHERE fingerprint = ? AND bit_widths = ?",

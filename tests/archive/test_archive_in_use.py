@@ -173,6 +173,7 @@ def test_archives_of_earlier_versions_are_read(tmp_path, version, log):
     with Archive(path) as archive:
         assert archive.read_all("a") == rows(50)
         assert archive.read_sensitivities("s") == ({(0, 4): 0.25} if version == 2 else {})
+        assert archive.check().contents["first"].isna().all()  # nobody wrote down when
         archive.write("a", row((9, 9)), FACTS)
     assert holds(path, [*rows(50), row((9, 9))])
     assert [p.name for p in tmp_path.iterdir()] == ["archive.sqlite"]
@@ -251,7 +252,8 @@ def test_a_network_folder_gets_a_lock_file(tmp_path, monkeypatch):
     two_processes(path, "nfs4")
     assert {r.bit_widths for r in Archive(path).read_all("a")} == {r.bit_widths for r in rows(200)}
     monkeypatch.setattr(locks, "folder_kind", lambda folder: "cifs")
-    archive = Archive(tmp_path / "other.sqlite")
+    with pytest.warns(QAWarning, match=r"network folder \(cifs\).*other.sqlite.lock lies beside it"):
+        archive = Archive(tmp_path / "other.sqlite")
     written(archive)
     assert archive.read_all("a") == rows(20)
     assert not locks.lock_path(archive.path).exists()
@@ -263,7 +265,8 @@ def test_a_network_folder_gets_a_lock_file(tmp_path, monkeypatch):
 
 def test_a_lock_file_of_somebody_else_is_waited_for_and_named(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "folder_kind", lambda folder: "nfs")
-    archive = Archive(tmp_path / "archive.sqlite")
+    with pytest.warns(QAWarning, match="network folder"):
+        archive = Archive(tmp_path / "archive.sqlite")
     monkeypatch.setattr(locks, "BUSY_SECONDS", 0.5)
     lock = locks.lock_path(archive.path)
     lock.write_text("4711\nnode17\n")
