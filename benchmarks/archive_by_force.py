@@ -21,6 +21,7 @@ import threading
 import time
 import warnings
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -84,6 +85,8 @@ def run_trial(folder: Path, generator: random.Random, seconds: float, kinds: lis
         os.kill(pid, generator.choice((signal.SIGKILL, signal.SIGTERM)))
     for process, kind in zip(processes, kinds, strict=True):
         process.join()
+        with suppress(ProcessLookupError):  # the children of one that was killed
+            os.killpg(process.pid, signal.SIGKILL)
         if process.exitcode not in (0, -signal.SIGKILL, -signal.SIGTERM):
             raise RuntimeError(f"{kind} ended with {process.exitcode}")
         totals["killed"] += process.exitcode != 0
@@ -93,20 +96,21 @@ def run_trial(folder: Path, generator: random.Random, seconds: float, kinds: lis
 def look_at(path: Path, folder: Path) -> Counter[str]:
     """What has become of the file."""
     totals: Counter[str] = Counter()
+    # Before the archive: a child whose parent was killed may be writing still.
+    notes = [line for note in folder.glob("acknowledged-*") for line in note.read_text().splitlines()]
     with warnings.catch_warnings(), Archive(path) as archive:
         warnings.simplefilter("ignore")
         totals["damaged"] += not archive.check().whole
         kept = {name: {row.bit_widths: row for row in archive.read_all(name)} for name in ("a", "b")}
-        for note in folder.glob("acknowledged-*"):
-            for line in note.read_text().splitlines():
-                try:
-                    name, *widths = json.loads(line)
-                except json.JSONDecodeError:
-                    continue  # its writer was killed in the middle of the note
-                totals["acknowledged"] += 1
-                found = kept[name].get(tuple(widths))
-                totals["lost"] += found is None
-                totals["wrong"] += found is not None and found.sums != _EXPECTED
+        for line in notes:
+            try:
+                name, *widths = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # its writer was killed in the middle of the note
+            totals["acknowledged"] += 1
+            found = kept[name].get(tuple(widths))
+            totals["lost"] += found is None
+            totals["wrong"] += found is not None and found.sums != _EXPECTED
         totals["asked twice"] += _measured_twice(archive)
     return totals
 
@@ -130,6 +134,7 @@ def run_worker(kind: str, path: Path, number: int, seconds: float) -> None:
     """What a process does, until its time is up or it is killed."""
     generator = random.Random(number * 1000 + os.getpid())
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.setpgid(0, 0)
     if kind in ("search", "slider"):
         qmodel, evaluator = small_network()
         evaluator = evaluator.using(path)
