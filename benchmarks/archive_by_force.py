@@ -193,8 +193,6 @@ def write_until(archive: Archive, name: str, key: int, end: float, *, start: int
 
 def small_network():
     """A calibrated network, and an evaluator of it, the same in every process."""
-
-
     torch.manual_seed(0)
     torch.set_num_threads(1)
     layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.Flatten(), nn.Linear(144, 5)]
@@ -209,7 +207,6 @@ def small_network():
 
 def search(qmodel, evaluator, archive) -> None:
     """A short search, the same one in every process."""
-
     explore(qmodel, evaluator, archive=archive, evaluations=60, population_size=8, min_accuracy=0.3, progress=False)
 
 

@@ -41,7 +41,8 @@ class Archive:
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self._file = ArchiveFile.of(None if path is None else Path(path))
+        # Absolute: the working directory may change while it is open.
+        self._file = ArchiveFile.of(None if path is None else Path(path).absolute())
         # What nobody closes is let go of with the object, or when the interpreter ends.
         self._release = weakref.finalize(self, self._file.release)
 

@@ -11,16 +11,9 @@ from typing import Any
 import pandas as pd
 
 from qa_lib.archive import locks, tables
-from qa_lib.archive.opening import (
-    explaining,
-    filled,
-    format_at,
-    make_whole_file,
-    open_as_it_is,
-    put_all,
-    put_strangers_aside,
-    refuse_to_replace,
-)  # fmt: skip
+from qa_lib.archive.database import explaining, format_at, open_as_it_is
+from qa_lib.archive.making import filled, make_whole_file, put_all, refuse_to_replace
+from qa_lib.archive.strangers import put_strangers_aside
 from qa_lib.errors import ArchiveError
 
 _COLUMNS = ("evaluations", "complete", "sensitivities", "damaged", "model", "quantizers", "data", "images", "metric",

@@ -11,8 +11,9 @@ import pandas as pd
 
 from qa_lib.archive import tables
 from qa_lib.archive.checking import reading
+from qa_lib.archive.database import file_identity, refuse_faults
 from qa_lib.archive.file import ArchiveFile
-from qa_lib.archive.opening import file_identity, make_whole_file, put_all, refuse_faults, refuse_to_replace
+from qa_lib.archive.making import make_whole_file, put_all, refuse_to_replace
 from qa_lib.archive.row import Row, pack_widths
 from qa_lib.errors import ArchiveError
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from qa_lib.archive import locks, tables
-from qa_lib.archive.opening import Identity, NoArchiveError, connect, disconnect, explaining, file_identity
+from qa_lib.archive.database import Identity, NoArchiveError, explaining, file_identity
+from qa_lib.archive.opening import connect, disconnect
 from qa_lib.archive.row import Packed, Row, pack, pack_widths, unpack
 from qa_lib.archive.tables import Facts, Sensitivity
 from qa_lib.errors import ArchiveError, QAWarning

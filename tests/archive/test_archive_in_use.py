@@ -296,12 +296,13 @@ def test_the_kind_of_a_folder(tmp_path):
 
 
 WITHOUT_LOCKS = """
-import random, sys, time
+import random, sqlite3, sys, time
 from qa_lib import Archive
-from qa_lib.archive import locks, opening
+from qa_lib.archive import locks
 sys.path.insert(0, sys.argv[3])
 from archive_rows import FACTS, rows
-opening._connect = (lambda connect: lambda name, uri=False: connect(name + "&nolock=1" * uri, uri=uri))(opening._connect)
+connect = sqlite3.connect
+sqlite3.connect = lambda name, uri=False, **options: connect(name + "&nolock=1" * uri, uri=uri, **options)
 archive = Archive(sys.argv[1])
 for each in rows(200)[int(sys.argv[2])::2]:
     archive.write("a", each, FACTS)
@@ -442,3 +443,14 @@ def test_two_who_make_it_at_once_have_one(tmp_path, monkeypatch, empty):
     with Archive(path) as archive:
         assert archive.read_all("a") == [row()]
     assert [p.name for p in tmp_path.iterdir()] == ["archive.sqlite"]
+
+
+def test_a_relative_path_stays_the_same_file_in_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Archive("archive.sqlite") as archive:
+        archive.write("a", row(), FACTS)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        archive.write("a", row((5, 5)), FACTS)
+        assert len(pickle.loads(pickle.dumps(archive)).read_all("a")) == 2
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["archive.sqlite"]
