@@ -287,16 +287,12 @@ class Evaluator:
     def _describe(self, facts: dict[str, Any]) -> dict[str, Any]:
         """What the archive keeps of a fingerprint: all that it is a digest of, and what a reader knows that by."""
         images, _ = self._set.batches[0]
-        return {
+        return facts | {
             "names": self.qmodel.names,
             "batch_size": self.batch_size,
             "images": self.images,
             "image_shape": tuple(images.shape[1:]),
             "network": type(self.qmodel.model).__name__,
-            "metric": "accuracy",
-            "model": facts["model"],
-            "data": facts["images"],
-            "environment": facts["environment"],
         }
 
     def _check_logits(self, images: Tensor, largest_label: int) -> None:

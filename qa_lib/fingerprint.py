@@ -32,7 +32,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "onednn": torch.backends.mkldnn.enabled,
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "threads_in_a_forward_pass": 1,
-        "metric": "top-1",
     }
 
 
@@ -41,7 +40,8 @@ def structure_digest(qmodel: QuantizedActivationsModel) -> str:
     with qmodel.lock:
         digest = hashlib.sha256(repr(qmodel.names).encode())
         for name, module in qmodel.named_modules():
-            digest.update(f"{name}:{_describe(module)}".encode())
+            if module is not qmodel:  # of its own attributes none changes a number
+                digest.update(f"{name}:{_describe(module)}".encode())
     return digest.hexdigest()
 
 
@@ -60,10 +60,11 @@ def model_digest(qmodel: QuantizedActivationsModel) -> str:
 
 
 def fingerprint_facts(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> dict[str, Any]:
-    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model and data, and the environment."""
+    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model and data, metric, and environment."""
     return {
         "model": model_digest(qmodel),
-        "images": search_set.digest,
+        "data": search_set.digest,
+        "metric": "accuracy",
         "environment": environment(qmodel.device),
     }
 
@@ -112,8 +113,11 @@ def _value(value: Any) -> str:
 def _class(kind: type) -> str:
     """The name of a class, and the code of a user's own: the same weights through another ``forward``
     are another model."""
+    package = kind.__module__.partition(".")[0]
+    if package == "qa_lib":  # without the file, which may change its name
+        return f"qa_lib.{kind.__qualname__}"
     text = f"{kind.__module__}.{kind.__qualname__}"
-    if kind.__module__.partition(".")[0] in {"torch", "torchvision", "pytorch_quantization", "qa_lib"}:
+    if package in {"torch", "torchvision", "pytorch_quantization"}:
         return text
     for base in kind.__mro__:
         if base.__module__.partition(".")[0] not in {"torch", "builtins"}:

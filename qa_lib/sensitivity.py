@@ -169,9 +169,7 @@ def sensitivity(
         digest = digest_of(facts)
         known = archive.read_sensitivities(digest)
         (replica,) = make_replicas(qmodel, 1)
-    described = facts | {
-        "names": names, "images": len(images), "data": facts["images"], "network": type(qmodel.model).__name__
-    }  # fmt: skip
+    described = facts | {"names": names, "images": len(images), "network": type(qmodel.model).__name__}
     settings = [(index, width) for index in range(len(names)) for width in widths]
     missing = [setting for setting in settings if setting not in known]
     on_setting = on_setting or (lambda: None)
@@ -205,7 +203,7 @@ def _facts(qmodel: QuantizedActivationsModel, images: Tensor, divergence: Diverg
     add_tensor(digest, images)
     return {
         "model": model_digest(qmodel),
-        "images": digest.hexdigest(),
+        "data": digest.hexdigest(),
         "divergence": function_digest(divergence),
         "environment": environment(qmodel.device),
     }

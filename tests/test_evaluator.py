@@ -377,13 +377,13 @@ def test_nothing_asked_nothing_measured(evaluator):
 
 def test_ctrl_c_itself_ends_an_evaluation_between_two_batches(qmodel, images, labels):
     evaluator = Evaluator(qmodel, images, labels, batch_size=1, workers=2)
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     # A process that was started in the background ignores the signal.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
-            evaluator.evaluate_many(bit_width_grid(2_000))
+            # Begins to count with the first one finished, however busy the machine.
+            evaluator.evaluate_many(bit_width_grid(2_000), on_evaluation=lambda e: timer.ident or timer.start())
     finally:
         signal.signal(signal.SIGINT, before)
     assert not [thread for thread in threading.enumerate() if thread.name == "qa_lib worker"]

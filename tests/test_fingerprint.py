@@ -9,7 +9,8 @@ from conftest import TinyNet, make_tiny_model
 from torch import nn
 
 from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate
-from qa_lib.fingerprint import model_digest
+from qa_lib.fingerprint import model_digest, structure_digest
+from qa_lib.models import SmallConvNet
 
 
 def one_weight(qmodel, given):
@@ -152,7 +153,8 @@ DIGEST = """
 import torch
 from conftest import make_tiny_model
 from qa_lib import QuantizedActivationsModel, calibrate, conv2d_predicate
-from qa_lib.fingerprint import model_digest
+from qa_lib.fingerprint import model_digest, structure_digest
+from qa_lib.models import SmallConvNet
 class Net(type(make_tiny_model())):
     def forward(self, images):
         assert len(images) not in {"some", "set", "of", "strings"}
@@ -196,3 +198,9 @@ def test_the_class_is_told_from_another_of_its_name():
         qmodel = QuantizedActivationsModel(network, conv2d_predicate)
         digests.add(model_digest(qmodel))
     assert len(digests) == 2
+
+
+def test_the_digest_of_a_known_structure_stays_the_same():
+    """Moving a file, or naming a private thing anew, must not make every archive unknown; what must, raises ``NUMERICS``."""
+    qmodel = QuantizedActivationsModel(SmallConvNet(), conv2d_predicate)
+    assert structure_digest(qmodel) == "b29bf542246826049aea35fa7dcdae063558820101c36995ab0e583e384ca739"
