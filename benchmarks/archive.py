@@ -40,7 +40,9 @@ def write(folder: Path, count: int) -> None:
             seconds.append(time.perf_counter() - start)
     size = (folder / "written.sqlite").stat().st_size / 1e6 * 10_000 / count
     print(f"size: {size:.2f} MB for 10,000 evaluations")
-    print(f"median write: {1e3 * statistics.median(seconds):.3f} ms, 95th percentile {1e3 * np.quantile(seconds, 0.95):.3f} ms")
+    print(
+        f"median write: {1e3 * statistics.median(seconds):.3f} ms, 95th percentile {1e3 * np.quantile(seconds, 0.95):.3f} ms"
+    )
 
 
 def open_large(folder: Path, count: int) -> None:
@@ -63,7 +65,9 @@ def open_large(folder: Path, count: int) -> None:
 
 def search(folder: Path, full_passes: float, repeats: int) -> None:
     """The same search, with its archive in a file and in memory."""
-    work(f"explore() for {full_passes:g} full passes on fashion_mnist, archive in a file and in memory, {repeats} times in turn")
+    work(
+        f"explore() for {full_passes:g} full passes on fashion_mnist, archive in a file and in memory, {repeats} times in turn"
+    )
     workload = load_workload("fashion_mnist")
     qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
     calibrate(qmodel, workload.calibration_loader())
@@ -82,7 +86,9 @@ def search(folder: Path, full_passes: float, repeats: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a tenth of it")
     quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory() as folder:

@@ -37,9 +37,13 @@ _EXPECTED = (9, 8, 4)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=1.5, help="how long a process works if nobody ends it")
+    parser.add_argument(
+        "--seconds", type=float, default=1.5, help="how long a process works if nobody ends it"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="three short trials")
     options = parser.parse_args(arguments)
@@ -69,7 +73,9 @@ def run_trial(folder: Path, generator: random.Random, seconds: float, kinds: lis
     processes = []
     for number, kind in enumerate(kinds):
         # Forked, so that none of them has to import torch; nothing is open here.
-        process = multiprocessing.get_context("fork").Process(target=run_worker, args=(kind, path, number, seconds))
+        process = multiprocessing.get_context("fork").Process(
+            target=run_worker, args=(kind, path, number, seconds)
+        )
         process.start()
         processes.append(process)
     totals["processes"] = len(processes)
@@ -143,14 +149,18 @@ def run_worker(kind: str, path: Path, number: int, seconds: float) -> None:
         while time.monotonic() < end:
             if kind == "search":
                 search(qmodel, evaluator, evaluator.archive)
-            evaluator.evaluate([generator.randint(2, 8) for _ in qmodel.names], remeasure=generator.random() < 0.2)
+            evaluator.evaluate(
+                [generator.randint(2, 8) for _ in qmodel.names], remeasure=generator.random() < 0.2
+            )
         del others
         return
     archives = [Archive(path) for _ in range(generator.randint(1, 3))]
     end = time.monotonic() + seconds
     if kind == "threads":
         threads = [
-            threading.Thread(target=write_until, args=(archives[n % len(archives)], f"{number}-{n}", 10 * number + n, end))
+            threading.Thread(
+                target=write_until, args=(archives[n % len(archives)], f"{number}-{n}", 10 * number + n, end)
+            )
             for n in range(3)
         ]
         for thread in threads:
@@ -180,7 +190,9 @@ def run_worker(kind: str, path: Path, number: int, seconds: float) -> None:
             os.waitpid(process, 0)
 
 
-def write_until(archive: Archive, name: str, key: int, end: float, *, start: int = 0, most: int = 5000) -> None:
+def write_until(
+    archive: Archive, name: str, key: int, end: float, *, start: int = 0, most: int = 5000
+) -> None:
     """Writes rows, and notes each once ``write`` has returned."""
     with open(archive.path.with_name(f"acknowledged-{name}"), "a", buffering=1) as note:
         for index in range(start, start + most):
@@ -195,7 +207,13 @@ def small_network():
     """A calibrated network, and an evaluator of it, the same in every process."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.Flatten(), nn.Linear(144, 5)]
+    layers = [
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Flatten(),
+        nn.Linear(144, 5),
+    ]
     model = nn.Sequential(*layers).eval()
     images = torch.rand(96, 1, 6, 6)
     with torch.no_grad():
@@ -207,7 +225,15 @@ def small_network():
 
 def search(qmodel, evaluator, archive) -> None:
     """A short search, the same one in every process."""
-    explore(qmodel, evaluator, archive=archive, evaluations=60, population_size=8, min_accuracy=0.3, progress=False)
+    explore(
+        qmodel,
+        evaluator,
+        archive=archive,
+        evaluations=60,
+        population_size=8,
+        min_accuracy=0.3,
+        progress=False,
+    )
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def test_the_others(request, script):
 def test_archive_by_force(request):
     printed = run(request, "archive_by_force")
     acknowledged, lost, wrong, damaged, twice = re.search(
-        r"(\d+) rows acknowledged, (\d+) of them lost, (\d+) wrong; (\d+) files damaged; (\d+) settings", printed
+        r"(\d+) rows acknowledged, (\d+) of them lost, (\d+) wrong; (\d+) files damaged; (\d+) settings",
+        printed,
     ).groups()
     assert int(acknowledged) > 100
     assert (lost, wrong, damaged, twice) == ("0", "0", "0", "0")

@@ -383,7 +383,9 @@ def test_ctrl_c_itself_ends_an_evaluation_between_two_batches(qmodel, images, la
     try:
         with pytest.raises(KeyboardInterrupt):
             # Begins to count with the first one finished, however busy the machine.
-            evaluator.evaluate_many(bit_width_grid(2_000), on_evaluation=lambda e: timer.ident or timer.start())
+            evaluator.evaluate_many(
+                bit_width_grid(2_000), on_evaluation=lambda e: timer.ident or timer.start()
+            )
     finally:
         signal.signal(signal.SIGINT, before)
     assert not [thread for thread in threading.enumerate() if thread.name == "qa_lib worker"]

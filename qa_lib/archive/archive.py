@@ -56,7 +56,9 @@ class Archive:
         rows = {}
         with self._file.transaction() as connection:
             for widths in bit_widths:
-                where = "WHERE fingerprint = (SELECT id FROM fingerprints WHERE digest = ?) AND bit_widths = ?"
+                where = (
+                    "WHERE fingerprint = (SELECT id FROM fingerprints WHERE digest = ?) AND bit_widths = ?"
+                )
                 found = tables.evaluations(connection, where, (fingerprint, pack_widths(widths)))
                 rows |= {row.bit_widths: row for row in self._sound(row for _, _, row in found)}
         return rows
@@ -86,7 +88,12 @@ class Archive:
             return {s[:2]: s[2] for s in self._sound(sensitivity for _, _, sensitivity in found)}
 
     def write_sensitivity(
-        self, digest: str, quantizer: int, num_bits: int, divergence: float, facts: dict[str, Any] | None = None
+        self,
+        digest: str,
+        quantizer: int,
+        num_bits: int,
+        divergence: float,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         """Keeps one sensitivity; it is on disk on return."""
         self._file.write_sensitivity(digest, facts or {}, (quantizer, num_bits, divergence))

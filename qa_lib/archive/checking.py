@@ -148,7 +148,9 @@ def _last_row(connection: sqlite3.Connection, table: str) -> int:
     try:
         return connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0] or 0
     except sqlite3.DatabaseError:  # as many as could be in a file of that size, with the shortest rows
-        (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
+        (pages,), (size,) = (
+            connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
+        )
         return pages * size // 32
 
 
@@ -162,5 +164,8 @@ def _said(facts: tables.Facts) -> dict[str, Any]:
         "data": facts["data"][:12] if "data" in facts else None,
         "images": facts.get("images"),
         "metric": facts.get("metric"),
-        "machine": ", ".join(str(machine[key]) for key in ("device", "cpu_capability", "torch") if key in machine) or None,
+        "machine": ", ".join(
+            str(machine[key]) for key in ("device", "cpu_capability", "torch") if key in machine
+        )
+        or None,
     }

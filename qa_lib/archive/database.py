@@ -65,7 +65,9 @@ def format_at(path: Path) -> int:
             raise NoArchiveError(f"{path} is no regular file: give another path")
         application, version = ask_in_passing(path)
     if application != tables.APPLICATION_ID:
-        raise NoArchiveError(f"{path} is not an archive of evaluations, but another program's file: give another path")
+        raise NoArchiveError(
+            f"{path} is not an archive of evaluations, but another program's file: give another path"
+        )
     if version & 0xFF not in (*tables.EARLIER, tables.FORMAT):
         raise NoArchiveError(
             f"{path} has format {version & 0xFF}, this version of qa_lib reads up to {tables.FORMAT}: give another path, or "
@@ -80,7 +82,10 @@ def ask_in_passing(path: Path) -> tuple[int, int]:
         # So that a first page that is ahead of the others (a commit is going on) is read all the same.
         connection.execute("PRAGMA writable_schema = ON")
         try:
-            return tuple(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+            return tuple(
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("application_id", "user_version")
+            )
         except sqlite3.DatabaseError as error:
             if "not a database" in str(error):
                 raise NoArchiveError(f"{path} is not an archive of evaluations: give another path") from error

@@ -80,7 +80,9 @@ def put_all(
     """Puts what ``tables.evaluations`` and ``tables.sensitivities`` gave into an archive, less what is damaged; returns what
     became of the evaluations."""
     done = Counter(
-        tables.put_evaluation(connection, digest, facts, row) for digest, facts, row in evaluations if row is not None
+        tables.put_evaluation(connection, digest, facts, row)
+        for digest, facts, row in evaluations
+        if row is not None
     )
     for digest, facts, sensitivity in sensitivities:
         if sensitivity is not None:
@@ -95,7 +97,9 @@ def refuse_to_replace(source: Path | None, path: Path, overwrite: bool) -> None:
     if source is not None and path.exists() and file_identity(source) == file_identity(path):
         raise ArchiveError(f"archive {source}: it was to be copied onto itself; give another path")
     if path.exists() and not (overwrite and path.is_file()):
-        raise ArchiveError(f"there is something at {path} already: give another path{'' if overwrite else ', or overwrite it'}")
+        raise ArchiveError(
+            f"there is something at {path} already: give another path{'' if overwrite else ', or overwrite it'}"
+        )
 
 
 def _link(name: Path, path: Path) -> None:

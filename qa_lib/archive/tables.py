@@ -147,7 +147,9 @@ def sensitivities(
         for digest, facts, *checked in found:
             yield digest, json.loads(facts), tuple(checked[1:]) if _sound(checked) else None
     elif found_format == 2:
-        found = connection.execute(f"SELECT digest, quantizer, num_bits, divergence FROM sensitivities {where}", values)
+        found = connection.execute(
+            f"SELECT digest, quantizer, num_bits, divergence FROM sensitivities {where}", values
+        )
         for digest, *sensitivity in found:
             yield digest, {}, tuple(sensitivity)
 
@@ -174,7 +176,11 @@ def faults(connection: sqlite3.Connection) -> list[str]:
     folded = np.bitwise_xor.reduceat(pairs[:, 1], starts) if len(keys) else []
     counted = {int(k): (int(n), int(f)) for k, n, f in zip(keys, counts, folded, strict=True)}
     wrong = [key for key in expected.keys() | counted.keys() if expected.get(key) != counted.get(key, (0, 0))]
-    return [f"the rows of {len(wrong)} of {len(expected)} fingerprints are not those that it says it has"] if wrong else []
+    return (
+        [f"the rows of {len(wrong)} of {len(expected)} fingerprints are not those that it says it has"]
+        if wrong
+        else []
+    )
 
 
 def format_of(connection: sqlite3.Connection) -> int:

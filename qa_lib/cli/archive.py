@@ -26,9 +26,13 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="is it whole, and what is in it: of which model and data, from when")
+    check = actions.add_parser(
+        "check", help="is it whole, and what is in it: of which model and data, from when"
+    )
     check.add_argument("file", type=Path, metavar="FILE")
-    check.add_argument("--save", type=Path, metavar="NEW", help="save what is whole of a damaged one into a new file")
+    check.add_argument(
+        "--save", type=Path, metavar="NEW", help="save what is whole of a damaged one into a new file"
+    )
     check.set_defaults(run=_check)
     copy = actions.add_parser("copy", help="copy it as it is now; a search may go on writing meanwhile")
     copy.add_argument("file", type=Path, metavar="FILE")
@@ -36,7 +40,9 @@ def add_parser(commands: Any) -> None:
     copy.add_argument("--overwrite", action="store_true", help="replace what is there")
     copy.set_defaults(run=_copy)
     merge = actions.add_parser("merge", help="take in what other archives know; those are not changed")
-    merge.add_argument("file", type=Path, metavar="FILE", help="the archive that grows, made if there is none")
+    merge.add_argument(
+        "file", type=Path, metavar="FILE", help="the archive that grows, made if there is none"
+    )
     merge.add_argument("others", type=Path, nargs="+", metavar="OTHER")
     merge.set_defaults(run=_merge)
 

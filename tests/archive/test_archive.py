@@ -57,7 +57,9 @@ def test_counts_of_any_size_come_back(archive, batch_size):
 def test_the_frame_tells_measured_from_stopped(archive):
     archive.write("a" * 64, row(), FACTS)
     archive.write("a" * 64, row((2, 3), (1, 0)), FACTS)
-    archive.write("b" * 64, Row((5,), (20,), 40, 0.5, 0.5), {"names": ["other"], "batch_size": 40, "images": 40})
+    archive.write(
+        "b" * 64, Row((5,), (20,), 40, 0.5, 0.5), {"names": ["other"], "batch_size": 40, "images": 40}
+    )
     frame = archive.to_frame()
     assert frame.columns.tolist() == [
         *("fingerprint", "accuracy", "upper_bound", "images", "complete", "total_bits", "seconds"),

@@ -32,7 +32,15 @@ def fill(archive, count=100):
 
 
 EVERYTHING = Row(
-    (4, None), ((1.5, 2), (3.25, 4), (0, float("inf"))), 25, 0.5, 0.75, (0.1, 1e-9, 3.0), {"top-5": 0.9}, b"\x01\xff\x00", 1.7e9
+    (4, None),
+    ((1.5, 2), (3.25, 4), (0, float("inf"))),
+    25,
+    0.5,
+    0.75,
+    (0.1, 1e-9, 3.0),
+    {"top-5": 0.9},
+    b"\x01\xff\x00",
+    1.7e9,
 )
 
 
@@ -88,7 +96,9 @@ def test_copies_that_are_refused(archive, tmp_path):
     assert archive.read_all("a") == rows(5)
 
 
-@pytest.mark.parametrize("kind", ["this format", "earlier format", "earlier format with its log", "open", "in memory"])
+@pytest.mark.parametrize(
+    "kind", ["this format", "earlier format", "earlier format with its log", "open", "in memory"]
+)
 def test_merging_takes_in_what_the_other_knows(archive, tmp_path, kind):
     for each in (row((2, 2)), row((3, 3), (9,)), row((4, 4), (9, 8, 4)), row((5, 5), (1, 1, 1))):
         archive.write("a", each, FACTS)
@@ -106,7 +116,13 @@ def test_merging_takes_in_what_the_other_knows(archive, tmp_path, kind):
     done = archive.merge(other if kind in ("open", "in memory") else path)
     assert (done.added - (other is not None), done.replaced, done.known, done.damaged) == (1, 1, 2, 0)
     assert done.contradictions.values.tolist() == [["a", (5, 5), 2, 3]]
-    assert archive.read_all("a") == [row((2, 2)), row((3, 3)), row((4, 4)), row((5, 5), (1, 1, 1)), row((6, 6))]
+    assert archive.read_all("a") == [
+        row((2, 2)),
+        row((3, 3)),
+        row((4, 4)),
+        row((5, 5), (1, 1, 1)),
+        row((6, 6)),
+    ]
     assert archive.read_all("other machine") == ([row((7, 7))] if other else [])
     assert archive.read_sensitivities("s") == {(0, 4): 0.25}
     if kind != "in memory":
@@ -144,7 +160,12 @@ def torn(path):
 
 @pytest.mark.parametrize(
     ("make", "said"),
-    [(text, "not an archive"), (newer, "has format 99"), (torn, "copied while it was written"), (lambda p: None, "no archive at")],
+    [
+        (text, "not an archive"),
+        (newer, "has format 99"),
+        (torn, "copied while it was written"),
+        (lambda p: None, "no archive at"),
+    ],
     ids=["text", "newer", "torn", "missing"],
 )
 def test_merges_that_are_refused_change_nothing(archive, tmp_path, make, said):
@@ -279,7 +300,9 @@ def test_by_command(archive, tmp_path, capsys):
     assert "already" in capsys.readouterr().err
     assert main(["archive", "merge", str(tmp_path / "copy.sqlite"), str(theirs)]) == 1
     said = capsys.readouterr().out
-    assert "1 evaluations added" in said and "1 settings were measured differently" in said and "(2, 2)" in said
+    assert (
+        "1 evaluations added" in said and "1 settings were measured differently" in said and "(2, 2)" in said
+    )
     assert main(["archive", "check", str(tmp_path / "copy.sqlite")]) == 0
     said = capsys.readouterr().out
     assert "copy.sqlite: whole\n6 evaluations and 1 sensitivities" in said and "ResNet 0123456789ab" in said

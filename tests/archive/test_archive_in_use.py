@@ -74,7 +74,9 @@ def test_replaced_by_another_archive(archive, tmp_path, in_place, version):
 
 
 @pytest.mark.parametrize("in_place", [False, True], ids=["as another file", "in place"])
-@pytest.mark.parametrize("content", [b"layer,bits\n", b"SQLite format 3\0" + bytes(range(256)) * 50], ids=["text", "damaged"])
+@pytest.mark.parametrize(
+    "content", [b"layer,bits\n", b"SQLite format 3\0" + bytes(range(256)) * 50], ids=["text", "damaged"]
+)
 def test_replaced_by_what_is_no_archive(archive, tmp_path, in_place, content):
     before, path = written(archive), archive.path
     if not in_place:
@@ -123,7 +125,9 @@ def left_by_a_killed_writer(path, tmp_path, count=300):
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA user_version = {version}")
-    connection.execute("UPDATE evaluations SET seconds = 77")  # more pages than the cache holds: they go to the file
+    connection.execute(
+        "UPDATE evaluations SET seconds = 77"
+    )  # more pages than the cache holds: they go to the file
     for ending in ("", "-journal"):
         subprocess.run(["cp", f"{path}{ending}", f"{tmp_path / 'killed'}{ending}"], check=True)
     connection.execute("ROLLBACK")
@@ -206,7 +210,9 @@ time.sleep(float(sys.argv[2]))
 
 
 def hold(path, seconds):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, path, str(seconds)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, path, str(seconds)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     return process
 
@@ -270,7 +276,9 @@ def test_a_lock_file_of_somebody_else_is_waited_for_and_named(tmp_path, monkeypa
     monkeypatch.setattr(locks, "BUSY_SECONDS", 0.5)
     lock = locks.lock_path(archive.path)
     lock.write_text("4711\nnode17\n")
-    with pytest.raises(ArchiveError, match=r"process 4711 on node17 has held it .* delete .*archive.sqlite.lock"):
+    with pytest.raises(
+        ArchiveError, match=r"process 4711 on node17 has held it .* delete .*archive.sqlite.lock"
+    ):
         archive.write("a", row(), FACTS)
     lock.unlink()
     archive.write("a", row(), FACTS)
@@ -315,7 +323,9 @@ def test_without_any_locks_damage_never_looks_whole(tmp_path, request):
     """A file system that says its locks work, and they do not."""
     path, folder = tmp_path / "archive.sqlite", request.path.parent
     both = [
-        subprocess.Popen([sys.executable, "-W", "ignore", "-c", WITHOUT_LOCKS, path, str(n), folder], stdout=-1, stderr=-1)
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", WITHOUT_LOCKS, path, str(n), folder], stdout=-1, stderr=-1
+        )
         for n in (0, 1)
     ]
     ends = [process.communicate()[0] for process in both]
