@@ -17,7 +17,7 @@ from side_by_side import interleaved_seconds, median_ratio, work
 from torch import Tensor, nn
 
 from qa_lib import QuantizedActivationsModel, calibrate
-from qa_lib.amax_search import amax_by_method
+from qa_lib.calibration.amax import amax_by_method
 
 IMAGES = {"reference": (1024, 128), "resnet18": (128, 16)}  # how many, in batches of
 METHODS = ("max", "percentile", "mse", "entropy")

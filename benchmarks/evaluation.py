@@ -16,8 +16,8 @@ from pymoo.optimize import minimize
 from side_by_side import work
 
 from qa_lib import Evaluation, Evaluator, load_workload
-from qa_lib.evaluation import non_dominated
-from qa_lib.search_run import SearchRun
+from qa_lib.evaluation.evaluation import non_dominated
+from qa_lib.search.run import SearchRun
 
 
 class Engine:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from qa_lib import load_workload
-from qa_lib.predicates import Predicate, any_of, conv2d_predicate, linear_predicate
+from qa_lib.quantization.predicates import Predicate, any_of, conv2d_predicate, linear_predicate
 
 CONVOLUTIONS_AND_LINEAR = any_of(conv2d_predicate, linear_predicate)
 

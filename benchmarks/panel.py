@@ -15,7 +15,7 @@ import torch
 from side_by_side import work
 
 from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, load_workload
-from qa_lib.live_evaluator import LiveEvaluator
+from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel import BitWidthPanel, Equalizer
 
 

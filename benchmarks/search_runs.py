@@ -22,8 +22,8 @@ from qa_lib import (
     load_workload,
     sensitivity,
 )
-from qa_lib.evaluation import feasible_front
-from qa_lib.hypervolume import Hypervolume
+from qa_lib.evaluation.evaluation import feasible_front
+from qa_lib.search.hypervolume import Hypervolume
 
 NETWORKS = ("fashion_mnist", "fashion_mnist_mobilenet")
 LOSS_ALLOWED = 0.05

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from qa_lib import QuantizedActivationsModel
-from qa_lib.tensor_quantizer import WIDTHS, QuantDescriptor, TensorQuantizer, toolkit_nn
+from qa_lib.quantization.tensor_quantizer import WIDTHS, QuantDescriptor, TensorQuantizer, toolkit_nn
 
 
 class ToolkitModel(nn.Module):

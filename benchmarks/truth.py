@@ -27,9 +27,9 @@ from qa_lib import (
     load_workload,
     sensitivity,
 )
-from qa_lib.evaluation import feasible_front
-from qa_lib.hypervolume import Hypervolume
+from qa_lib.evaluation.evaluation import feasible_front
 from qa_lib.plots import plot_hypervolume_by_cost
+from qa_lib.search.hypervolume import Hypervolume
 
 FIGURES = Path(__file__).parent.parent / "figures"
 BUDGETS = (25, 50, 100, 200)

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from torchvision.datasets import FashionMNIST
 from tqdm import tqdm
 
-from qa_lib.models import SmallConvNet, SmallMobileNet, SmallResNet
+from qa_lib.workloads.networks import SmallConvNet, SmallMobileNet, SmallResNet
 
 HERE = Path(__file__).parent
 DATA_FILE = HERE / "fashion_mnist.npz"

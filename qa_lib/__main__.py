@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from qa_lib.calibration import all_methods, calibrate
+from qa_lib.calibration.calibrating import all_methods, calibrate
 from qa_lib.cli import archive
 from qa_lib.errors import QAError
-from qa_lib.evaluator import Evaluator
-from qa_lib.exploration import Exploration
+from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.plots import plot_objective_space
-from qa_lib.quantized_model import QuantizedActivationsModel
-from qa_lib.search import DEFAULT_FULL_PASSES, explore
-from qa_lib.workloads import known_workloads, load_workload
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.search.exploration import Exploration
+from qa_lib.search.exploring import DEFAULT_FULL_PASSES, explore
+from qa_lib.workloads.workload import known_workloads, load_workload
 
 DESCRIPTION = """\
 Search the bit width of every layer's activations with NSGA-II and print the Pareto front of

@@ -7,11 +7,11 @@ import pytest
 
 from qa_lib import sensitivity
 from qa_lib.errors import BitWidthError, DataError
-from qa_lib.groups import by_block, by_pattern
-from qa_lib.history import History
-from qa_lib.next_steps import next_steps
-from qa_lib.predictor import AccuracyPredictor
-from qa_lib.saved_settings import as_code, load_settings, save_setting
+from qa_lib.export.settings import as_code, load_settings, save_setting
+from qa_lib.panel.groups import by_block, by_pattern
+from qa_lib.panel.history import History
+from qa_lib.panel.next_steps import next_steps
+from qa_lib.panel.predictor import AccuracyPredictor
 
 NAMES = ("a", "b", "c")
 

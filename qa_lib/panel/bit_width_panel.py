@@ -14,27 +14,27 @@ import pandas as pd
 from qa_lib.bit_widths import BitWidths
 from qa_lib.costs import Cost, Widths, total_bits
 from qa_lib.errors import DataError, SearchError
-from qa_lib.evaluation import Evaluation
-from qa_lib.evaluator import Evaluator
-from qa_lib.exploration import Exploration
-from qa_lib.groups import by_pattern
-from qa_lib.history import History
-from qa_lib.live_evaluator import LiveEvaluator
-from qa_lib.newest import NewestFirst
-from qa_lib.next_steps import next_steps
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel.comparison import Comparison, check_side
 from qa_lib.panel.controls import Suggestions, Toolbar, button, row, tabs
 from qa_lib.panel.equalizer import Equalizer
 from qa_lib.panel.front_view import FrontView
+from qa_lib.panel.groups import by_pattern
+from qa_lib.panel.history import History
 from qa_lib.panel.keeping import Keeping
 from qa_lib.panel.layer_view import LayerView
+from qa_lib.panel.next_steps import next_steps
+from qa_lib.panel.predictor import AccuracyPredictor
 from qa_lib.panel.readout import Readout
+from qa_lib.panel.requests import NewestFirst
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.plots import plot_setting
-from qa_lib.predictor import AccuracyPredictor
-from qa_lib.problem import check_min_accuracy
-from qa_lib.quantized_model import QuantizedActivationsModel
-from qa_lib.sensitivity import SensitivityTable, sensitivity
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.search.exploration import Exploration
+from qa_lib.search.problem import check_min_accuracy
+from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
 
 # Images for a look inside a layer, and for sensitivities that nobody has measured yet.
 _IMAGES = 128

@@ -8,8 +8,8 @@ import ipywidgets
 
 from qa_lib.costs import FLOAT_BITS
 from qa_lib.errors import SearchError
-from qa_lib.evaluation import Evaluation
-from qa_lib.live_evaluator import ClassAccuracy
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.live import ClassAccuracy
 from qa_lib.plots import style
 
 COLOURS = {"A": style.FRONT, "B": style.UNIFORM}

@@ -5,7 +5,7 @@ from typing import Any
 
 import ipywidgets
 
-from qa_lib.next_steps import NextSteps, Step
+from qa_lib.panel.next_steps import NextSteps, Step
 
 
 def button(text: str, tooltip: str, *, width: str = "auto") -> ipywidgets.Button:

@@ -11,9 +11,9 @@ import traitlets
 from qa_lib.bit_widths import check_limits
 from qa_lib.costs import Widths
 from qa_lib.errors import BitWidthError
-from qa_lib.groups import Groups, by_block
+from qa_lib.panel.groups import Groups, by_block
 from qa_lib.panel.subshell import answer_while_a_cell_runs
-from qa_lib.sensitivity import SensitivityTable
+from qa_lib.sensitivities.measuring import SensitivityTable
 
 _HERE = Path(__file__).parent
 FLOAT = 0  # how the view, which knows no None, says that a quantizer is switched off

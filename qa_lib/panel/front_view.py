@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from qa_lib.costs import Cost, Widths, total_bits
-from qa_lib.evaluation import Evaluation, feasible_front
+from qa_lib.evaluation.evaluation import Evaluation, feasible_front
 from qa_lib.panel.standing import Standing, standing
 from qa_lib.panel.theme import colour_axes, figure_widget, recolour
 from qa_lib.plots import style

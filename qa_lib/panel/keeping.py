@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import ipywidgets
 
 from qa_lib.errors import DataError
+from qa_lib.export.settings import as_code, load_settings, save_setting
 from qa_lib.panel.controls import button, field, row
 from qa_lib.plots import plot_setting
-from qa_lib.saved_settings import as_code, load_settings, save_setting
 
 if TYPE_CHECKING:
     from qa_lib.panel.bit_width_panel import BitWidthPanel

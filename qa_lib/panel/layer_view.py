@@ -11,7 +11,7 @@ from torch import Tensor
 from qa_lib.panel.theme import colour_axes, figure_widget, recolour
 from qa_lib.plots import style
 from qa_lib.plots.activation_histogram import ActivationHistogram, activation_histogram
-from qa_lib.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 # From this many levels on the grid is drawn as a band.
 _MOST_LINES = 64

@@ -5,7 +5,7 @@ from html import escape
 import ipywidgets
 
 from qa_lib.costs import Widths, total_bits
-from qa_lib.evaluation import Evaluation
+from qa_lib.evaluation.evaluation import Evaluation
 
 
 class Readout:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qa_lib.costs import Cost, total_bits
-from qa_lib.evaluation import Evaluation
+from qa_lib.evaluation.evaluation import Evaluation
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from qa_lib.evaluation import Evaluation
+from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.errors import BitWidthError
-from qa_lib.fake_quantize import grid_bounds
 from qa_lib.plots import style
-from qa_lib.quantized_model import QuantizedActivationsModel
-from qa_lib.tensor_quantizer import TensorQuantizer
+from qa_lib.quantization.fake_quantize import grid_bounds
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 _BINS = 120
 

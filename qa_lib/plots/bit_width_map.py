@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from qa_lib.errors import SearchError
-from qa_lib.exploration import Exploration
 from qa_lib.plots import style
+from qa_lib.search.exploration import Exploration
 
 _LARGEST_ANNOTATED = 700  # cells
 

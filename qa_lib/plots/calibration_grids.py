@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from qa_lib.activation_statistics import LayerStatistics
-from qa_lib.fake_quantize import grid_bounds
+from qa_lib.calibration.squared_error import squared_error
 from qa_lib.plots import style
-from qa_lib.squared_error import squared_error
+from qa_lib.quantization.activation_statistics import LayerStatistics
+from qa_lib.quantization.fake_quantize import grid_bounds
 
 _BINS = 150
 

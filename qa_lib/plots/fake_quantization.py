@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from qa_lib.plots import style
-from qa_lib.tensor_quantizer import TensorQuantizer
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 
 @dataclass(frozen=True)

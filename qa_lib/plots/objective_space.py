@@ -10,9 +10,9 @@ from matplotlib.ticker import PercentFormatter
 
 from qa_lib.costs import total_bits
 from qa_lib.errors import SearchError
-from qa_lib.evaluation import Evaluation
-from qa_lib.exploration import Exploration
+from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
+from qa_lib.search.exploration import Exploration
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from qa_lib.errors import SearchError
-from qa_lib.exploration import Exploration
 from qa_lib.plots import style
+from qa_lib.search.exploration import Exploration
 
 _WINDOW = 20  # candidates over which the violation is averaged
 

@@ -7,7 +7,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from qa_lib.plots import style
-from qa_lib.sensitivity import SensitivityTable
+from qa_lib.sensitivities.measuring import SensitivityTable
 
 _LARGEST_ANNOTATED = 400  # cells
 # Of the largest: below this share, all is as good as nothing.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from qa_lib.evaluation import Evaluation
+from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
 
 

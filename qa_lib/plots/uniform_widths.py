@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from qa_lib.evaluation import Evaluation
+from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
 
 

@@ -1,0 +1,1 @@
+"""From images to statistics to ``amax``."""

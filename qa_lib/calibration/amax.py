@@ -1,0 +1,144 @@
+"""From statistics, or images, to the ``amax`` of each quantizer and width."""
+
+import math
+import numbers
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qa_lib.calibration.collection import image_batches
+from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, options_of
+from qa_lib.calibration.output import OutputCalibration
+from qa_lib.errors import CalibrationError, QAError
+from qa_lib.metrics.divergence import output_divergence
+from qa_lib.progress_bar import progress_bar
+from qa_lib.quantization.activation_statistics import ActivationStatistics
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.tensor_quantizer import WIDTHS
+
+IMAGES = 256  # that it compares outputs on
+_OUTPUT_WIDTHS = range(2, 9)
+# The width whose amax serves all widths where a quantizer is switched off and there is to be one only.
+_WIDTH_OF_A_SWITCHED_OFF = 8
+
+AmaxByWidth = dict[int, float]
+
+
+def check_options(method: str, options: Mapping[str, Any]) -> None:
+    """Raises ``CalibrationError`` if ``method`` does not take one of ``options``."""
+    allowed = ["images", "divergence", "progress"] if method == OUTPUT else options_of(method)
+    for option in options if allowed is not None else ():
+        if option not in allowed:
+            known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
+            raise CalibrationError(f"method {method!r} does not know the option {option!r}; {known}")
+    images = options.get("images", IMAGES)
+    if method == OUTPUT:
+        if isinstance(images, bool) or not isinstance(images, numbers.Integral) or images < 1:
+            raise CalibrationError(f"images is {images!r}; give a whole number from 1 up")
+        if not callable(options.get("divergence", output_divergence)):
+            raise CalibrationError(
+                f"divergence is {options['divergence']!r}; give a function, qa_lib.metrics.divergence.mean_squared_error, say"
+            )
+
+
+def amax_by_method(
+    qmodel: QuantizedActivationsModel,
+    statistics: ActivationStatistics,
+    method: str,
+    unsigned: Mapping[str, bool],
+    per_width: bool,
+    options: Mapping[str, Any],
+) -> dict[str, AmaxByWidth]:
+    """What ``method`` takes as ``amax``: name of the quantizer -> width -> ``amax``.
+
+    Raises:
+        CalibrationError: The method returned something else than a finite number from 0 up.
+    """
+    function = find_method(method)
+    widths = dict(zip(qmodel.names, qmodel.bit_widths, strict=True))
+
+    def amax(name: str) -> AmaxByWidth:
+        wanted = WIDTHS if per_width else [widths[name] or _WIDTH_OF_A_SWITCHED_OFF]
+        found = {}
+        for num_bits in wanted:
+            where = f"amax of '{name}' at {num_bits} bits"
+            try:
+                value = function(statistics[name], num_bits, unsigned[name], **options)
+            except QAError:
+                raise
+            except Exception as error:  # a user's own method may raise anything
+                raise CalibrationError(
+                    f"method {method!r} failed to find {where}: {type(error).__name__}: {error}"
+                ) from error
+            one = isinstance(value, (Tensor, np.ndarray)) and math.prod(value.shape) == 1
+            number = value.item() if one else value
+            if isinstance(number, bool) or not isinstance(number, numbers.Real):
+                number = math.nan
+            if not math.isfinite(number) or number < 0:
+                raise CalibrationError(
+                    f"method {method!r} returned {value!r} as {where}; it has to return a finite number from 0 up"
+                )
+            found[num_bits] = float(number)
+        return found if per_width else dict.fromkeys(WIDTHS, found[wanted[0]])
+
+    # The inner loops of the methods let go of the interpreter's lock.
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return dict(zip(statistics.layers, pool.map(amax, statistics.layers), strict=True))
+
+
+class KeptImages:
+    """Batches that are gone through once, and the first ``count`` images of them, kept for later.
+
+    Args:
+        batches: What ``calibrate`` takes.
+        count: How many images to keep.
+    """
+
+    def __init__(self, batches: Iterable[Any], count: int) -> None:
+        self.batches, self.wanted = batches, count
+        self.images: list[Tensor] = []
+
+    @property
+    def count(self) -> int:
+        """How many images are kept."""
+        return sum(map(len, self.images))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for images in image_batches(self.batches):
+            if self.count < self.wanted:
+                # A copy: whoever made the batch may use its memory again.
+                self.images.append(images[: self.wanted - self.count].detach().clone())
+            yield images
+
+
+def least_disturbing_amax(
+    qmodel: QuantizedActivationsModel,
+    kept: KeptImages,
+    statistics: ActivationStatistics,
+    unsigned: Mapping[str, bool],
+    per_width: bool,
+    options: Mapping[str, Any],
+) -> tuple[dict[str, AmaxByWidth], float]:
+    """What method ``"output"`` takes as ``amax``, and its cost in passes over the images that were kept."""
+    others = {
+        method: amax_by_method(qmodel, statistics, method, unsigned, per_width, {}) for method in BUILT_IN
+    }
+    found = {name: dict(amax) for name, amax in others["mse"].items()}
+    settings = [(w,) * len(qmodel.names) for w in _OUTPUT_WIDTHS] if per_width else [qmodel.bit_widths]
+    divergence = options.get("divergence", output_divergence)
+    search = OutputCalibration(qmodel, kept.images, unsigned, divergence)
+    total = sum(map(search.trials, settings))
+    with progress_bar(total, "comparison", shown=options.get("progress", True)) as bar:
+        for widths in settings:
+            at = dict(zip(qmodel.names, (w or _WIDTH_OF_A_SWITCHED_OFF for w in widths), strict=True))
+            candidates = {
+                method: {name: amax[name][num_bits] for name, num_bits in at.items()}
+                for method, amax in others.items()
+            }
+            for name, value in search.find(widths, candidates, bar.update).items():
+                found[name] |= {at[name]: value} if per_width else dict.fromkeys(WIDTHS, value)
+    return found, search.forward.passes

@@ -1,0 +1,1 @@
+"""The score of a setting over the search set."""

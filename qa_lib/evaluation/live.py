@@ -1,0 +1,169 @@
+"""Measuring one setting after another while somebody waits: what did not change since the last is not run again."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qa_lib.bit_widths import BitWidths
+from qa_lib.costs import Widths
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
+from qa_lib.forward.replicas import one_torch_thread
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """How a setting does on each class.
+
+    Attributes:
+        correct: Right answers of each class, by its number.
+        images: Images of each class.
+    """
+
+    correct: tuple[int, ...]
+    images: tuple[int, ...]
+
+
+class LiveEvaluator:
+    """Measures one setting after another on an evaluator's search set, to answer somebody who drags a slider.
+
+    Keeps the activations of the last setting, and runs the next from the first quantizer that differs
+    (``IncrementalForward``): the same numbers as ``Evaluator.evaluate``, to the bit. What the archive knows is answered
+    from there, and what is measured here is kept there. Safe to call while a search runs on the same evaluator; calls
+    from several threads take turns.
+
+    Args:
+        evaluator: Whose search set, batches, archive and workers are used.
+        memory_budget: Bytes that kept activations may take.
+        reuse: Keep activations; False runs every setting from the input on.
+
+    Example:
+        >>> live = LiveEvaluator(evaluator)
+        >>> live.evaluate([8] * 17).correct == evaluator.evaluate([8] * 17).correct
+        True
+    """
+
+    def __init__(self, evaluator: Evaluator, *, memory_budget: int = GIBIBYTE, reuse: bool = True) -> None:
+        self.evaluator = evaluator
+        self._memory_budget = memory_budget if reuse else 0
+        self._torch_threads = torch.get_num_threads()
+        self._workers: list[IncrementalForward] = []
+        self._by_class: dict[tuple[str, Widths], ClassAccuracy] = {}
+        # One turn at a time: a turn moves the base of all workers.
+        self._turn = ThreadPoolExecutor(1, "qa_lib live")
+        self._pool = ThreadPoolExecutor(evaluator.workers, "qa_lib live worker")
+
+    def recall(self, bit_widths: BitWidths) -> Evaluation | None:
+        """The evaluation of ``bit_widths`` if the archive has it complete: nothing is run."""
+        return self.evaluator.recall(bit_widths)
+
+    def evaluate(
+        self, bit_widths: BitWidths, *, superseded: Callable[[], bool] = _never
+    ) -> Evaluation | None:
+        """Measures one setting on the whole search set, or answers from the archive.
+
+        Args:
+            bit_widths: One width for each quantizer, or a mapping from names to those that differ from the model's
+                present ones; None is float.
+            superseded: Asked before each batch; once it says yes, the measurement is given up.
+
+        Returns:
+            The evaluation; None if it was given up.
+
+        Raises:
+            BitWidthError: The widths do not fit the model.
+            NotCalibratedError: A quantizer that is switched on has no ``amax``.
+            DataError: The model does not return one row of logits for each image.
+            ArchiveError: The archive cannot be read or written.
+        """
+        widths = self.evaluator.qmodel.check_bit_widths(bit_widths)
+        return self.recall(widths) or self._turn.submit(self._measure, widths, superseded).result()
+
+    def class_accuracy(self, bit_widths: BitWidths) -> ClassAccuracy:
+        """How one setting does on each class of the search set; measured, unless it was a moment ago.
+
+        Raises:
+            The same errors as ``evaluate``.
+        """
+        widths = self.evaluator.qmodel.check_bit_widths(bit_widths)
+        key = self.evaluator.fingerprint(), widths
+        if key not in self._by_class:
+            self._turn.submit(self._measure, widths, _never).result()
+        return self._by_class[self.evaluator.fingerprint(), widths]
+
+    def prepare(self) -> None:
+        """Takes the model apart and keeps the activations of its present setting, so that the first measurement does not
+        have to."""
+        self._turn.submit(self._prepare).result()
+
+    def _prepare(self) -> None:
+        if not self._workers:
+            search_set, count = self.evaluator.search_set, self.evaluator.workers
+            batches = [images for images, _ in search_set.batches]
+            shares = [batches[worker::count] for worker in range(count) if batches[worker::count]]
+            budget = self._memory_budget // len(shares)
+            qmodel = self.evaluator.qmodel
+
+            def make(share: Sequence[Tensor]) -> IncrementalForward:
+                torch.set_num_threads(1)
+                return IncrementalForward(qmodel, share, memory_budget=budget)
+
+            with one_torch_thread():
+                self._workers = list(self._pool.map(make, shares))
+
+    def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> Evaluation | None:
+        self.evaluator.qmodel.check_usable()
+        while not superseded():
+            digest = self.evaluator.fingerprint()
+            start = time.perf_counter()
+            self._prepare()
+            found = list(
+                self._pool.map(lambda w: self._run(w, widths, superseded), range(len(self._workers)))
+            )
+            torch.set_num_threads(self._torch_threads)  # the workers have set what threads begin with
+            if any(part is None for part in found):
+                return None
+            if self.evaluator.fingerprint() == digest:  # nobody has calibrated in between
+                return self._keep(digest, widths, found, time.perf_counter() - start)
+        return None
+
+    def _run(
+        self, worker: int, widths: Widths, superseded: Callable[[], bool]
+    ) -> list[tuple[int, Tensor]] | None:
+        """The right answers of a worker's batches: how many, and which; None if superseded."""
+        torch.set_num_threads(1)
+        search_set, indices = (
+            self.evaluator.search_set,
+            range(worker, len(self.evaluator.search_set.batches), len(self._workers)),
+        )
+        found = []
+        for index, logits in zip(indices, self._workers[worker].rebase_batches(widths), strict=True):
+            correct = search_set.count_correct(logits, index)
+            found.append((correct, logits.argmax(dim=1) == search_set.batches[index][1]))
+            if superseded():
+                return None
+        return found
+
+    def _keep(
+        self, digest: str, widths: Widths, found: Sequence[Sequence[tuple[int, Tensor]]], seconds: float
+    ) -> Evaluation:
+        search_set = self.evaluator.search_set
+        count = len(search_set.batches)
+        by_batch = [found[index % len(found)][index // len(found)] for index in range(count)]
+        labels = torch.cat([labels for _, labels in search_set.batches])
+        right = torch.cat([right for _, right in by_batch])
+        classes = search_set.largest_label + 1
+        self._by_class[digest, widths] = ClassAccuracy(
+            tuple(torch.bincount(labels[right], minlength=classes).tolist()),
+            tuple(torch.bincount(labels, minlength=classes).tolist()),
+        )
+        return self.evaluator.keep([(widths, [correct for correct, _ in by_batch], seconds)])[0]

@@ -1,0 +1,102 @@
+"""Settings of the bit widths in a JSON file, by name."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from qa_lib.bit_widths import check_bit_widths
+from qa_lib.costs import Widths
+from qa_lib.errors import BitWidthError, DataError
+from qa_lib.evaluation.evaluation import Evaluation
+
+
+def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluation: Evaluation) -> None:
+    """Writes a setting and what it scored into the file, beside those that are there; one of the same name is replaced.
+
+    Args:
+        path: The file; made if there is none. Its folder has to exist.
+        name: What the setting is to be called.
+        quantizers: The names of the quantizers, in order.
+        evaluation: The setting, measured.
+
+    Raises:
+        DataError: The name is empty, or the file is something else or cannot be written; it is left as it was.
+    """
+    if not name.strip():
+        raise DataError("the setting needs a name to be saved under")
+    path = Path(path)
+    saved = _read(path) if _exists(path) else {}
+    saved[name.strip()] = {
+        "bit_widths": dict(zip(quantizers, evaluation.bit_widths, strict=True)),
+        "accuracy": evaluation.accuracy,
+        "total_bits": evaluation.total_bits,
+        "correct": evaluation.correct,
+        "images": evaluation.images,
+    }
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(saved, indent=1, ensure_ascii=False), encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise DataError(f"{path} cannot be written ({error}): name a file in a folder that exists") from error
+
+
+def load_settings(path: str | Path, quantizers: Sequence[str]) -> dict[str, Widths]:
+    """The settings that a file holds, by name.
+
+    Args:
+        path: The file.
+        quantizers: The names of the model's quantizers, in order.
+
+    Returns:
+        Name -> one width for each quantizer; None is float. Settings of other models are left out.
+
+    Raises:
+        DataError: There is no such file, or it is something else.
+        BitWidthError: All settings are those of other models, or one holds no allowed widths.
+    """
+    read = {name: saved["bit_widths"] for name, saved in _read(Path(path)).items()}
+    fitting = {name: widths for name, widths in read.items() if set(widths) == set(quantizers)}
+    if read and not fitting:
+        name, widths = next(iter(read.items()))
+        raise BitWidthError(
+            f"setting {name!r} in {path} is one of another model: it has {len(widths)} quantizers, "
+            f"{', '.join(list(widths)[:3])}, ...; this model has {len(quantizers)}, {', '.join(quantizers[:3])}, ..."
+        )
+    return {
+        name: check_bit_widths([widths[q] for q in quantizers], dict.fromkeys(quantizers))
+        for name, widths in fitting.items()
+    }
+
+
+def as_code(quantizers: Sequence[str], bit_widths: Widths) -> str:
+    """Python code that gives ``qmodel`` these widths."""
+    lines = [f"    {name!r}: {num_bits}," for name, num_bits in zip(quantizers, bit_widths, strict=True)]
+    return "\n".join(["qmodel.bit_widths = {", *lines, "}"])
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no name of a file ({error})") from error
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}: save a setting first") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as saved settings ({error})") from error
+    if not isinstance(saved, Mapping) or not all(
+        isinstance(entry, Mapping) and isinstance(entry.get("bit_widths"), Mapping)
+        for entry in saved.values()
+    ):
+        raise DataError(f"{path} holds no saved settings: a JSON object of name -> bit_widths")
+    return dict(saved)

@@ -1,0 +1,1 @@
+"""The same forward pass, faster, bit for bit."""

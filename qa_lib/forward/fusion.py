@@ -1,0 +1,164 @@
+"""What of a model a replica can do in fewer passes over the memory, bit for bit the same."""
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from qa_lib.errors import LayerError
+from qa_lib.forward.fused_output import RELUS, FusedOutput, same_bits
+from qa_lib.forward.layer_graph import trace
+from qa_lib.forward.replicas import make_replicas
+from qa_lib.quantization.digests import structure_digest
+from qa_lib.quantization.quantize_output import QuantizeOutput, owns_its_output
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
+
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A convolution with a quantizer, the batch norm that alone takes its output, and a ReLU after that.
+
+    Attributes:
+        conv: Name of the convolution in the model.
+        norm: Name of the batch norm.
+        relu: Name of the ReLU, or None.
+    """
+
+    conv: str
+    norm: str
+    relu: str | None
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """What a replica does in fewer passes over the memory.
+
+    Attributes:
+        chains: In one pass.
+        sums: Names of the ReLUs that may overwrite a sum, because they alone take it.
+    """
+
+    chains: tuple[Chain, ...] = ()
+    sums: tuple[str, ...] = ()
+
+
+def find_fusion(qmodel: QuantizedActivationsModel, images: Tensor) -> Fusion:
+    """What of ``qmodel`` can be fused; nothing if it cannot be traced or copied.
+
+    Each chain is tried on numbers of its own, and everything together on ``images``: what does not give the
+    bits that the modules give (on another processor, say) is left out.
+
+    Args:
+        qmodel: The model; it stays as it is.
+        images: One or a few images, shape ``(N, ...)``.
+    """
+    (replica,) = make_replicas(qmodel, 1)
+    if replica is qmodel or qmodel.device.type != "cpu":
+        return Fusion()
+    try:
+        graph = trace(replica.eval())
+    except LayerError:
+        return Fusion()
+    modules, chosen = dict(replica.sequential.named_modules()), set(replica._chosen.values())
+    called = [modules[node.target] for node in graph.nodes if node.op == "call_module"]
+
+    def taker(node: fx.Node, kinds: Sequence[type]) -> fx.Node | None:
+        """The one node that takes the value of ``node``, if it is a call of such a module, its only one."""
+        users = list(node.users)
+        if len(users) != 1 or users[0].op != "call_module":
+            return None
+        module = modules[users[0].target]
+        watched = (
+            module in chosen
+            or module._forward_hooks
+            or module._forward_pre_hooks
+            or ("forward" in vars(module))
+        )
+        return users[0] if type(module) in kinds and called.count(module) == 1 and not watched else None
+
+    chains, sums = [], []
+    for node in graph.nodes:
+        if _is_sum(node) and (relu := taker(node, list(RELUS))):
+            sums.append(relu.target.removeprefix("1."))
+        quantizer = getattr(node.target, "__self__", None) if node.op == "call_function" else None
+        if not isinstance(quantizer, TensorQuantizer):
+            continue
+        conv, norm = node.args[0], taker(node, [nn.BatchNorm2d])
+        suits = type(modules[conv.target]) in _CONVOLUTIONS and called.count(modules[conv.target]) == 1
+        if norm is not None and suits and _is_single(modules[norm.target]):
+            relu = taker(norm, list(RELUS))
+            chain = Chain(*(n and n.target.removeprefix("1.") for n in (conv, norm, relu)))
+            if same_bits(
+                FusedOutput(quantizer, modules[norm.target], modules[relu.target] if relu else None)
+            ):
+                chains.append(chain)
+    fusion = Fusion(tuple(chains), tuple(sums))
+    return fusion if _same_outputs(qmodel, fusion, images) else Fusion()
+
+
+def _is_sum(node: fx.Node) -> bool:
+    """Whether ``node`` makes a new tensor by addition."""
+    makes = (node.op == "call_method" and node.target == "add") or node.target in (operator.add, torch.add)
+    return makes and "out" not in node.kwargs
+
+
+def _is_single(norm: nn.BatchNorm2d) -> bool:
+    """Whether ``norm`` has statistics of its own, in single precision."""
+    return norm.running_var is not None and norm.running_var.dtype == torch.float32
+
+
+def fuse(replica: QuantizedActivationsModel, fusion: Fusion) -> None:
+    """Makes ``replica`` itself do what ``fusion`` says: for evaluating only."""
+    for name in fusion.sums:
+        replica.model.get_submodule(name).inplace = True
+    for chain in fusion.chains:
+        conv = replica.model.get_submodule(chain.conv)
+        norm = replica.model.get_submodule(chain.norm)
+        relu = replica.model.get_submodule(chain.relu) if chain.relu else None
+        for key, hook in conv._forward_hooks.items():
+            if _is_single(norm) and isinstance(hook, QuantizeOutput) and owns_its_output(conv):
+                conv._forward_hooks[key] = FusedOutput(hook.quantizer, norm, relu)
+                for name in filter(None, (chain.norm, chain.relu)):
+                    parent, _, child = name.rpartition(".")
+                    setattr(replica.model.get_submodule(parent), child, nn.Identity())
+
+
+class Fusing:
+    """Makes fused replicas, and looks for what to fuse only when the model's structure has changed."""
+
+    def __init__(self) -> None:
+        self._structure = ""
+        self._fusion = Fusion()
+
+    def make_replicas(
+        self, qmodel: QuantizedActivationsModel, count: int, images: Tensor
+    ) -> list[QuantizedActivationsModel]:
+        """``count`` copies of ``qmodel`` for evaluating on images like ``images``."""
+        replicas = make_replicas(qmodel, count)
+        if replicas[0] is not qmodel and images.is_contiguous(memory_format=torch.channels_last):
+            structure = structure_digest(qmodel)
+            if structure != self._structure:
+                self._structure, self._fusion = structure, find_fusion(qmodel, images)
+            for replica in replicas:
+                fuse(replica, self._fusion)
+        return replicas
+
+
+def _same_outputs(qmodel: QuantizedActivationsModel, fusion: Fusion, images: Tensor) -> bool:
+    """Whether the float model gives the same bits with ``fusion``."""
+    plain, fused = make_replicas(qmodel, 2)
+    fuse(fused, fusion)
+    outputs = []
+    try:
+        for replica in (plain, fused):
+            replica.bit_widths = [None] * len(replica.names)
+            with torch.inference_mode():
+                outputs.append(replica.eval()(images))
+    except AttributeError:  # the model's forward looks into a module that is not there any more
+        return False
+    return torch.equal(*outputs)

@@ -1,0 +1,261 @@
+"""Forward passes that begin at the first quantizer that changed."""
+
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from qa_lib.bit_widths import BitWidths
+from qa_lib.errors import DataError, LayerError, QAWarning
+from qa_lib.forward.layer_graph import LayerGraph
+from qa_lib.quantization.digests import network_digest
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+
+GIBIBYTE = 1 << 30
+
+# What a quantizer does: its num_bits, and its amax.
+State = tuple[int | None, tuple[float, ...]]
+States = dict[str, State]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What has to be run of a batch: the nodes whose values are wanted, those that are kept and still hold, and the share of a
+    whole pass that it takes."""
+
+    wanted: frozenset[fx.Node]
+    clean: frozenset[fx.Node]
+    share: float
+
+
+class IncrementalForward:
+    """Outputs of a quantized model for settings that differ little from one another, bit for bit those of
+    whole forward passes.
+
+    Keeps activations of a base setting. Another setting runs only what depends on the quantizers that it
+    changes (their width, or their ``amax``), on kept activations; a change to the network itself is noticed, and
+    starts anew. A model that ``torch.fx`` cannot trace
+    runs as a whole every time, with a warning. Several threads may use one: while one has set the widths of a batch and
+    runs it, the others wait.
+
+    Args:
+        qmodel: The calibrated model; the base is the setting that it has now.
+        batches: Images, shape ``(N, ...)`` each; a single tensor is one batch.
+        memory_budget: Bytes that kept activations may take. They are kept first where they save most
+            time for their size; less memory means more to run again, never other numbers.
+        network_may_change: Look at all weights before each pass. False saves that where nobody can change them.
+
+    Attributes:
+        passes: Work so far in whole forward passes over all batches, by the times that the operations
+            took when they were traced. An estimate.
+
+    Raises:
+        DataError: There are no batches, or a batch is no tensor.
+        DeviceError: The images are not where the model is.
+        NotCalibratedError: A quantizer that is switched on has no ``amax``.
+
+    Warns:
+        QAWarning: The model cannot be traced.
+
+    Example:
+        >>> incremental = IncrementalForward(qmodel, workload.calibration_images.split(128))
+        >>> incremental({"classifier": 3}).shape
+        torch.Size([1024, 10])
+    """
+
+    def __init__(
+        self,
+        qmodel: QuantizedActivationsModel,
+        batches: Tensor | Sequence[Tensor],
+        *,
+        memory_budget: int = GIBIBYTE,
+        network_may_change: bool = True,
+    ) -> None:
+        self.qmodel = qmodel
+        self.batches = [batches] if isinstance(batches, Tensor) else list(batches)
+        self.memory_budget = memory_budget
+        self._network_may_change = network_may_change
+        self._lock = threading.RLock()
+        self._states_set: States | None = None
+        self.passes = 0.0
+        qmodel.check_usable()
+        qmodel.check_calibrated()
+        if not self.batches:
+            raise DataError("there are no batches: give at least one tensor of images")
+        for images in self.batches:
+            qmodel.check_device(images)
+        self._images = sum(map(len, self.batches))
+        self._prepare()
+
+    @property
+    def traced(self) -> bool:
+        """Whether the model could be traced, and work is saved."""
+        return self._graph is not None
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that the kept activations take."""
+        return sum(kept[node].nbytes for kept in self._kept for node in self._keep)
+
+    def __call__(self, bit_widths: BitWidths) -> Tensor:
+        """What the model returns for all images, with these widths and its present ``amax``.
+
+        The base stays as it is.
+
+        Args:
+            bit_widths: One width for each quantizer, or a mapping from names to those that differ from
+                the model's present ones; None is float.
+
+        Returns:
+            The outputs of all batches one after the other, shape ``(N, ...)``.
+        """
+        return torch.cat(list(self._run(bit_widths)))
+
+    def rebase(self, bit_widths: BitWidths) -> None:
+        """Makes ``bit_widths``, with the present ``amax``, the base: what comes next should differ from it
+        in few quantizers, or in late ones."""
+        for _ in self._run(bit_widths, outputs=False, rebase=True):
+            pass
+
+    def rebase_batches(self, bit_widths: BitWidths) -> Iterator[Tensor]:
+        """``rebase`` that returns what the model returns: the outputs of one batch after the other, shape ``(n, ...)``. It
+        may be left at any batch; those that were not reached keep their base."""
+        return self._run(bit_widths, rebase=True)
+
+    def _run(
+        self, bit_widths: BitWidths, *, outputs: bool = True, rebase: bool = False
+    ) -> Iterator[Tensor | None]:
+        states = self._states(bit_widths)
+        self._follow_the_network()
+        plans: dict[int, _Plan] = {}
+        for index, images in enumerate(self.batches):
+            with self._lock:
+                if self._graph is not None:
+                    base = self._bases[index]
+                    plan = plans.get(id(base)) or self._plan(states, base, outputs=outputs, rebase=rebase)
+                    plans[id(base)] = plan
+                    result = self._run_rest(states, index, plan)
+                    if rebase:
+                        self._bases[index] = states
+                else:
+                    widths = [num_bits for num_bits, _ in states.values()]
+                    result = self._run_whole(widths, images) if outputs else None
+            yield result
+
+    def _plan(self, states: States, base: States, *, outputs: bool, rebase: bool) -> _Plan:
+        """What has to be run for ``states`` where ``base`` is kept."""
+        graph = self._graph
+        dirty = graph.downstream(name for name, state in states.items() if state != base[name])
+        wanted = ({graph.output} if outputs else set()) | (self._keep & dirty if rebase else set())
+        clean = (self._keep | {graph.images}) - dirty
+        share = graph.seconds(graph.needed(wanted, clean)) / graph.seconds(graph.nodes)
+        return _Plan(frozenset(wanted), frozenset(clean), share)
+
+    def _run_rest(self, states: States, index: int, plan: _Plan) -> Tensor | None:
+        """Runs for one batch what depends on the quantizers that differ from its base."""
+        graph, kept = self._graph, self._kept[index]
+        self._set(states)
+        self.passes += plan.share * len(self.batches[index]) / self._images
+        with torch.inference_mode():
+            known = {node: value for node, value in kept.items() if node in plan.clean}
+            values = graph.evaluate(plan.wanted, known)
+        # Wanted beside the output, which is nobody's input and so never kept, is what a new base needs.
+        kept.update({node: values[node] for node in plan.wanted & self._keep})
+        return values.get(graph.output)
+
+    def _prepare(self) -> None:
+        """Traces the model, chooses what to keep, and runs the base."""
+        self._keep: set[fx.Node] = set()
+        try:
+            with self.qmodel.lock:  # the base is what the graph is made of
+                self._network = network_digest(self.qmodel)
+                base = self._states(self.qmodel.bit_widths)
+                self._graph: LayerGraph | None = LayerGraph(self.qmodel, self.batches[0])
+        except LayerError as error:
+            self._graph, self._kept = None, []
+            warnings.warn(
+                f"torch.fx cannot take this model apart ({error}), so every setting runs the whole network: "
+                "the same numbers, but nothing is saved",
+                QAWarning,
+                stacklevel=3,
+            )
+            return
+        self._states_set = None
+        self._keep = what_to_keep(self._graph, self.memory_budget * len(self.batches[0]) // self._images)
+        self._kept: list[dict[fx.Node, Any]] = []
+        with torch.inference_mode():
+            for batch in self.batches:
+                known = {self._graph.images: batch}
+                self._kept.append(known | self._graph.evaluate(self._keep, known))
+        self._bases = [base] * len(self.batches)
+        self.passes += 1
+
+    def _states(self, bit_widths: BitWidths) -> States:
+        widths = self.qmodel.check_bit_widths(bit_widths)
+        self.qmodel.check_calibrated(widths)
+        quantizers = self.qmodel.activation_fake_quantizers
+        return {
+            name: (
+                num_bits,
+                () if num_bits is None else tuple(quantizer.amax_at(num_bits).flatten().tolist()),
+            )
+            for (name, quantizer), num_bits in zip(quantizers.items(), widths, strict=True)
+        }
+
+    def _set(self, states: States) -> None:
+        """Gives the graph's quantizers ``states``, unless they have them."""
+        if states is self._states_set:
+            return
+        self._states_set = states
+        quantizers = self._graph.replica.activation_fake_quantizers
+        for name, (num_bits, _) in states.items():
+            quantizers[name].num_bits = num_bits
+            quantizers[name]._amax = self.qmodel.activation_fake_quantizers[name].amax_at(num_bits)
+
+    def _follow_the_network(self) -> None:
+        """Starts anew if a weight, a setting or the code of the model has changed."""
+        if self._network_may_change and network_digest(self.qmodel) != self._network:
+            with self._lock:
+                self._prepare()
+
+    def _run_whole(self, widths: Sequence[int | None], images: Tensor) -> Tensor:
+        self.passes += len(images) / self._images
+        qmodel = self.qmodel
+        with qmodel.temporary_bit_widths(widths), qmodel.evaluation_mode(), torch.inference_mode():
+            return qmodel(images)
+
+
+def what_to_keep(graph: LayerGraph, budget: int) -> set[fx.Node]:
+    """The nodes whose values to keep, for one batch, so that changing one quantizer is cheap.
+
+    For each quantizer there are the values that what depends on it starts from. Those are taken first that
+    save the most time for their size, given what is kept already.
+
+    Args:
+        graph: The model, with times and sizes.
+        budget: Bytes for the batch that the graph has learned from.
+    """
+    starts: dict[str, set[fx.Node]] = {}
+    for name in graph.quantizer_nodes:
+        dirty = graph.downstream([name])
+        inputs = {argument for node in dirty for argument in node.all_input_nodes}
+        starts[name] = {n for n in inputs - dirty if n is not graph.images and graph.facts[n].size}
+    kept: set[fx.Node] = set()
+    while starts:
+        best, best_worth = None, 0.0
+        for name, start in starts.items():
+            size = sum(graph.facts[node].size for node in start - kept)
+            if size <= budget:
+                saved = graph.seconds(graph.needed(start, kept | {graph.images}))
+                worth = saved / max(size, 1)
+                if worth > best_worth:
+                    best, best_worth = name, worth
+        if best is None:
+            break
+        budget -= sum(graph.facts[node].size for node in starts[best] - kept)
+        kept |= starts.pop(best)
+    return kept

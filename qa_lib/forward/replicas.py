@@ -1,0 +1,222 @@
+"""Running candidates side by side: a copy of the quantized model for each worker, one torch thread each."""
+
+import copy
+import queue
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from qa_lib.costs import Widths
+from qa_lib.errors import QAWarning
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+
+# Runs one batch, by its index, through a replica that has the widths already.
+RunBatch = Callable[[QuantizedActivationsModel, int], int]
+
+
+@dataclass
+class Task:
+    """One candidate on its way through the batches.
+
+    Attributes:
+        bit_widths: Its widths.
+        correct_needed: It stops once it can no longer have so many right answers; 0 is never.
+        block_counts: Right answers in each batch so far, from the first batch on without a gap.
+        correct: Their sum.
+        images: Images in those batches.
+        seconds: Time that their forward passes took, in one thread.
+        finished: Whether it has stopped or seen all batches.
+    """
+
+    bit_widths: Widths
+    correct_needed: int = 0
+    block_counts: list[int] = field(default_factory=list)
+    correct: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    _ahead: dict[int, tuple[int, float]] = field(default_factory=dict)
+    _next_batch: int = 0
+    _running: int = 0
+
+    def take(self, batch_sizes: Sequence[int], index: int, correct: int, seconds: float) -> None:
+        """Takes in the result of batch ``index``; results may arrive in any order.
+
+        Where the candidate stops depends on the results in the order of the batches only.
+        """
+        self._ahead[index] = (correct, seconds)
+        self._next_batch = max(self._next_batch, index + 1)
+        while not self.finished and len(self.block_counts) in self._ahead:
+            correct, seconds = self._ahead.pop(len(self.block_counts))
+            self.images += batch_sizes[len(self.block_counts)]
+            self.block_counts.append(correct)
+            self.correct += correct
+            self.seconds += seconds
+            all_seen = len(self.block_counts) == len(batch_sizes)
+            hopeless = self.correct + sum(batch_sizes) - self.images < self.correct_needed
+            self.finished = all_seen or hopeless
+
+
+class _Board:
+    """Hands out the batches of the tasks to the workers, and collects what they find."""
+
+    def __init__(self, tasks: Sequence[Task], batch_sizes: Sequence[int]) -> None:
+        self.batch_sizes = batch_sizes
+        self.waiting = [task for task in tasks if not task.finished]
+        self.lock = threading.Lock()
+        self.messages: queue.SimpleQueue[Task | BaseException | None] = queue.SimpleQueue()
+        self.stopped = False
+        self.forwards = 0
+
+    def next(self) -> tuple[Task, int] | None:
+        """A task that nobody works on, in the order given, or else the first that can be helped with."""
+        with self.lock:
+            helped = None
+            for task in () if self.stopped else self.waiting:
+                if task._next_batch < len(self.batch_sizes):
+                    helped = helped or task
+                    if not task._running:
+                        return self._issue(task)
+            return self._issue(helped) if helped else None
+
+    def _issue(self, task: Task) -> tuple[Task, int]:
+        task._next_batch += 1
+        task._running += 1
+        return task, task._next_batch - 1
+
+    def report(self, task: Task, index: int, correct: int, seconds: float) -> None:
+        with self.lock:
+            self.forwards += self.batch_sizes[index]
+            task._running -= 1
+            if task.finished:
+                return
+            task.take(self.batch_sizes, index, correct, seconds)
+            if task.finished:
+                self.waiting.remove(task)
+                self.messages.put(task)
+
+    def stop(self, workers: Sequence[threading.Thread]) -> None:
+        """Waits for the batches that are running, and lets no other begin."""
+        self.stopped = True
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
+
+    def drain(self) -> Iterator[Task]:
+        """The finished tasks that nobody has fetched."""
+        while not self.messages.empty():
+            message = self.messages.get()
+            if isinstance(message, Task):
+                yield message
+
+
+def run_tasks(
+    replicas: Sequence[QuantizedActivationsModel],
+    tasks: Sequence[Task],
+    batch_sizes: Sequence[int],
+    run_batch: RunBatch,
+    on_finished: Callable[[Task], None],
+) -> int:
+    """Runs ``tasks`` on ``replicas``, a thread for each.
+
+    The forward passes run in inference mode and on one torch thread each, so that what they find does
+    not depend on how many there are. Interrupted, it waits for the batches that are running, and gives up
+    the tasks that are not finished.
+
+    Args:
+        replicas: Quantized models that give the same numbers.
+        tasks: Candidates, in the order in which they are begun; changed in place.
+        batch_sizes: Images in each batch.
+        run_batch: Runs one batch and counts its right answers.
+        on_finished: Called in the caller's thread with each task that was not finished before.
+
+    Returns:
+        Number of images that went through a model.
+
+    Raises:
+        Exception: What ``run_batch`` or ``on_finished`` raised.
+    """
+    board = _Board(tasks, batch_sizes)
+    threads_before = torch.get_num_threads()
+    workers = [
+        threading.Thread(target=_work, args=(replica, board, run_batch), name="qa_lib worker", daemon=True)
+        for replica in replicas
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        running = len(workers)
+        while running:
+            try:
+                message = board.messages.get(timeout=1.0)  # a limit, so that Ctrl-C gets through anywhere
+            except queue.Empty:
+                continue
+            if isinstance(message, BaseException):
+                raise message
+            if message is None:
+                running -= 1
+            else:
+                on_finished(message)
+    except KeyboardInterrupt:
+        board.stop(workers)
+        for task in board.drain():
+            on_finished(task)
+        raise
+    finally:
+        board.stop(workers)
+        # The workers have set what threads begin with from here on.
+        torch.set_num_threads(threads_before)
+    return board.forwards
+
+
+def _work(replica: QuantizedActivationsModel, board: _Board, run_batch: RunBatch) -> None:
+    try:
+        torch.set_num_threads(1)
+        widths = replica.bit_widths
+        with torch.inference_mode(), replica.temporary_bit_widths(widths), replica.evaluation_mode():
+            while (given := board.next()) is not None:
+                task, index = given
+                if task.bit_widths != widths:
+                    widths = replica.bit_widths = task.bit_widths
+                start = time.perf_counter()
+                correct = run_batch(replica, index)
+                board.report(task, index, correct, time.perf_counter() - start)
+        board.messages.put(None)
+    except BaseException as error:  # whatever it is, it belongs to the caller
+        board.messages.put(error)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """One torch thread for the block, so that what it finds does not depend on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def make_replicas(qmodel: QuantizedActivationsModel, count: int) -> list[QuantizedActivationsModel]:
+    """``count`` copies of ``qmodel`` that share its weights and have widths of their own.
+
+    Warns:
+        QAWarning: The model cannot be copied; then it is itself the only one.
+    """
+    with qmodel.lock:
+        shared = {id(tensor): tensor for tensor in (*qmodel.parameters(), *qmodel.buffers())}
+        try:
+            return [copy.deepcopy(qmodel, dict(shared)) for _ in range(count)]
+        except Exception as error:  # a user's module may raise anything when it is copied
+            warnings.warn(
+                f"the model cannot be copied ({type(error).__name__}: {error}), so one worker measures the "
+                "model itself: for more, keep out of its modules what copy.deepcopy refuses",
+                QAWarning,
+                stacklevel=2,
+            )
+            return [qmodel]

@@ -1,0 +1,62 @@
+"""What a setting will probably score, at once: to look at while a hand still moves."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from qa_lib.costs import Widths
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.search.accuracy_model import AccuracyModel
+from qa_lib.sensitivities.measuring import SensitivityTable
+
+# Measurements that it learns from: those nearest to where the hand is. The time to learn grows with their cube.
+_MOST_LEARNED = 150
+
+
+class AccuracyPredictor:
+    """Guesses accuracies from what was measured, with an ``AccuracyModel``. Guesses only: show them as such.
+
+    ``learn`` may run in one thread while others ask ``predict``.
+
+    Args:
+        table: The sensitivities.
+        float_accuracy: The float model's, 0 to 1.
+
+    Example:
+        >>> predictor = AccuracyPredictor(table, evaluator.evaluate_uniform(None).accuracy)
+        >>> predictor.learn(evaluator.known(), around=(8,) * 17)
+        >>> predictor.predict([(7,) * 17]).shape
+        (1,)
+    """
+
+    def __init__(self, table: SensitivityTable, float_accuracy: float) -> None:
+        self.table, self.float_accuracy = table, float_accuracy
+        self._model: AccuracyModel | None = None
+
+    def learn(self, evaluations: Iterable[Evaluation], around: Widths) -> None:
+        """Learns from the complete ones of ``evaluations``, the nearest to the setting ``around`` if there are many."""
+        known = [e for e in evaluations if e.complete and self._covers(e.bit_widths)]
+        here = self._numbers([around])
+        distance = np.abs(self._numbers([e.bit_widths for e in known]) - here).sum(axis=1)
+        nearest = [known[index] for index in np.argsort(distance, kind="stable")[:_MOST_LEARNED]]
+        model = AccuracyModel(self.table, self.float_accuracy)
+        model.fit([e.bit_widths for e in nearest], [e.accuracy for e in nearest], [False] * len(nearest))
+        self._model = model
+
+    def predict(self, settings: Sequence[Widths]) -> np.ndarray:
+        """The accuracy to expect of each setting, 0 to 1, shape ``(settings,)``; NaN before anything was learned, and for
+        widths that the sensitivities do not cover."""
+        expected = np.full(len(settings), np.nan)
+        covered = [index for index, widths in enumerate(settings) if self._covers(widths)]
+        if self._model is not None and covered:
+            expected[covered] = self._model.predict([settings[index] for index in covered])
+        return expected
+
+    def _covers(self, widths: Widths) -> bool:
+        return all(num_bits is None or num_bits in self.table.widths for num_bits in widths)
+
+    def _numbers(self, settings: Sequence[Widths]) -> np.ndarray:
+        """Widths as numbers; float is one step above the largest."""
+        above = self.table.widths[-1] + 1
+        rows = [[above if num_bits is None else num_bits for num_bits in widths] for widths in settings]
+        return np.array(rows, float).reshape(-1, len(self.table.names))

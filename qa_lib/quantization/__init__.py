@@ -1,0 +1,1 @@
+"""The fake quantizers, and the model that has them behind its layers."""

@@ -1,0 +1,44 @@
+"""The quantizers of a model as a table."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from qa_lib.graph.call_order import Calls
+from qa_lib.quantization.tensor_quantizer import WIDTHS, TensorQuantizer
+
+
+def layer_table(
+    types: Mapping[str, str],
+    quantizers: Mapping[str, TensorQuantizer],
+    calls: Mapping[str, Calls],
+    *,
+    all_widths: bool,
+) -> pd.DataFrame:
+    """What ``QuantizedActivationsModel.layer_table`` returns.
+
+    Args:
+        types: Name of the quantizer -> class of the module that it belongs to.
+        quantizers: Name -> quantizer, in order.
+        calls: Name -> what a forward pass showed, as far as known.
+        all_widths: Whether to add the ``amax`` of every width.
+    """
+    rows = []
+    for name, quantizer in quantizers.items():
+        known = calls.get(name)
+        row = {
+            "name": name,
+            "type": types[name],
+            "output_shape": known.output_shape if known else None,
+            "elements_per_image": known.elements_per_image if known else None,
+            "calls": known.count if known else None,
+            "num_bits": quantizer.num_bits,
+            "unsigned": quantizer.unsigned,
+            "amax": float(quantizer._amax.max()),
+            "negatives": quantizer.negatives,
+        }
+        if all_widths:
+            row |= {f"amax_{num_bits}": float(quantizer.amax_at(num_bits).max()) for num_bits in WIDTHS}
+        rows.append(row)
+    integers = dict.fromkeys(("elements_per_image", "calls", "num_bits", "negatives"), "Int64")
+    return pd.DataFrame(rows).astype(integers)

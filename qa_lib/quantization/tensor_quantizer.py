@@ -1,0 +1,231 @@
+"""The project's fake quantizer: pytorch-quantization's own, fit for CPU and checked at its edges."""
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qa_lib.bit_widths import LARGEST_NUM_BITS, SMALLEST_NUM_BITS, check_num_bits
+from qa_lib.errors import CalibrationError, NotCalibratedError
+from qa_lib.quantization.fake_quantize import fake_quantize_
+
+with warnings.catch_warnings():
+    # The toolkit decorates a function with torch.jit.script, which torch 2.14 calls deprecated.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.simplefilter("ignore", FutureWarning)
+    from pytorch_quantization import nn as toolkit_nn
+    from pytorch_quantization.tensor_quant import QuantDescriptor
+
+WIDTHS = range(SMALLEST_NUM_BITS, LARGEST_NUM_BITS + 1)
+
+
+def _is_not_chatter(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR or "pytorch_quantization" not in record.pathname
+
+
+# The toolkit logs a warning, through absl, whenever it switches a stage or loads an amax.
+logging.getLogger("absl").addFilter(_is_not_chatter)
+
+
+class TensorQuantizer(toolkit_nn.TensorQuantizer):
+    """``pytorch_quantization.nn.TensorQuantizer`` with the same numbers and fewer surprises.
+
+    What differs from the toolkit's:
+
+    - ``num_bits`` is checked, and None switches the quantizer off (float).
+    - ``amax`` is a buffer from the beginning, NaN until calibrated: it follows ``.to(device)``
+      and loads from a state dict on any device. A quantizer without one raises instead of
+      taking each batch's own maximum.
+    - There may be an ``amax`` for each width (``set_amax_by_width``): setting ``num_bits`` then takes it.
+    - Unsigned, what is negative becomes 0 and is counted in ``negatives``, where the toolkit's raises.
+    - Without gradients, per tensor and in float32, it runs the toolkit's formula in one
+      pass over one copy, or over none (``quantize_in_place``); bit for bit the same result.
+
+    Args:
+        num_bits: Width in bits, 2..16, or None for float.
+        unsigned: Represent 0..amax instead of -amax..amax: twice as many levels above 0.
+        narrow_range: Leave out the lowest level, so that the grid is symmetric.
+        axis: None for one ``amax`` per tensor, otherwise the axis with one ``amax`` per index.
+
+    Attributes:
+        negatives: How many negative values an unsigned quantizer has been given, and returned as 0.
+
+    Example:
+        >>> quantizer = TensorQuantizer(num_bits=2)
+        >>> quantizer.amax = 1.0
+        >>> quantizer(torch.tensor([-1.6, 0.2, 0.7]))
+        tensor([-2.,  0.,  1.])
+    """
+
+    def __init__(
+        self,
+        num_bits: int | None = 8,
+        *,
+        unsigned: bool = False,
+        narrow_range: bool = False,
+        axis: int | None = None,
+    ) -> None:
+        super().__init__(QuantDescriptor(unsigned=unsigned, narrow_range=narrow_range, axis=axis))
+        self.register_buffer("_amax", torch.tensor(math.nan))
+        self.register_buffer("_amax_by_width", _no_amax_by_width())
+        self.negatives = 0
+        self.num_bits = num_bits
+
+    @property
+    def num_bits(self) -> int | None:
+        """Width in bits, or None while the quantizer is switched off."""
+        return None if self._disabled else self._num_bits
+
+    @num_bits.setter
+    def num_bits(self, value: int | None) -> None:
+        checked = check_num_bits(value)
+        if checked is None:
+            self.disable()
+        else:
+            self._num_bits = checked
+            self.enable()
+            if self.has_amax_by_width:
+                self._amax = self.amax_at(checked)
+
+    @property
+    def amax(self) -> Tensor | None:
+        """Largest magnitude that is represented (a scalar tensor, or one value per channel);
+        None until calibrated. Setting it sets it for all widths."""
+        return self._amax if self.calibrated else None
+
+    @amax.setter
+    def amax(self, value: float | Tensor) -> None:
+        self._amax = self._check_amax(value)
+        self._amax_by_width = _no_amax_by_width().to(self._amax.device)
+
+    def set_amax_by_width(self, amax: Mapping[int, float]) -> None:
+        """Gives each width an ``amax`` of its own, in place.
+
+        Args:
+            amax: Width -> largest magnitude; for each of the widths 2..16.
+
+        Raises:
+            CalibrationError: A width is missing, or an ``amax`` is not a finite number from 0 up.
+        """
+        widths = list(amax) if isinstance(amax, Mapping) else amax
+        if not isinstance(amax, Mapping) or set(amax) != set(WIDTHS):
+            raise CalibrationError(
+                f"amax by width has widths {widths}; give a mapping with one for each of {WIDTHS[0]} to {WIDTHS[-1]}"
+            )
+        self._amax_by_width = self._check_amax([amax[num_bits] for num_bits in WIDTHS])
+        self._amax = self.amax_at(self._num_bits)
+
+    @property
+    def has_amax_by_width(self) -> bool:
+        """Whether each width has an ``amax`` of its own."""
+        return not bool(torch.isnan(self._amax_by_width[0]))
+
+    def amax_at(self, num_bits: int | None) -> Tensor:
+        """What ``amax`` is when ``num_bits`` is this, as a new tensor; NaN before calibration. For None what it
+        is at the last width.
+
+        Raises:
+            BitWidthError: ``num_bits`` is not an allowed width.
+        """
+        width = check_num_bits(num_bits) or self._num_bits
+        if self.has_amax_by_width:
+            return self._amax_by_width[width - SMALLEST_NUM_BITS].clone()
+        return self._amax.clone()
+
+    @property
+    def all_amax(self) -> Tensor:
+        """All that calibration has found: ``amax``, or if there is one for each width, these, shape ``(15,)``."""
+        return self._amax_by_width if self.has_amax_by_width else self._amax
+
+    def _check_amax(self, value: Any) -> Tensor:
+        try:
+            amax = torch.as_tensor(value, dtype=torch.float32, device=self._amax.device)
+        except (TypeError, ValueError, RuntimeError):
+            amax = torch.tensor(math.nan)
+        if not bool((torch.isfinite(amax) & (amax >= 0)).all()):
+            raise CalibrationError(f"amax is {value}; allowed are finite numbers from 0 up")
+        return amax.detach().clone()
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether there is an ``amax``."""
+        return not bool(torch.isnan(self._amax).any())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``inputs`` on the grid of this quantizer, as a new tensor of the same shape.
+
+        Raises:
+            NotCalibratedError: There is no ``amax`` yet.
+        """
+        if self._if_quant and not self._disabled:
+            if not self.calibrated:
+                raise NotCalibratedError(
+                    "this fake quantizer has no amax yet: calibrate the model, set amax, "
+                    "or set num_bits to None (float)"
+                )
+            if self.has_plain_task(inputs):
+                return self.quantize_in_place(inputs.clone())
+            if self._unsigned:
+                self._count_negatives(inputs)
+                inputs = inputs.clamp(min=0)
+        return super().forward(inputs)
+
+    def quantize_in_place(self, inputs: Tensor) -> Tensor:
+        """What calling the quantizer returns, written over ``inputs`` where that is possible.
+
+        For a tensor that nobody else holds. Where a gradient is wanted, or the task is not the plain
+        one (another dtype, per channel, calibrating), ``inputs`` is left alone.
+        """
+        if self._if_quant and not self._disabled and self.has_plain_task(inputs):
+            amax = self._amax.item()
+            if not math.isnan(amax):
+                if self._unsigned:
+                    self._count_negatives(inputs)
+                grid = {"unsigned": self._unsigned, "narrow_range": self._narrow_range}
+                return fake_quantize_(inputs, amax, self._num_bits, **grid)
+        return self(inputs)
+
+    def _count_negatives(self, inputs: Tensor) -> None:
+        if inputs.numel() and bool(inputs.min() < 0):
+            self.negatives += int((inputs < 0).sum())
+
+    def has_plain_task(self, inputs: Tensor) -> bool:
+        """Whether the toolkit would do to ``inputs`` what ``fake_quantize_`` does."""
+        return (
+            not (self._if_calib or self._if_clip or self._learn_amax)
+            and self._fake_quant
+            and self._scale_amax is None
+            and self._amax.numel() == 1
+            and inputs.dtype == self._amax.dtype == torch.float32
+            and not (torch.is_grad_enabled() and inputs.requires_grad)
+            and not toolkit_nn.TensorQuantizer.use_fb_fake_quant
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "TensorQuantizer":
+        before = {"_amax": self._amax, "_amax_by_width": self._amax_by_width}
+        super()._apply(fn, recurse)
+        # amax stays in float32, whatever the model's precision: half would make large ones infinite.
+        for name, tensor in before.items():
+            if getattr(self, name).dtype != torch.float32:
+                setattr(self, name, tensor.to(getattr(self, name).device))
+        return self
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        saved = state_dict.get(prefix + "_amax")
+        if saved is not None and saved.shape != self._amax.shape:
+            self._amax = torch.empty_like(saved, device=self._amax.device)
+        # Not in what the toolkit saves.
+        state_dict.setdefault(prefix + "_amax_by_width", _no_amax_by_width())
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if self.has_amax_by_width:
+            self._amax = self.amax_at(self._num_bits)
+
+
+def _no_amax_by_width() -> Tensor:
+    return torch.full((len(WIDTHS),), math.nan)

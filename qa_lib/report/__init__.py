@@ -1,0 +1,1 @@
+"""An exploration as a page for the browser."""

@@ -1,0 +1,246 @@
+"""A search as one page: the data step, the record, and how the record becomes a file.
+
+What the page looks like and does is in ``report.html``.
+"""
+
+import html
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import to_hex
+from plotly.offline import get_plotlyjs
+
+from qa_lib.errors import ReportError, SearchError
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.plots import style
+from qa_lib.report.facts import Fact, cost_name, report_facts
+from qa_lib.search.exploration import Exploration
+
+LARGEST_PAGE = 6_000_000  # bytes
+# Points beside the front; a browser draws each as an element of its own.
+_MOST_OTHERS = 5_000
+_TEMPLATE = Path(__file__).with_name("report.html")
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class Point(NamedTuple):
+    """A measured setting, in as few characters as it can be said.
+
+    Attributes:
+        widths: One digit for each quantizer, base 36; 0 is float.
+        correct: Right answers on the search set.
+        total_bits: The sum of the widths.
+        cost: What the search minimised.
+    """
+
+    widths: str
+    correct: int
+    total_bits: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows.
+
+    Attributes:
+        title: What the page is called.
+        names: The quantizers, in order.
+        num_bits_limits: Smallest and largest width of the search.
+        search_images: Images that each point was measured on.
+        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
+        cost: What ``Point.cost`` is called.
+        baseline: The float model.
+        front: All of it, cheapest first.
+        dominated: Feasible points that are not on the front, the nearest to it first.
+        infeasible: Points below ``min_accuracy``, the nearest to it first.
+        not_shown: How many of ``dominated`` and of ``infeasible`` were left out.
+        uniform: Points with one width everywhere that were measured to the end.
+        uniform_stopped: Uniform widths that were stopped early.
+        nearest: The most accurate point if nothing is feasible, otherwise None.
+        sensitivities: ``widths``, ``divergence`` and ``images`` of the table, or None.
+        facts: How it was made.
+        width_colours: A colour for each width from limit to limit.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    num_bits_limits: tuple[int, int]
+    search_images: int
+    min_accuracy: float
+    cost: str
+    baseline: Point
+    front: tuple[Point, ...]
+    dominated: tuple[Point, ...]
+    infeasible: tuple[Point, ...]
+    not_shown: tuple[int, int]
+    uniform: tuple[Point, ...]
+    uniform_stopped: tuple[int, ...]
+    nearest: Point | None
+    sensitivities: dict[str, Any] | None
+    facts: tuple[Fact, ...]
+    width_colours: tuple[str, ...]
+
+
+def report(exploration: Exploration, most_others: int = _MOST_OTHERS) -> Report:
+    """The data step of ``write_report``.
+
+    Args:
+        exploration: What to show.
+        most_others: Points beside the front to keep at most, those that lack the least accuracy to be on it.
+
+    Raises:
+        SearchError: Nothing was measured to the end.
+    """
+    known = {e.bit_widths: e for e in (*exploration.archived, *exploration.measured)}
+    if not known:
+        raise SearchError(
+            "there is nothing to report: the search ended before anything was measured to the end; start it again"
+        )
+
+    def point(evaluation: Evaluation) -> Point:
+        cost = float(exploration.cost(evaluation.bit_widths))
+        widths = "".join(_DIGITS[num_bits or 0] for num_bits in evaluation.bit_widths)
+        return Point(widths, evaluation.correct, evaluation.total_bits, cost)
+
+    images = exploration.float_evaluation.search_images
+    front = tuple(map(point, exploration.front_evaluations))
+    on_front = {p.widths for p in front}
+    others = [p for p in map(point, known.values()) if p.widths not in on_front]
+    kept = _nearest_to_front(others, front, exploration.min_accuracy * images)[:most_others]
+    feasible, infeasible = _split(kept, images, exploration.min_accuracy)
+    every = _split(others, images, exploration.min_accuracy)
+    lower, upper = exploration.num_bits_limits
+    colours = mpl.colormaps[style.BIT_WIDTH_COLOURS].resampled(upper - lower + 1)
+    table = exploration.sensitivities
+    model = f"{exploration.made.model}: " if exploration.made else ""
+    return Report(
+        title=f"{model}accuracy against {cost_name(exploration)}",
+        names=exploration.names,
+        num_bits_limits=exploration.num_bits_limits,
+        search_images=images,
+        min_accuracy=exploration.min_accuracy,
+        cost=cost_name(exploration),
+        baseline=point(exploration.float_evaluation),
+        front=front,
+        dominated=feasible,
+        infeasible=infeasible,
+        not_shown=(len(every[0]) - len(feasible), len(every[1]) - len(infeasible)),
+        uniform=tuple(point(e) for e in exploration.uniform_evaluations.values() if e.complete),
+        uniform_stopped=tuple(n for n, e in exploration.uniform_evaluations.items() if not e.complete),
+        nearest=None if front else point(exploration.nearest),
+        sensitivities=table and {
+            "widths": table.widths,
+            "divergence": [[float(f"{value:.4g}") for value in row] for row in table.divergence.tolist()],
+            "images": table.images,
+        },
+        facts=tuple(report_facts(exploration)),
+        width_colours=tuple(to_hex(colours(step)) for step in range(upper - lower + 1)),
+    )  # fmt: skip
+
+
+def page(exploration: Exploration) -> str:
+    """The page as text. It holds all of the front; of other points as many as ``LARGEST_PAGE`` has room for.
+
+    Raises:
+        SearchError: Nothing was measured to the end.
+        ReportError: The front alone is too large.
+    """
+    most_others = _MOST_OTHERS
+    while True:
+        data = report(exploration, most_others)
+        text = _fill(data)
+        too_many = len(text.encode()) - LARGEST_PAGE
+        if too_many <= 0:
+            return text
+        if not most_others:
+            raise ReportError(
+                f"the front has {len(data.front):,} points of {len(data.names)} quantizers, {too_many:,} bytes more than "
+                f"a page of {LARGEST_PAGE:,} holds, and it is not shown in part: exploration.to_csv(path) writes it"
+            )
+        # By what they take on average; if that is not enough, once more.
+        others = (*data.dominated, *data.infeasible)
+        each = len(_json(others)) / len(others) if others else 1
+        most_others = max(0, len(others) - int(too_many / each) - 1)
+
+
+def write_report(exploration: Exploration, path: str | Path) -> None:
+    """What ``Exploration.to_html`` does, and raises."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ReportError(
+            f"path is {type(path).__name__}; give the name of a file, such as 'exploration.html'"
+        )
+    target = Path(path)
+    if target.is_dir():
+        raise ReportError(
+            f"'{target}' is a folder: give the name of a file in it, such as 'exploration.html'"
+        )
+    text = page(exploration)
+    # Beside the target, so that replacing it is one step: nobody ever opens half a page.
+    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        try:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise ReportError(
+            f"the page cannot be written to {str(target)!r} ({error}): give a path in a folder that exists and may be "
+            "written to"
+        ) from error
+
+
+def _nearest_to_front(others: Sequence[Point], front: Sequence[Point], least: float) -> list[Point]:
+    """``others`` by how many right answers they lack to be level with the front at their cost, or to reach ``least``
+    where the front has nothing as cheap."""
+    if not others:
+        return []
+    costs = np.array([p.cost for p in front])
+    levels = np.array([least, *(p.correct for p in front)])
+    at = np.searchsorted(costs, [p.cost for p in others], side="right")
+    lacking = levels[at] - np.array([p.correct for p in others])
+    return [others[index] for index in np.argsort(lacking, kind="stable")]
+
+
+def _split(points: Iterable[Point], images: int, min_accuracy: float) -> tuple[tuple[Point, ...], ...]:
+    """Those that are feasible, and those that are not."""
+    feasible, infeasible = [], []
+    for p in points:
+        (feasible if p.correct / images >= min_accuracy else infeasible).append(p)
+    return tuple(feasible), tuple(infeasible)
+
+
+def _fill(data: Report) -> str:
+    parts = {
+        "title": html.escape(data.title),
+        # No "<" at all: neither "</script" nor "<!--" can end or change the element that holds it.
+        "data": _json(asdict(data)).replace("<", "\\u003c"),
+        "colours": _colours(),
+        "plotly": _plotly(),
+    }
+    # In one go: what was filled in is not looked at again, whatever a layer is called.
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+@cache
+def _plotly() -> str:
+    return re.sub(r"</(?=script)", r"<\\/", get_plotlyjs(), flags=re.IGNORECASE)
+
+
+def _colours() -> str:
+    names = ("FRONT", "UNIFORM", "CHOSEN", "FLOAT", "DOMINATED", "INFEASIBLE", "LIMIT")
+    return "".join(f"--{name.lower()}: {getattr(style, name)}; " for name in names)

@@ -1,0 +1,1 @@
+"""Which settings are worth it: the problem, its operators, budgets, and ``explore``."""

@@ -1,0 +1,184 @@
+"""Everything that one search measured, and what follows from it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from qa_lib.costs import Cost, total_bits
+from qa_lib.errors import SearchError
+from qa_lib.evaluation.evaluation import Evaluation, feasible_front, images_saved
+from qa_lib.search.hypervolume import Hypervolume
+from qa_lib.search.provenance import Provenance
+from qa_lib.sensitivities.measuring import SensitivityTable
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """Everything that one search measured, and what follows from it.
+
+    Attributes:
+        names: The quantizers, in the order of every list of widths.
+        candidates: Each setting that was asked for, once, in that order: measured, or stopped early.
+        archived: What the archive knew beside that: complete, and within the limits.
+        float_evaluation: The model with every quantizer switched off.
+        uniform_evaluations: Width -> the model with this one width everywhere; those that are infeasible were
+            stopped early like any other.
+        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
+        num_bits_limits: Smallest and largest width that the search could use.
+        interrupted: Whether the search was stopped before its budget was used up.
+        sensitivities: What the search began with; None if it did not ask for them.
+        full_passes: What the search has cost: images that were shown, in passes over the search set, with those
+            for the float model and the sensitivities.
+        cost: What was minimised beside the error.
+        made: How it was made: model, calibration, data, settings, versions; None if nobody recorded it.
+    """
+
+    names: tuple[str, ...]
+    candidates: tuple[Evaluation, ...] = field(repr=False)
+    float_evaluation: Evaluation
+    uniform_evaluations: dict[int, Evaluation] = field(repr=False)
+    min_accuracy: float
+    num_bits_limits: tuple[int, int]
+    interrupted: bool = False
+    archived: tuple[Evaluation, ...] = field(default=(), repr=False)
+    sensitivities: SensitivityTable | None = field(default=None, repr=False)
+    full_passes: float = 0.0
+    cost: Cost = field(default=total_bits, repr=False)
+    made: Provenance | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def measured(self) -> tuple[Evaluation, ...]:
+        """The candidates that were shown the whole search set."""
+        return tuple(e for e in self.candidates if e.complete)
+
+    @cached_property
+    def stopped(self) -> tuple[Evaluation, ...]:
+        """The candidates that were stopped early: they have a bound, but no accuracy."""
+        return tuple(e for e in self.candidates if not e.complete)
+
+    @property
+    def images_saved(self) -> float:
+        """The share of images, 0 to 1, that stopping early left out."""
+        return images_saved(self.candidates)
+
+    @cached_property
+    def evaluations(self) -> pd.DataFrame:
+        """One row for each measured setting, in order: ``accuracy`` (0 to 1), ``total_bits``,
+        ``mean_bits``, ``feasible``, ``seconds``, then one column of widths for each quantizer."""
+        frame = self._frame(self.measured)
+        at = frame.columns.get_loc("mean_bits") + 1
+        frame.insert(at, "feasible", frame["accuracy"] >= self.min_accuracy)
+        frame.insert(at + 1, "seconds", [evaluation.seconds for evaluation in self.measured])
+        return frame
+
+    @cached_property
+    def front(self) -> pd.DataFrame:
+        """The feasible settings that no other setting dominates, of all that was ever measured (the
+        archive's included), cheapest first: ``accuracy`` (0 to 1, higher is better), ``total_bits`` (lower
+        is better), ``mean_bits``, ``cost`` if that is not the total bits, then one column of widths for each
+        quantizer. Settings that tie are all kept."""
+        return self._frame(self.front_evaluations)
+
+    @cached_property
+    def front_evaluations(self) -> list[Evaluation]:
+        """The settings of ``front``, in its order."""
+        return feasible_front((*self.measured, *self.archived), self.min_accuracy, self.cost)
+
+    @property
+    def nearest(self) -> Evaluation:
+        """The most accurate setting that is known, the cheapest of them on a tie: where to go on from if nothing
+        is feasible. If a search was interrupted before it had measured one to the end, the most promising.
+
+        Raises:
+            SearchError: The search was interrupted before anything was finished.
+        """
+        known = (*self.measured, *self.archived) or self.candidates
+        if not known:
+            raise SearchError("the search was interrupted before anything was measured: start it again")
+        return max(known, key=lambda e: (e.estimate, -self.cost(e.bit_widths)))
+
+    @property
+    def shortfall(self) -> float:
+        """How much accuracy the nearest setting lacks (0 to 1), or at least lacks if it was not measured to the end; 0 if
+        there is a feasible one."""
+        return max(0.0, self.min_accuracy - self.nearest.upper_bound)
+
+    def layers_to_relax(self) -> pd.DataFrame:
+        """Which layers of the nearest setting disturb the output most, by the sensitivities: those to give more bits,
+        above the upper limit if they are there. An estimate.
+
+        Returns:
+            One row for each quantizer, the most disturbing first: ``layer``, ``num_bits`` (what it has), ``share`` (of
+            the setting's predicted divergence, 0 to 1).
+
+        Raises:
+            SearchError: The search had no sensitivities.
+        """
+        if self.sensitivities is None:
+            raise SearchError(
+                "the search had no sensitivities to tell which layers to relax: explore(..., "
+                "sensitivities=sensitivity(qmodel, images))"
+            )
+        table, widths = self.sensitivities, self.nearest.bit_widths
+        own = table.divergence[range(len(widths)), table.columns(widths)]
+        frame = pd.DataFrame({"layer": self.names, "num_bits": widths, "share": own / (own.sum() or 1.0)})
+        return frame.sort_values("share", ascending=False, kind="stable", ignore_index=True)
+
+    @property
+    def hypervolume_box(self) -> Hypervolume:
+        """The box that hypervolumes of this search are shares of."""
+        least, most = (self.cost((limit,) * len(self.names)) for limit in self.num_bits_limits)
+        return Hypervolume(self.min_accuracy, self.float_evaluation.accuracy, least, most)
+
+    @cached_property
+    def hypervolume(self) -> float:
+        """The share of the box that the front dominates (``Hypervolume``); higher is better."""
+        return self.hypervolume_box((e.accuracy, self.cost(e.bit_widths)) for e in self.front_evaluations)
+
+    def baselines(self) -> pd.DataFrame:
+        """The float model and the uniform widths, as rows of the same columns as ``front``; the accuracy of those
+        that were stopped early is missing."""
+        frame = self._frame([self.float_evaluation, *self.uniform_evaluations.values()])
+        frame.index = ["float", *(f"{num_bits} bits" for num_bits in self.uniform_evaluations)]
+        return frame
+
+    def to_csv(self, path: str | Path) -> None:
+        """Writes ``front`` to ``path``; the columns are those of the frame."""
+        self.front.to_csv(path, index=False)
+
+    def to_html(self, path: str | Path) -> None:
+        """Writes a page to ``path`` that shows the search to somebody without Python: the front, the widths of each
+        of its points, the sensitivities, a table to filter and sort, and how it was made. One file of at most 6 MB
+        that opens in a browser, without a network. A file that is there already is replaced as a whole.
+
+        Args:
+            path: Where to write it; the folder has to exist.
+
+        Raises:
+            SearchError: Nothing was measured to the end.
+            ReportError: The file cannot be written, or the front alone is too large for a page.
+
+        Example:
+            >>> exploration.to_html("exploration.html")
+        """
+        # Here, because a report is about an Exploration, and plotly is not needed before.
+        from qa_lib.report.page import write_report
+
+        write_report(self, path)
+
+    def _frame(self, evaluations: Iterable[Evaluation]) -> pd.DataFrame:
+        evaluations = list(evaluations)
+        facts = {
+            "accuracy": [evaluation.accuracy for evaluation in evaluations],
+            "total_bits": [evaluation.total_bits for evaluation in evaluations],
+            "mean_bits": [evaluation.mean_bits for evaluation in evaluations],
+        }
+        if self.cost is not total_bits:
+            facts["cost"] = [self.cost(evaluation.bit_widths) for evaluation in evaluations]
+        widths = [evaluation.bit_widths for evaluation in evaluations]
+        return pd.concat(
+            [pd.DataFrame(facts), pd.DataFrame(widths, columns=list(self.names), dtype="Int64")], axis=1
+        )

@@ -1,0 +1,274 @@
+"""``explore()``: search per-layer bit widths with NSGA-II and keep everything that was measured."""
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pymoo.core.algorithm import Algorithm
+from pymoo.core.termination import TerminateIfAny, Termination
+from pymoo.optimize import minimize
+from pymoo.termination.max_eval import MaximumFunctionCallTermination
+
+from qa_lib.archive import Archive
+from qa_lib.costs import Cost, total_bits
+from qa_lib.errors import ArchiveError, QAWarning, SearchError
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.search.algorithms import default_algorithm
+from qa_lib.search.budgets import FullPasses, Seconds, StalledHypervolume, check_budget
+from qa_lib.search.exploration import Exploration
+from qa_lib.search.problem import LayerwiseQuantizationProblem
+from qa_lib.search.progress import SearchProgressBar, search_progress_bar
+from qa_lib.search.provenance import Provenance
+from qa_lib.search.run import SearchRun
+from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
+
+# What a search may cost if nothing is said. On images that no search has seen, more was not worth more
+# (figures/search_held_out.png).
+DEFAULT_FULL_PASSES = 60.0
+# Images of the search set for the sensitivities: fewer for many layers on a small search set, so that they cost at most so
+# many full passes, but not so few that they say nothing.
+_SENSITIVITY_IMAGES, _FEWEST_SENSITIVITY_IMAGES = 128, 16
+_SENSITIVITY_PASSES = 15.0
+# With nothing feasible, the search for the nearest may cost such a share of what the search has cost.
+_NEAREST_SHARE = 0.1
+
+
+def explore(
+    qmodel: QuantizedActivationsModel,
+    evaluator: Evaluator,
+    *,
+    num_bits_lower_limit: int = 2,
+    num_bits_upper_limit: int = 8,
+    min_accuracy: float = 0.0,
+    full_passes: float | None = None,
+    seconds: float | None = None,
+    evaluations: int | None = None,
+    patience: float | None = None,
+    population_size: int = 20,
+    seed: int = 1,
+    cost: Cost = total_bits,
+    sensitivities: SensitivityTable | None = None,
+    algorithm: Algorithm | None = None,
+    archive: Archive | str | Path | None = None,
+    progress: bool = True,
+    on_evaluation: Callable[[Evaluation], object] | None = None,
+) -> Exploration:
+    """Searches for the bit widths that trade accuracy against total bits best.
+
+    It stands for this plain pymoo code, and beside it measures the float model and the uniform
+    widths, and shows progress::
+
+        table = sensitivity(qmodel, evaluator.sample_images(128))
+        problem = LayerwiseQuantizationProblem(qmodel, evaluator, 2, 8, min_accuracy)
+        algorithm = ScreenedNSGA2(
+            table,
+            pop_size=population_size,
+            sampling=SensitivitySampling(table),  # uniform widths, the front that the table predicts, random ones
+            crossover=TwoPointCrossover(),
+            mutation=StepMutation(table),
+        )
+        result = minimize(problem, algorithm, FullPasses(full_passes), seed=seed)
+
+    Candidates that can no longer matter are stopped early, exactly (``StopRule``). The answer is the front
+    of everything measured, not only of the last population. Stopping it (Ctrl-C, or the notebook's stop
+    button) gives the exploration so far.
+
+    With an archive on disk nothing is ever measured twice, in this process or a later one: a search that
+    was stopped or killed, started again with the same seed, asks for the same candidates, has those that
+    were finished at once, and ends as if it had never been stopped. A larger budget goes on where a smaller
+    one ended.
+
+    A search ends with the generation in which the first of ``full_passes``, ``seconds`` and ``evaluations`` is used
+    up; if none is given, after 60 full passes. One *full pass* is as many images as the search set has. All count: the
+    float model's, the sensitivities' (as if nothing of them were reused), those of stopped candidates and those that
+    the archive answers. With nothing feasible it may cost a tenth more, to make sure of the nearest.
+
+    Args:
+        qmodel: The calibrated model.
+        evaluator: Measures candidates; the exploration's accuracies are on its images.
+        num_bits_lower_limit: Smallest width to use.
+        num_bits_upper_limit: Largest width to use.
+        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
+        full_passes: Passes over the search set that it may cost. More go on raising the front on the search set; from some
+            point on that is luck on its images (figures/search_held_out.png): check what you pick on others.
+        seconds: How long it may take; how far it comes then depends on the machine.
+        evaluations: Candidates to ask for. Those that come up again are answered from memory and count.
+        patience: End it, too, when the hypervolume has stood still for so many full passes.
+        population_size: Candidates in the first generation, and what the population keeps.
+        seed: The same seed asks for the same candidates.
+        cost: What is minimised beside the error: a function of the widths, less is better. For the seeds it has
+            to be a sum over the quantizers, such as ``WeightedBits``.
+        sensitivities: What ``sensitivity`` returned; None measures them on up to 128 images of the search set.
+        algorithm: A pymoo algorithm of your own with integer operators in place of the one above.
+        archive: Where evaluations and sensitivities are kept, in place of the evaluator's own archive.
+        progress: Show a progress bar with the best so far, on standard error (in a notebook, under
+            the cell).
+        on_evaluation: Called with each evaluation as soon as it is there, in this thread.
+
+    Returns:
+        The ``Exploration``; its ``front`` is empty if nothing measured reaches ``min_accuracy``,
+        and then ``nearest``, ``shortfall`` and ``layers_to_relax`` say how close it came, and what to do.
+
+    Raises:
+        BitWidthError: A limit is no allowed width.
+        SearchError: The limits, ``min_accuracy``, a budget, ``population_size`` or ``seed`` is out of range, or ``cost``
+            is not a sum.
+        DataError: ``sensitivities`` are another model's.
+        NotCalibratedError: A quantizer has no ``amax`` yet.
+        ArchiveError: The archive cannot be read or written; its ``exploration`` is what there was.
+
+    Example:
+        >>> exploration = explore(qmodel, evaluator, min_accuracy=0.85, full_passes=60)
+        >>> exploration.front.columns[:3].tolist()
+        ['accuracy', 'total_bits', 'mean_bits']
+    """
+    budgets = {"full_passes": full_passes, "seconds": seconds, "evaluations": evaluations}
+    if evaluations is not None:
+        _check_count("evaluations", evaluations, 1)
+    if patience is not None:
+        check_budget("patience", patience)
+    if all(budget is None for budget in budgets.values()):
+        budgets["full_passes"] = DEFAULT_FULL_PASSES
+    _check_count("population_size", population_size, 2)
+    _check_count("seed", seed, 0)
+    if archive is not None:
+        evaluator = evaluator.using(archive)
+    problem = LayerwiseQuantizationProblem(
+        qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy, cost
+    )
+    limits = int(problem.xl[0]), int(problem.xu[0])
+    run = problem.run
+    stop = _termination(budgets, patience)  # before anything is measured: seconds count from here
+    _check_kind("sensitivities", sensitivities, SensitivityTable)
+    _check_kind("algorithm", algorithm, Algorithm)
+    if sensitivities is not None:
+        sensitivities.check_fits(qmodel.names, limits)
+    begun = time.perf_counter()
+    asked = {"seed": seed, **budgets, "patience": patience, "population_size": population_size}
+    made = Provenance.begin(evaluator, asked | {"algorithm": algorithm and type(algorithm).__name__})
+    uniform = {num_bits: (num_bits,) * problem.n_var for num_bits in range(limits[0], limits[1] + 1)}
+    archived: tuple[Evaluation, ...] = ()
+
+    def exploration(*, interrupted: bool) -> Exploration:
+        return Exploration(
+            names=qmodel.names,
+            candidates=tuple(run.evaluations.values()),
+            float_evaluation=run.float_evaluation,
+            uniform_evaluations={n: run.evaluations[w] for n, w in uniform.items() if w in run.evaluations},
+            min_accuracy=problem.min_accuracy,
+            num_bits_limits=limits,
+            interrupted=interrupted,
+            archived=archived,
+            sensitivities=sensitivities,
+            full_passes=run.full_passes,
+            cost=cost,
+            made=replace(made, seconds=time.perf_counter() - begun),
+        )
+
+    run.float_evaluation  # noqa: B018 measured here, so that an interrupted search has it
+    with search_progress_bar(budgets, run, shown=progress) as bar:
+
+        def take(evaluation: Evaluation) -> None:
+            bar.take(evaluation)
+            if on_evaluation is not None:
+                on_evaluation(evaluation)
+
+        run.on_evaluation = take
+        try:
+            run.evaluate_many(uniform.values())
+            if sensitivities is not None:
+                run.passes_before = sensitivities.divergence.size * sensitivities.images / evaluator.images
+                _warn_if_costly(run.passes_before, budgets["full_passes"])
+            elif algorithm is None:
+                sensitivities = _measure_sensitivities(run, limits, budgets["full_passes"], bar)
+            if algorithm is None:
+                size = population_size if evaluations is None else min(population_size, evaluations)
+                algorithm = default_algorithm(sensitivities, size, cost)
+            minimize(problem, algorithm, stop, seed=seed)
+            archived = _archived(evaluator, run, *limits)
+            if not exploration(interrupted=False).front_evaluations:
+                run.complete_nearest(_NEAREST_SHARE * run.full_passes)
+                archived = _archived(evaluator, run, *limits)
+        except KeyboardInterrupt:
+            archived = _archived(evaluator, run, *limits)
+            return exploration(interrupted=True)
+        except ArchiveError as error:
+            error.exploration = exploration(interrupted=True)
+            raise
+    return exploration(interrupted=False)
+
+
+def _termination(budgets: dict[str, float | None], patience: float | None) -> Termination:
+    kinds = {
+        "full_passes": FullPasses,
+        "seconds": Seconds,
+        "evaluations": MaximumFunctionCallTermination,
+        "patience": StalledHypervolume,
+    }
+    limits = budgets | {"patience": patience}
+    return TerminateIfAny(*(kinds[name](limit) for name, limit in limits.items() if limit is not None))
+
+
+def _measure_sensitivities(
+    run: SearchRun, limits: tuple[int, int], budget: float | None, bar: SearchProgressBar
+) -> SensitivityTable:
+    """On images of the search set, counted as passes as if nothing were reused."""
+    evaluator, layers = run.evaluator, len(run.evaluator.qmodel.names)
+    settings = layers * (limits[1] - limits[0] + 1)
+    affordable = max(_FEWEST_SENSITIVITY_IMAGES, int(_SENSITIVITY_PASSES * evaluator.images / settings))
+    images = evaluator.sample_images(min(_SENSITIVITY_IMAGES, affordable))
+    share = len(images) / evaluator.images
+    _warn_if_costly(settings * share, budget)
+
+    def count() -> None:
+        run.passes_before += share
+        bar.add_passes(share)
+
+    return sensitivity(
+        evaluator.qmodel,
+        images,
+        num_bits_lower_limit=limits[0],
+        num_bits_upper_limit=limits[1],
+        archive=evaluator.archive,
+        progress=False,
+        on_setting=count,
+    )
+
+
+def _warn_if_costly(passes: float, budget: float | None) -> None:
+    if budget is not None and passes > budget / 2:
+        warnings.warn(
+            f"the sensitivities count as {passes:.1f} full passes (layers x widths x images / images of the search set), "
+            f"and the budget is {budget:g}: give a larger one, or sensitivities=sensitivity(qmodel, fewer_images)",
+            QAWarning,
+            stacklevel=3,
+        )
+
+
+def _archived(evaluator: Evaluator, run: SearchRun, lower: int, upper: int) -> tuple[Evaluation, ...]:
+    """What the archive knows within the limits and the run has not measured itself."""
+    measured = {widths for widths, e in run.evaluations.items() if e.complete}
+    return tuple(
+        e
+        for e in evaluator.known()
+        if e.complete
+        and e.bit_widths not in measured
+        and all(num_bits is not None and lower <= num_bits <= upper for num_bits in e.bit_widths)
+    )
+
+
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise SearchError(f"{name} is {given}; give an object of class {kind.__name__}, or None")
+
+
+def _check_count(name: str, value: Any, smallest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < smallest:
+        raise SearchError(f"{name} is {value!r}; give a whole number from {smallest} up")

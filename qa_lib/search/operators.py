@@ -1,0 +1,130 @@
+"""pymoo operators for widths: seeds that know the sensitivities, and a mutation for small integers.
+
+For the crossover pymoo's own ``TwoPointCrossover`` is right: it exchanges a run of neighbouring layers, and so keeps
+blocks together.
+"""
+
+from typing import Any
+
+import numpy as np
+from pymoo.core.mutation import Mutation
+from pymoo.core.sampling import Sampling
+from pymoo.core.variable import get
+
+from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.errors import SearchError
+from qa_lib.sensitivities.measuring import SensitivityTable
+
+# Of a step's change in predicted divergence: below this share of the candidate's own, a step counts as flat.
+FLAT = 0.02
+
+
+class SensitivitySampling(Sampling):
+    """A first population: uniform widths, the front that dynamic programming makes of the sensitivities, and
+    random widths.
+
+    A quarter are uniform (as far as there are so many widths), ``random_share`` are random, and the rest are the
+    predicted front's, evenly spread over the logarithm of the predicted divergence.
+
+    Args:
+        table: The sensitivities.
+        cost: What the front trades divergence against: a sum over the quantizers.
+        random_share: Share of random settings, 0 to 1, so that the population does not know only one side.
+
+    Raises:
+        SearchError: ``random_share`` is out of range.
+
+    Example:
+        >>> NSGA2(pop_size=20, sampling=SensitivitySampling(sensitivity(qmodel, images)))
+    """
+
+    def __init__(self, table: SensitivityTable, cost: Cost = total_bits, random_share: float = 0.1) -> None:
+        super().__init__()
+        if not callable(cost):
+            raise SearchError(f"cost is {cost!r}; give a function of the widths, such as total_bits")
+        if not isinstance(random_share, (int, float)) or not 0 <= random_share <= 1:
+            raise SearchError(f"random_share is {random_share!r}; it is a share, 0 to 1")
+        self.table, self.cost, self.random_share = table, cost, random_share
+
+    def _do(
+        self, problem: Any, n_samples: int, *args: Any, random_state: Any = None, **kwargs: Any
+    ) -> np.ndarray:
+        lower, upper = int(problem.xl[0]), int(problem.xu[0])
+        if problem.n_var != len(self.table.names):
+            raise SearchError(
+                f"the sensitivities are of {len(self.table.names)} quantizers, the problem has {problem.n_var}: measure "
+                "its own, sensitivity(qmodel, images)"
+            )
+        random = round(self.random_share * n_samples)
+        widths = range(upper, lower - 1, -1)
+        uniform = [(num_bits,) * problem.n_var for num_bits in _spread(widths, (n_samples - random) // 4)]
+        seeds = dict.fromkeys(uniform)
+        for setting in self._predicted(n_samples - random - len(uniform), (lower, upper)):
+            seeds[setting] = None
+        drawn = random_state.integers(
+            lower, upper, (n_samples - len(seeds), problem.n_var), endpoint=True
+        ).tolist()
+        return np.array([*seeds, *drawn])
+
+    def _predicted(self, count: int, limits: tuple[int, int]) -> list[Widths]:
+        front = self.table.front(self.cost, limits)
+        divergence = np.array([self.table.predicted_divergence(setting) for setting in front])
+        scale = np.log(np.maximum(divergence, 1e-12 + 1e-6 * divergence.max()))
+        wanted = np.linspace(scale[0], scale[-1], count)
+        return [front[index] for index in dict.fromkeys(np.abs(scale[None] - wanted[:, None]).argmin(axis=1))]
+
+
+class StepMutation(Mutation):
+    """Moves widths by one step mostly, and always moves at least one.
+
+    Each layer moves with probability ``prob_var`` (by default two layers on average), up or down with the same
+    chance. Where a step changes next to nothing, because the sensitivities are flat there, it goes on in the
+    same direction.
+
+    Args:
+        table: The sensitivities; None takes single steps everywhere.
+        prob_var: Probability that a layer moves.
+
+    Example:
+        >>> NSGA2(pop_size=20, mutation=StepMutation(), crossover=TwoPointCrossover())
+    """
+
+    def __init__(self, table: SensitivityTable | None = None, prob_var: float | None = None) -> None:
+        if prob_var is not None and not (isinstance(prob_var, (int, float)) and 0 <= prob_var <= 1):
+            raise SearchError(f"prob_var is {prob_var!r}; it is a probability, 0 to 1")
+        super().__init__(prob=1.0, prob_var=prob_var)
+        self.table = table
+
+    def _do(
+        self, problem: Any, X: np.ndarray, *args: Any, random_state: Any = None, **kwargs: Any
+    ) -> np.ndarray:
+        lower, upper = int(problem.xl[0]), int(problem.xu[0])
+        widths = np.array(X, dtype=float).round().astype(int)
+        if lower == upper:
+            return widths
+        rows = np.arange(len(widths))
+        share = min(0.5, 2 / problem.n_var) if self.prob_var is None else get(self.prob_var)
+        moving = random_state.random(widths.shape) < share
+        moving[rows, random_state.integers(problem.n_var, size=len(widths))] = True
+        direction = random_state.choice([-1, 1], widths.shape)
+        direction[widths == lower], direction[widths == upper] = 1, -1
+        mutated = widths + moving * direction
+        if self.table is not None:
+            mutated = self._go_on(widths, mutated, direction * moving, (lower, upper))
+        return mutated
+
+    def _go_on(
+        self, widths: np.ndarray, mutated: np.ndarray, step: np.ndarray, limits: tuple[int, int]
+    ) -> np.ndarray:
+        """One step further where the first changes less than ``FLAT`` of the predicted divergence."""
+        layers = np.arange(widths.shape[1])
+        before = self.table.divergence[layers, self.table.columns(widths)]
+        after = self.table.divergence[layers, self.table.columns(mutated)]
+        flat = np.abs(after - before) < FLAT * before.sum(axis=1, keepdims=True)
+        return np.clip(mutated + step * flat, *limits)
+
+
+def _spread(values: range, count: int) -> list[int]:
+    """``count`` of ``values``, evenly; all if there are fewer."""
+    chosen = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    return [values[index] for index in chosen]

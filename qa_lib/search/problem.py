@@ -1,0 +1,134 @@
+"""The search problem in pymoo's terms: this module translates and does nothing else."""
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from pymoo.core.problem import Problem
+
+from qa_lib.bit_widths import check_limits
+from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.errors import BitWidthError, DataError, SearchError
+from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.search.hypervolume import Hypervolume
+from qa_lib.search.run import SearchRun
+
+INTEGER_OPERATORS = (
+    "sampling=IntegerRandomSampling(), crossover=SBX(vtype=float, repair=RoundingRepair()), "
+    "mutation=PM(vtype=float, repair=RoundingRepair())"
+)
+
+
+class LayerwiseQuantizationProblem(Problem):
+    """Per-layer ``num_bits`` as a two-objective integer problem for pymoo.
+
+    Variables: ``num_bits`` of each fake quantizer, in the order of ``activation_fake_quantizers``.
+    Objectives, both minimised as pymoo wants it: minus the accuracy, and the cost (the total bits).
+    Constraint: the accuracy is at least ``min_accuracy``.
+
+    Candidates that can no longer be feasible, or no longer be better than what was measured before, are
+    stopped early. pymoo then ranks them by an estimate and as infeasible, so that none gets into
+    ``result.F``; ``run.evaluations`` holds everything.
+
+    Args:
+        qmodel: The calibrated model.
+        evaluator: Measures candidates.
+        num_bits_lower_limit: Smallest width that the search may use.
+        num_bits_upper_limit: Largest width that the search may use.
+        min_accuracy: Accuracy, 0 to 1, below which a candidate is infeasible.
+        cost: What is minimised beside the error: a function of the widths, less is better.
+
+    Raises:
+        BitWidthError: A limit is no allowed width.
+        SearchError: The limits are the wrong way round, or ``min_accuracy`` is not in [0, 1].
+        DataError: The evaluator measures another model.
+        NotCalibratedError: A quantizer has no ``amax`` yet.
+
+    Example:
+        >>> problem = LayerwiseQuantizationProblem(qmodel, evaluator, min_accuracy=0.85)
+        >>> algorithm = NSGA2(
+        ...     pop_size=40,
+        ...     sampling=IntegerRandomSampling(),
+        ...     crossover=SBX(vtype=float, repair=RoundingRepair()),
+        ...     mutation=PM(eta=3, vtype=float, repair=RoundingRepair()),
+        ... )
+        >>> minimize(problem, algorithm, ("n_gen", 30), seed=1).X.shape
+        (12, 17)
+    """
+
+    def __init__(
+        self,
+        qmodel: QuantizedActivationsModel,
+        evaluator: Evaluator,
+        num_bits_lower_limit: int = 2,
+        num_bits_upper_limit: int = 8,
+        min_accuracy: float = 0.0,
+        cost: Cost = total_bits,
+    ) -> None:
+        lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
+        self.min_accuracy = check_min_accuracy(min_accuracy)
+        if not isinstance(evaluator, Evaluator):
+            raise DataError(
+                f"evaluator is {type(evaluator).__name__}; give an Evaluator, after the quantized model"
+            )
+        evaluator.check_measures(qmodel)
+        check_cost(cost, (upper,) * len(qmodel.names))
+        qmodel.check_calibrated([upper] * len(qmodel.names))
+        self.run = SearchRun(evaluator, self.min_accuracy, cost)
+        super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
+
+    @cached_property
+    def hypervolume(self) -> Hypervolume:
+        """The box between the limits everywhere, and between ``min_accuracy`` and the float model's accuracy."""
+        least, most = ((int(limit),) * self.n_var for limit in (self.xl[0], self.xu[0]))
+        run = self.run
+        return Hypervolume(self.min_accuracy, run.float_evaluation.accuracy, run.cost(least), run.cost(most))
+
+    def _evaluate(self, X: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        evaluations = self.run.evaluate_many(whole_widths(X))
+        accuracy = np.array([evaluation.estimate for evaluation in evaluations])
+        cost = np.array([self.run.cost(evaluation.bit_widths) for evaluation in evaluations])
+        stopped = np.array([not evaluation.complete for evaluation in evaluations])
+        # pymoo minimises: accuracy, where more is better, changes its sign here and nowhere else.
+        out["F"] = np.column_stack([-accuracy, cost])
+        # pymoo takes G <= 0 as feasible. Stopped candidates are not: no estimate gets into its result.
+        least = np.where(stopped, 1 / self.run.evaluator.images, -np.inf)
+        out["G"] = np.maximum(self.min_accuracy - accuracy, least)
+
+
+def whole_widths(X: np.ndarray) -> list[tuple[int, ...]]:
+    """What pymoo hands out, as settings; raises ``BitWidthError`` if they are not whole numbers."""
+    values = np.asarray(X, float)
+    if not np.array_equal(values, np.rint(values)):
+        raise BitWidthError(
+            "pymoo handed out widths that are not whole numbers; give the algorithm integer "
+            f"operators: {INTEGER_OPERATORS}"
+        )
+    return [tuple(row) for row in values.astype(int).tolist()]
+
+
+def check_cost(cost: Any, widths: Widths) -> Cost:
+    """``cost`` if it makes a number of ``widths``; raises ``SearchError`` if not."""
+    try:
+        value = float(cost(widths))
+    except Exception as error:  # a user's own function may raise anything
+        raise SearchError(
+            f"cost has to take the widths and return a number; for {list(widths)} it raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not math.isfinite(value):
+        raise SearchError(f"cost of {list(widths)} is {value}; it has to be a finite number")
+    return cost
+
+
+def check_min_accuracy(min_accuracy: Any) -> float:
+    """``min_accuracy`` as a float; raises ``SearchError`` if it is no share."""
+    try:
+        value = float(min_accuracy)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0.0 <= value <= 1.0:
+        raise SearchError(f"min_accuracy is {min_accuracy!r}; it is a share, 0 to 1: 0.85 for 85 %")
+    return value

@@ -1,0 +1,86 @@
+"""What a search shows while it runs."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.evaluation.evaluation import Evaluation, feasible_front, images_saved
+from qa_lib.progress_bar import progress_bar
+from qa_lib.search.run import SearchRun
+
+_SECONDS_BETWEEN_TEXTS = 0.5
+_UNITS = {"full_passes": " full passes", "evaluations": " candidates", "seconds": " seconds"}
+
+
+class SearchProgressBar:
+    """A progress bar over a search's budget, with the best so far, and how much stopping has saved.
+
+    Args:
+        budgets: ``full_passes``, ``evaluations`` and ``seconds``; the first that is not None is shown.
+        run: The search.
+        shown: Whether to show it.
+    """
+
+    def __init__(self, budgets: Mapping[str, float | None], run: SearchRun, *, shown: bool) -> None:
+        self.run = run
+        self.budget = next(name for name in _UNITS if budgets.get(name) is not None)
+        self.evaluations: dict[Widths, Evaluation] = {}
+        self._used = {"full_passes": run.full_passes, "evaluations": 0.0, "seconds": 0.0}
+        self._start = time.monotonic()
+        self._described = 0.0
+        self.bar = progress_bar(budgets[self.budget], _UNITS[self.budget], shown=shown)
+
+    def take(self, evaluation: Evaluation) -> None:
+        """One candidate more is finished."""
+        new = evaluation.bit_widths not in self.evaluations
+        self.evaluations[evaluation.bit_widths] = evaluation
+        self._used["evaluations"] += 1
+        self.add_passes(evaluation.images / evaluation.search_images if new else 0.0)
+
+    def add_passes(self, passes: float) -> None:
+        """So much of the budget is used up beside the candidates."""
+        self._used["full_passes"] += passes
+        self._used["seconds"] = time.monotonic() - self._start
+        if not self.bar.disable:
+            if time.monotonic() - self._described > _SECONDS_BETWEEN_TEXTS:
+                self._describe()
+            # The last generation may go beyond the budget; a bar cannot.
+            self.bar.update(min(self._used[self.budget], self.bar.total) - self.bar.n)
+
+    def close(self) -> None:
+        """Leaves the last state on the screen."""
+        if not self.bar.disable:
+            self._describe()
+        self.bar.close()
+
+    def _describe(self) -> None:
+        self._described = time.monotonic()
+        self.bar.set_postfix_str(
+            best_so_far(list(self.evaluations.values()), self.run.min_accuracy, self.run.cost), refresh=False
+        )
+
+
+@contextmanager
+def search_progress_bar(
+    budgets: Mapping[str, float | None], run: SearchRun, *, shown: bool
+) -> Iterator[SearchProgressBar]:
+    """A bar for the ``with`` block, which leaves its last state on the screen."""
+    bar = SearchProgressBar(budgets, run, shown=shown)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def best_so_far(evaluations: list[Evaluation], min_accuracy: float, cost: Cost = total_bits) -> str:
+    """The cheapest feasible setting and the size of the front, or the most accurate setting if nothing is
+    feasible; and the share of images that did not have to be shown."""
+    front = feasible_front(evaluations, min_accuracy, cost)
+    saved = f"images saved {images_saved(evaluations):.0%}"
+    if not front:
+        best = max((e.accuracy for e in evaluations if e.complete), default=0.0)
+        return f"none feasible, best accuracy {best:.2%}, {saved}"
+    cheapest = front[0]
+    least = "fewest bits" if cost is total_bits else "least cost"
+    return f"{least} {cost(cheapest.bit_widths):g} at {cheapest.accuracy:.2%}, front {len(front)}, {saved}"

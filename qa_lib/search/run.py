@@ -1,0 +1,110 @@
+"""What one search has asked for so far: each candidate once, and from that what the next may stop at."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+from qa_lib.bit_widths import BitWidths
+from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.evaluation.early_stop import StopRule
+from qa_lib.evaluation.evaluation import Evaluation, feasible_front
+from qa_lib.evaluation.evaluator import Evaluator
+
+# Candidates that are measured together when the nearest to feasible is looked for.
+_NEAREST_AT_A_TIME = 8
+
+
+class SearchRun:
+    """Hands the candidates of one search to the evaluator, once each.
+
+    Candidates that can be neither feasible nor on the front, given what this run has completed before they
+    were handed in, are stopped early. So which ones stop depends on the run alone: not on time, not on the
+    number of workers, not on what the archive holds.
+
+    Args:
+        evaluator: Measures the candidates.
+        min_accuracy: Accuracy, 0 to 1, below which a candidate is infeasible.
+        cost: What is minimised beside the error.
+
+    Attributes:
+        evaluations: Bit widths -> evaluation, in the order in which they were handed in.
+        passes_before: Passes over the search set that went into preparing the search; they count.
+        on_evaluation: Called with each evaluation that was asked for, as soon as it is there.
+    """
+
+    def __init__(self, evaluator: Evaluator, min_accuracy: float = 0.0, cost: Cost = total_bits) -> None:
+        self.evaluator = evaluator
+        self.min_accuracy = min_accuracy
+        self.cost = cost
+        self.passes_before = 0.0
+        self.evaluations: dict[Widths, Evaluation] = {}
+        self.on_evaluation: Callable[[Evaluation], None] | None = None
+
+    @cached_property
+    def float_evaluation(self) -> Evaluation:
+        """The model with every quantizer switched off. It is no candidate."""
+        return self.evaluator.evaluate_uniform(None)
+
+    @property
+    def full_passes(self) -> float:
+        """Images that this search has asked for, as passes over the search set: all counts, also what was stopped early,
+        what the archive knew, and what went into preparing the search."""
+        shown = sum(e.images for e in self.evaluations.values())
+        if "float_evaluation" in vars(self):
+            shown += self.float_evaluation.images
+        return self.passes_before + shown / self.evaluator.images
+
+    def front(self) -> list[Evaluation]:
+        """The feasible candidates that no other dominates, cheapest first; ties are all kept."""
+        return feasible_front(self.evaluations.values(), self.min_accuracy, self.cost)
+
+    def evaluate_many(self, candidates: Iterable[BitWidths]) -> list[Evaluation]:
+        """The evaluations of ``candidates``, in order; those that came up before as they were then."""
+        asked = [self.evaluator.qmodel.check_bit_widths(candidate) for candidate in candidates]
+        new: dict[Widths, None] = {}
+        for widths in asked:
+            if widths not in self.evaluations:
+                new[widths] = None
+            elif self.on_evaluation is not None:
+                self.on_evaluation(self.evaluations[widths])
+        self._measure(list(new), self._stop_rule())
+        return [self.evaluations[widths] for widths in asked]
+
+    def complete_nearest(self, most_passes: float = math.inf) -> None:
+        """With nothing feasible: measures stopped candidates, the most promising first, until none can be more accurate
+        than the most accurate one that was measured.
+
+        Args:
+            most_passes: Full passes after which to leave it at that.
+        """
+        stopped = [e for e in self.evaluations.values() if not e.complete]
+        begun = self.full_passes
+        stopped.sort(key=lambda e: (-e.estimate, e.bit_widths))
+        for start in range(0, len(stopped), _NEAREST_AT_A_TIME):
+            best = max((e.correct for e in self.evaluations.values() if e.complete), default=-1)
+            images = self.evaluator.images
+            if best < images and self.full_passes - begun < most_passes:
+                chunk = [e.bit_widths for e in stopped[start : start + _NEAREST_AT_A_TIME]]
+                self._measure(chunk, StopRule(images, (best + 1) / images, cost=self.cost))
+
+    def _stop_rule(self) -> StopRule:
+        completed = ((e.bit_widths, e.correct) for e in self.evaluations.values() if e.complete)
+        return StopRule(self.evaluator.images, self.min_accuracy, tuple(completed), self.cost)
+
+    def _measure(self, candidates: Sequence[Widths], stop: StopRule) -> None:
+        finished: dict[Widths, Evaluation] = {}
+
+        def keep(evaluation: Evaluation) -> None:
+            finished[evaluation.bit_widths] = evaluation
+            if self.on_evaluation is not None:
+                self.on_evaluation(evaluation)
+
+        try:
+            self.evaluator.evaluate_many(candidates, stop=stop, on_evaluation=keep)
+        finally:  # interrupted or not, what is finished stays
+            self.evaluations |= {widths: finished[widths] for widths in candidates if widths in finished}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SearchRun":
+        # pymoo's save_history copies the problem every generation, but there is only one run.
+        return self

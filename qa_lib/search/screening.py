@@ -1,0 +1,167 @@
+"""NSGA-II that learns: a model of what was measured picks the most promising of a larger brood."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.population import Population
+
+from qa_lib.costs import Widths
+from qa_lib.errors import SearchError
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.search.accuracy_model import AccuracyModel
+from qa_lib.search.problem import LayerwiseQuantizationProblem, whole_widths
+from qa_lib.sensitivities.measuring import SensitivityTable
+
+# Measurements that the model learns from: those nearest to the front. Its time grows with their cube.
+_MOST_LEARNED = 300
+# Settings of a brood for which draws are made, and how many draws.
+_MOST_DRAWN = 250
+_DRAWS = 48
+
+
+class ScreenedNSGA2(NSGA2):
+    """pymoo's NSGA-II, which makes many children and has only the most promising measured.
+
+    After each generation an ``AccuracyModel`` learns from everything that the problem's run has measured. Of a
+    brood of children, and the front that the sensitivities predict, those are measured that together are expected to
+    add most to the hypervolume (Emmerich, Giannakoglou and Naujoks, "Single- and multiobjective evolutionary
+    optimization assisted by Gaussian random field metamodels", 2006; here by drawing from the model). Predictions
+    choose; they are never reported.
+
+    Args:
+        table: The sensitivities.
+        brood_size: Children that are made for each generation.
+        n_offsprings: How many of them are measured.
+        pairs: Whether the model may learn how pairs of layers act on one another.
+        **options: What ``NSGA2`` takes: ``pop_size``, ``sampling``, ``crossover``, ``mutation``, ...
+
+    Raises:
+        SearchError: It is given another problem than a ``LayerwiseQuantizationProblem``.
+
+    Example:
+        >>> table = sensitivity(qmodel, workload.calibration_images[:128])
+        >>> algorithm = ScreenedNSGA2(
+        ...     table,
+        ...     pop_size=20,
+        ...     sampling=SensitivitySampling(table),
+        ...     crossover=TwoPointCrossover(),
+        ...     mutation=StepMutation(table),
+        ... )
+        >>> result = minimize(problem, algorithm, FullPasses(60), seed=1)
+    """
+
+    def __init__(
+        self,
+        table: SensitivityTable,
+        *,
+        brood_size: int = 300,
+        n_offsprings: int = 8,
+        pairs: bool = True,
+        **options: Any,
+    ) -> None:
+        for name, value in (("brood_size", brood_size), ("n_offsprings", n_offsprings)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise SearchError(f"{name} is {value!r}; give a whole number from 1 up")
+        super().__init__(n_offsprings=n_offsprings, **options)
+        self.table, self.brood_size, self.pairs = table, brood_size, pairs
+        self.model: AccuracyModel | None = None
+
+    def _setup(self, problem: Any, **kwargs: Any) -> None:
+        super()._setup(problem, **kwargs)
+        if not isinstance(problem, LayerwiseQuantizationProblem):
+            raise SearchError(
+                f"ScreenedNSGA2 learns from the run of a LayerwiseQuantizationProblem, not of a {type(problem).__name__}"
+            )
+        limits = int(problem.xl[0]), int(problem.xu[0])
+        self.table.check_fits(problem.run.evaluator.qmodel.names, limits)
+        self._predicted_front = self.table.front(problem.run.cost, limits)
+
+    def _infill(self) -> Population | None:
+        evaluations = self.problem.run.evaluations
+        children = self.mating.do(
+            self.problem, self.pop, self.brood_size, algorithm=self, random_state=self.random_state
+        )
+        made = [*whole_widths(children.get("X")), *self._predicted_front]
+        brood = [widths for widths in dict.fromkeys(made) if widths not in evaluations]
+        if not brood:
+            self.termination.force_termination = True  # there is nothing left that could be asked for
+            return None
+        model = self._learned()
+        picked = most_promising(self.problem, model, brood, self.n_offsprings, self.random_state)
+        return Population.new("X", np.array(picked))
+
+    def _learned(self) -> AccuracyModel:
+        run = self.problem.run
+        if self.model is None:
+            self.model = AccuracyModel(self.table, run.float_evaluation.accuracy, pairs=self.pairs)
+        known = nearest_to_front(self.problem, list(run.evaluations.values()), _MOST_LEARNED)
+        self.model.fit(
+            [e.bit_widths for e in known], [e.upper_bound for e in known], [not e.complete for e in known]
+        )
+        return self.model
+
+
+def nearest_to_front(
+    problem: LayerwiseQuantizationProblem, evaluations: Sequence[Evaluation], count: int
+) -> list[Evaluation]:
+    """Those of ``evaluations`` whose accuracy, or upper bound, comes nearest to the best at no higher cost."""
+    costs = np.array([problem.run.cost(e.bit_widths) for e in evaluations], float)
+    bounds = np.array([e.upper_bound for e in evaluations])
+    measured = np.where([e.complete for e in evaluations], bounds, 0.0)
+    best = np.array([measured[costs <= cost].max() for cost in costs])
+    return [evaluations[index] for index in np.sort(np.argsort(best - bounds, kind="stable")[:count])]
+
+
+def most_promising(
+    problem: LayerwiseQuantizationProblem,
+    model: AccuracyModel,
+    brood: Sequence[Widths],
+    count: int,
+    random: np.random.Generator,
+) -> list[Widths]:
+    """The ``count`` settings of ``brood`` that together are expected to add most to the hypervolume of what was
+    measured; once nothing is expected to add, those with the highest expected accuracy."""
+    expected = model.predict(brood)
+    picked = (
+        [] if problem.hypervolume.empty else _that_add_most(problem, model, brood, expected, count, random)
+    )
+    rest = (int(index) for index in np.argsort(-expected, kind="stable") if index not in picked)
+    return [brood[index] for index in [*picked, *rest][:count]]
+
+
+def _that_add_most(
+    problem: LayerwiseQuantizationProblem,
+    model: AccuracyModel,
+    brood: Sequence[Widths],
+    expected: np.ndarray,
+    count: int,
+    random: np.random.Generator,
+) -> list[int]:
+    """Up to ``count`` indices into ``brood``: each adds most to the hypervolume given those before it, on average over
+    draws from the model."""
+    box, front = problem.hypervolume, problem.run.front()
+    costs = box.loss([problem.run.cost(widths) for widths in brood])
+    front_costs = box.loss([problem.run.cost(e.bit_widths) for e in front])
+    front_gains = box.gain([e.accuracy for e in front])
+    # A front is a stair: at each of these levels it has reached some accuracy, and keeps it up to the next.
+    levels = np.unique(np.concatenate([costs, front_costs, [1.0]]))
+    lengths = np.diff(levels)
+    reached = np.array([front_gains[front_costs <= level].max(initial=0.0) for level in levels[:-1]])
+    # What costs as much as the box is wide cannot add anything.
+    lead = box.gain(expected) - np.append(reached, np.inf)[np.searchsorted(levels, costs)]
+    drawn = np.sort(np.argsort(-lead, kind="stable")[:_MOST_DRAWN])
+    gains = box.gain(model.draw([brood[index] for index in drawn], _DRAWS, random))
+    covers = levels[None, :-1] >= costs[drawn, None]
+    stairs = np.repeat(reached[:, None], _DRAWS, axis=1)  # of each level, in each draw
+    picked: list[int] = []
+    while len(picked) < count:
+        rises = np.maximum(gains[:, None, :] - stairs[None], 0.0) * covers[:, :, None]
+        added = np.einsum("sld,l->s", rises, lengths)
+        best = int(np.argmax(added))
+        if added[best] <= 0:
+            break
+        picked.append(int(drawn[best]))
+        stairs = np.where(covers[best][:, None], np.maximum(stairs, gains[best][None]), stairs)
+    return picked

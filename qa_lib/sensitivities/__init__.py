@@ -1,0 +1,1 @@
+"""Each layer at each width by itself."""

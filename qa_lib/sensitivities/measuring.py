@@ -1,0 +1,209 @@
+"""How much each layer at each width disturbs the output, one layer at a time."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from qa_lib.archive import Archive
+from qa_lib.bit_widths import check_limits
+from qa_lib.costs import Cost, Widths, cost_table, total_bits
+from qa_lib.errors import DataError, SearchError
+from qa_lib.evaluation.search_set import add_tensor
+from qa_lib.forward.incremental import IncrementalForward
+from qa_lib.forward.replicas import make_replicas, one_torch_thread
+from qa_lib.metrics.divergence import Divergence, diverges, output_divergence
+from qa_lib.progress_bar import progress_bar
+from qa_lib.quantization.digests import digest_of, environment, function_digest, model_digest
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.sensitivities.additive_front import additive_front
+
+# Images in one forward pass.
+BATCH_SIZE = 64
+# What a divergence that is infinite, or no number, counts as.
+LARGEST = 1e6
+
+
+@dataclass(frozen=True, eq=False)
+class SensitivityTable:
+    """The divergence of the outputs from the float ones with only one layer quantized.
+
+    Attributes:
+        names: The quantizers, in order.
+        widths: The widths, smallest first.
+        divergence: Shape ``(quantizers, widths)``; 0 is no difference, less is better.
+        images: How many images it was found on.
+        passes: What finding it has cost: whole forward passes over those images. An estimate; what the archive
+            knew cost nothing.
+    """
+
+    names: tuple[str, ...]
+    widths: tuple[int, ...]
+    divergence: np.ndarray = field(repr=False)
+    images: int
+    passes: float = 0.0
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same, whatever finding it has cost."""
+        if not isinstance(other, SensitivityTable):
+            return NotImplemented
+        mine, theirs = ((t.names, t.widths, t.images, t.divergence.tolist()) for t in (self, other))
+        return mine == theirs
+
+    __hash__ = None
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each quantizer, a column for each width."""
+        columns = pd.Index(self.widths, name="num_bits")
+        return pd.DataFrame(self.divergence, index=pd.Index(self.names, name="layer"), columns=columns)
+
+    def columns(self, bit_widths: np.ndarray) -> np.ndarray:
+        """Where widths, integers of any shape, stand in ``widths``.
+
+        Raises:
+            SearchError: The table has no such width.
+        """
+        columns = np.asarray(bit_widths).astype(int) - self.widths[0]
+        if columns.size and not (columns.min() >= 0 and columns.max() < len(self.widths)):
+            raise SearchError(
+                f"the sensitivities are for {self.widths[0]} to {self.widths[-1]} bits, and the search asks for others: "
+                "sensitivity(qmodel, images, num_bits_lower_limit=..., num_bits_upper_limit=...)"
+            )
+        return columns
+
+    def check_fits(self, names: Sequence[str], limits: tuple[int, int]) -> None:
+        """Raises ``DataError`` unless it is of a model with these quantizers, ``SearchError`` unless it has widths from
+        limit to limit."""
+        if tuple(names) != self.names:
+            raise DataError(
+                f"the sensitivities are those of another model: {len(self.names)} quantizers from {self.names[0]!r} to "
+                f"{self.names[-1]!r}, and this one has {len(names)}, from {names[0]!r} to {names[-1]!r}; measure its own: "
+                "sensitivity(qmodel, images)"
+            )
+        self.columns(np.array(limits))
+
+    def predicted_divergence(self, bit_widths: Iterable[int]) -> float:
+        """The sum over the layers: an estimate that knows nothing of how layers act on one another."""
+        columns = self.columns(np.array(list(bit_widths)))
+        return float(self.divergence[np.arange(len(self.names)), columns].sum())
+
+    def front(self, cost: Cost = total_bits, limits: tuple[int, int] | None = None) -> list[Widths]:
+        """The settings that trade ``predicted_divergence`` against ``cost`` best, cheapest first, by dynamic
+        programming: exact for the sum, and a sum is all it knows.
+
+        Args:
+            cost: A sum over the quantizers; less is better.
+            limits: Smallest and largest width to use; None for all.
+
+        Raises:
+            SearchError: The cost is not a sum over the quantizers, or the table lacks one of the limits.
+        """
+        lower, upper = limits or (self.widths[0], self.widths[-1])
+        first, last = self.columns(np.array([lower, upper]))
+        widths = self.widths[first : last + 1]
+        costs = cost_table(cost, len(self.names), widths)
+        choices = additive_front(self.divergence[:, first : last + 1], costs).choices
+        return [tuple(widths[choice] for choice in row) for row in choices]
+
+
+def sensitivity(
+    qmodel: QuantizedActivationsModel,
+    images: Tensor,
+    *,
+    num_bits_lower_limit: int = 2,
+    num_bits_upper_limit: int = 8,
+    divergence: Divergence = output_divergence,
+    archive: Archive | str | Path | None = None,
+    progress: bool = True,
+    on_setting: Callable[[], object] | None = None,
+) -> SensitivityTable:
+    """Measures how much each layer at each width disturbs the output by itself, all others in float.
+
+    Needs no labels. What does not change from one setting to the next is not run again
+    (``IncrementalForward``), and what the archive knows is not measured again. The model keeps its widths.
+
+    Args:
+        qmodel: The calibrated model.
+        images: Shape ``(N, ...)``; a hundred are enough to tell layers apart.
+        num_bits_lower_limit: Smallest width.
+        num_bits_upper_limit: Largest width.
+        divergence: Compares outputs with the float ones; by default Kullback-Leibler for logits, mean squared
+            error otherwise.
+        archive: Where each number is kept: an ``Archive``, the path of one, or None for nowhere.
+        progress: Show a progress bar.
+        on_setting: Called after each layer and width.
+
+    Raises:
+        BitWidthError, SearchError: The limits are no range of allowed widths.
+        NotCalibratedError: A quantizer has no ``amax`` for one of the widths.
+        DataError: There are no images.
+        DeviceError: The images are not where the model is.
+        CalibrationError: ``divergence`` fails on what the model returns.
+
+    Example:
+        >>> table = sensitivity(qmodel, workload.calibration_images[:128])
+        >>> table.divergence.shape
+        (17, 7)
+    """
+    lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
+    if not isinstance(images, Tensor) or not images.dim() or not len(images):
+        raise DataError("images have to be a tensor of shape (N, ...) with at least one image")
+    if not images.is_floating_point() or not bool(torch.isfinite(images).all()):
+        raise DataError(
+            f"images are {images.dtype}, or hold NaN or infinity; give finite floating-point numbers"
+        )
+    qmodel.check_usable()
+    qmodel.check_device(images)
+    widths, names = tuple(range(lower, upper + 1)), qmodel.names
+    for width in widths:
+        qmodel.check_calibrated([width] * len(names))
+    archive = archive if isinstance(archive, Archive) else Archive(archive)
+    with qmodel.lock:
+        facts = _facts(qmodel, images, divergence)
+        digest = digest_of(facts)
+        known = archive.read_sensitivities(digest)
+        (replica,) = make_replicas(qmodel, 1)
+    described = facts | {"names": names, "images": len(images), "network": type(qmodel.model).__name__}
+    settings = [(index, width) for index in range(len(names)) for width in widths]
+    missing = [setting for setting in settings if setting not in known]
+    on_setting = on_setting or (lambda: None)
+    passes = 0.0
+    with progress_bar(len(settings), "setting", shown=progress) as bar, one_torch_thread():
+        for _ in range(len(settings) - len(missing)):
+            bar.update()
+            on_setting()
+        if missing:
+            with replica.temporary_bit_widths([None] * len(names)):
+                forward = IncrementalForward(replica, images.split(BATCH_SIZE), network_may_change=False)
+                reference = forward(replica.bit_widths)
+                if bool(reference.isnan().any()):
+                    raise DataError("the float model returns NaN for some of the images: leave those out")
+                for index, width in missing:
+                    outputs = forward({names[index]: width})
+                    found = min(LARGEST, max(0.0, diverges(divergence, outputs, reference)))
+                    archive.write_sensitivity(digest, index, width, found, described)
+                    known[index, width] = found
+                    bar.update()
+                    on_setting()
+            passes = forward.passes
+    table = np.array([[known[index, width] for width in widths] for index in range(len(names))])
+    table.setflags(write=False)
+    return SensitivityTable(names, widths, table, len(images), passes)
+
+
+def _facts(qmodel: QuantizedActivationsModel, images: Tensor, divergence: Divergence) -> dict[str, Any]:
+    """What sensitivities depend on."""
+    digest = hashlib.sha256()
+    add_tensor(digest, images)
+    return {
+        "model": model_digest(qmodel),
+        "data": digest.hexdigest(),
+        "divergence": function_digest(divergence),
+        "environment": environment(qmodel.device),
+    }

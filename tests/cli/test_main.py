@@ -1,0 +1,114 @@
+"""The command line, on a workload that takes no time."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qa_lib import Archive, Evaluation, Exploration, SensitivityTable, Workload, conv2d_predicate
+from qa_lib.__main__ import _report, main
+from qa_lib.workloads import workload as workloads
+
+
+@pytest.fixture(autouse=True)
+def tiny_workload(tiny_model, images, labels, monkeypatch):
+    tiny = Workload("tiny", tiny_model, conv2d_predicate, *[images, labels] * 3, class_names=tuple("abcde"))
+    fresh = lambda: dataclasses.replace(tiny, model=copy.deepcopy(tiny_model))  # noqa: E731
+    monkeypatch.setattr(workloads, "_builders", {"tiny": fresh})
+
+
+ARGUMENTS = ["explore", "--workload", "tiny", "--evaluations", "20", "--population-size", "10"]
+
+
+def test_explore_prints_the_front_and_writes_it(tmp_path, capsys):
+    assert main([*ARGUMENTS, "--min-accuracy", "0.5", "--out", str(tmp_path / "a" / "b")]) == 0
+    shown = capsys.readouterr().out
+    front = pd.read_csv(tmp_path / "a" / "b" / "front.csv")
+    assert front.columns.tolist() == [
+        "accuracy",
+        "total_bits",
+        "mean_bits",
+        "input",
+        "shortcut",
+        "conv1",
+        "conv2",
+    ]
+    assert (tmp_path / "a" / "b" / "front.png").stat().st_size > 10_000
+    page = tmp_path / "a" / "b" / "front.html"
+    assert "shortcut" in page.read_text(encoding="utf-8") and str(page) in shown
+    for line in ("100.00%", "float", "8 bits", "2 bits", "front 1", "input, shortcut, conv1, conv2"):
+        assert line in shown
+    widths = " ".join(str(int(front.loc[0, name])) for name in front.columns[3:])
+    assert f"{front.loc[0, 'accuracy']:.2%}" in shown
+    assert widths in shown
+
+
+def test_nothing_feasible_says_how_far_it_is(tmp_path, capsys):
+    options = ["--min-accuracy", "1", "--upper", "3", "--out", str(tmp_path)]
+    assert main([*ARGUMENTS, *options]) == 1
+    assert "None reaches the minimum accuracy 100.00%: the nearest has" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "front.csv").empty
+
+
+def test_nothing_feasible_says_which_layers_to_relax(tmp_path, capsys):
+    def setting(widths, correct, images=100):
+        return Evaluation(widths, correct, images, 100, block_counts=(correct,))
+
+    table = SensitivityTable(("input", "conv"), (2, 3, 4), np.array([[2.0, 1.0, 0.0], [8.0, 4.0, 0.0]]), 10)
+    exploration = Exploration(
+        ("input", "conv"), (setting((3, 3), 60),), setting((None, None), 90), {2: setting((2, 2), 5, images=20)},
+        0.8, (2, 4), sensitivities=table,
+    )  # fmt: skip
+    assert _report(exploration, tmp_path) == 1
+    shown = capsys.readouterr().out
+    assert "these layers disturb most: conv (3 bits, 80 %), input (3 bits, 20 %)" in shown
+    assert [line.split()[2] for line in shown.splitlines() if line.startswith("2 bits")] == ["infeasible"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workload", "nope"], "no workload 'nope'; known are tiny"),
+        (["--min-accuracy", "85"], "0.85 for 85 %"),
+        (["--lower", "8", "--upper", "2"], "swap them"),
+        (["--upper", "40"], "2 to 16"),
+        (["--evaluations", "0"], "evaluations is 0"),
+        (["--full-passes", "0"], "full_passes is 0"),
+        (["--patience", "-3"], "patience is -3"),
+        (["--out", "/dev/null/out"], "/dev/null/out"),
+    ],
+)
+def test_mistakes_are_one_line_and_no_traceback(tmp_path, capsys, options, said):
+    assert main([*ARGUMENTS, "--out", str(tmp_path), *options]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("qa_lib: ")
+    assert said in error
+
+
+def test_each_calibration_is_another_model_and_the_default_is_mse(tmp_path, capsys):
+    def fingerprints():
+        return set(Archive(tmp_path / "archive.sqlite").to_frame()["fingerprint"])
+
+    run = [*ARGUMENTS, "--min-accuracy", "0.1", "--out", str(tmp_path)]
+    assert main(run) == 0
+    default = fingerprints()
+    assert len(default) == 1
+    assert main([*run, "--calibration", "mse"]) == 0
+    assert fingerprints() == default
+    assert main([*run, "--calibration", "max"]) == 0
+    assert len(fingerprints()) == 2
+    with pytest.raises(SystemExit) as exit_status:
+        main([*run, "--calibration", "median"])
+    assert exit_status.value.code == 2
+    assert "mse, max, percentile, entropy, output" in capsys.readouterr().err.replace("'", "")
+
+
+def test_help_says_what_comes_out(capsys):
+    with pytest.raises(SystemExit) as exit_status:
+        main(["explore", "--help"])
+    assert exit_status.value.code == 0
+    shown = capsys.readouterr().out
+    for word in ("front.csv", "front.png", "front.html", "--min-accuracy", "--seed", "Exit status"):
+        assert word in shown

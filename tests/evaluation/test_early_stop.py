@@ -1,0 +1,124 @@
+"""The oracle measures everything and then looks; the rule has to give the same front."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_evaluator import count_correct_plainly
+
+from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate
+from qa_lib.costs import total_bits
+from qa_lib.evaluation.early_stop import StopRule, correct_for
+from qa_lib.forward.replicas import Task
+from qa_lib.search.run import SearchRun
+
+
+def feasible_front(correct, images, min_accuracy):
+    """Bit widths of the feasible candidates that no other candidate dominates, by definition."""
+    feasible = {w: c for w, c in correct.items() if c / images >= min_accuracy}
+    return {
+        widths
+        for widths, right in feasible.items()
+        if not any(
+            (c >= right and total_bits(w) <= total_bits(widths))
+            and (c > right or total_bits(w) < total_bits(widths))
+            for w, c in feasible.items()
+        )
+    }
+
+
+@pytest.fixture(scope="module")
+def space():
+    """Every setting of 2, 3, 4 or 6 bits, and what each has right, counted by a plain loop."""
+    import torch
+    from conftest import make_tiny_model
+
+    images = torch.rand(96, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        labels = make_tiny_model()(images).argmax(dim=1)
+
+    def quantized():
+        qmodel = QuantizedActivationsModel(make_tiny_model(), conv2d_predicate)
+        calibrate(qmodel, images)
+        return qmodel
+
+    candidates = list(itertools.product((2, 3, 4, 6), repeat=4))
+    counts = {w: count_correct_plainly(quantized(), w, images, labels, 16) for w in candidates}
+    return Evaluator(quantized(), images, labels, batch_size=16, hardest_first=True, workers=2), counts
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_front_is_the_one_of_measuring_everything(space, seed):
+    evaluator, counts = space
+    generator = random.Random(seed)
+    candidates = list(counts)
+    generator.shuffle(candidates)
+    # Thresholds that some candidate meets exactly are the hard ones.
+    min_accuracy = generator.choice([0.0, generator.random(), generator.choice(list(counts.values())) / 96])
+    run = SearchRun(evaluator.using(None), min_accuracy)
+    while candidates:
+        size = generator.randint(1, 40)
+        run.evaluate_many(candidates[:size])
+        candidates = candidates[size:]
+    complete = {w: e.correct for w, e in run.evaluations.items() if e.complete}
+    assert feasible_front(complete, 96, min_accuracy) == feasible_front(counts, 96, min_accuracy)
+    assert complete.items() <= counts.items()
+    stopped = [e for e in run.evaluations.values() if not e.complete]
+    assert stopped
+    assert all(counts[e.bit_widths] / 96 <= e.upper_bound for e in stopped)
+
+
+def test_there_are_ties_to_get_wrong(space):
+    _, counts = space
+    front = feasible_front(counts, 96, 0.3)
+    assert len({(counts[w], total_bits(w)) for w in front}) < len(front)
+
+
+@given(
+    answers=st.lists(
+        st.tuples(st.tuples(st.integers(2, 4), st.integers(2, 4)), st.integers(0, 255)),
+        min_size=1,
+        max_size=30,
+        unique_by=lambda answer: answer[0],
+    ),
+    min_right=st.integers(0, 8),
+    handed_in=st.integers(1, 5),
+    batch_size=st.integers(1, 3),
+)
+def test_any_answers_give_the_front_of_measuring_everything(answers, min_right, handed_in, batch_size):
+    """Eight images: each candidate's right answers are the bits of a number."""
+    sizes = [len(batch) for batch in np.array_split(range(8), range(batch_size, 8, batch_size))]
+    completed = {}
+    for start in range(0, len(answers), handed_in):
+        chunk = dict(answers[start : start + handed_in])
+        needed = StopRule(8, min_right / 8, tuple(completed.items())).correct_needed(chunk)
+        for (widths, answer), least in zip(chunk.items(), needed, strict=True):
+            task, right = Task(widths, least), [answer >> image & 1 for image in range(8)]
+            for index, size in enumerate(sizes):
+                if not task.finished:
+                    task.take(sizes, index, sum(right[sum(sizes[:index]) :][:size]), 0.0)
+            if task.images == 8:
+                completed[widths] = task.correct
+    truth = {widths: answer.bit_count() for widths, answer in answers}
+    assert feasible_front(completed, 8, min_right / 8) == feasible_front(truth, 8, min_right / 8)
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_the_least_number_of_right_answers_is_what_division_says(images, accuracy):
+    least = correct_for(accuracy, images)
+    assert least / images >= accuracy
+    assert least == 0 or (least - 1) / images < accuracy
+
+
+def test_another_cost_decides_by_another_order():
+    def cost(widths):
+        return widths[0]
+
+    completed = (((2, 9), 50),)
+    candidates = [(2, 2), (3, 2), (2, 9)]
+    assert StopRule(100, 0.0, completed, cost).correct_needed(candidates) == [50, 51, 50]
+    assert StopRule(100, 0.0, completed).correct_needed(candidates) == [0, 0, 50]
+    assert StopRule(100, 0.6, completed).correct_needed(candidates) == [60, 60, 60]

@@ -1,0 +1,206 @@
+"""A change to anything that an accuracy depends on is never answered from old rows."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import TinyNet, make_tiny_model
+from torch import nn
+
+from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate
+from qa_lib.quantization.digests import model_digest, structure_digest
+from qa_lib.workloads.networks import SmallConvNet
+
+
+def one_weight(qmodel, given):
+    with torch.no_grad():
+        qmodel.model.conv2.weight[0, 0, 0, 0] += 1e-6
+
+
+def another_classifier(qmodel, given):
+    qmodel.model.classifier = nn.Linear(4 * 6 * 6, 5)
+
+
+def one_amax(qmodel, given):
+    quantizer = qmodel.activation_fake_quantizers["conv1"]
+    quantizer.amax = quantizer.amax * 1.0001
+
+
+def amax_of_one_width(qmodel, given):
+    # Not of a width that is set, or measured here.
+    quantizer = qmodel.activation_fake_quantizers["conv1"]
+    amax = dict.fromkeys(range(2, 17), float(quantizer.amax))
+    quantizer.set_amax_by_width(amax | {11: 0.5})
+
+
+def unsigned(qmodel, given):
+    qmodel.activation_fake_quantizers["input"].unsigned = True
+
+
+def narrow_range(qmodel, given):
+    qmodel.activation_fake_quantizers["conv1"]._narrow_range = True
+
+
+def a_setting_of_a_layer(qmodel, given):
+    qmodel.model.conv2.padding = qmodel.model.conv2.dilation = (2, 2)
+
+
+def another_forward(qmodel, given):
+    class TinyNet(nn.Module):
+        def forward(self, images):
+            residual = self.shortcut(images)
+            features = self.conv2(self.relu(self.conv1(images)))
+            return self.classifier((features - residual).flatten(1))
+
+    qmodel.model.__class__ = TinyNet
+
+
+def a_hook(qmodel, given):
+    qmodel.model.conv1.register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,))
+
+
+def one_image(qmodel, given):
+    given["images"] = given["images"].clone()
+    given["images"][17, 0, 2, 2] += 1e-6
+
+
+def one_label(qmodel, given):
+    given["labels"] = given["labels"].clone()
+    given["labels"][3] = (given["labels"][3] + 1) % 5
+
+
+def the_order(qmodel, given):
+    given["images"], given["labels"] = given["images"].flip(0), given["labels"].flip(0)
+
+
+def the_batch_size(qmodel, given):
+    given["batch_size"] = 39
+
+
+def the_layout(qmodel, given):
+    given["channels_last"] = not given["channels_last"]
+
+
+def the_dtype(qmodel, given):
+    qmodel.double()
+    given["images"] = given["images"].double()
+
+
+MODEL = [
+    one_weight,
+    another_classifier,
+    one_amax,
+    amax_of_one_width,
+    unsigned,
+    narrow_range,
+    a_setting_of_a_layer,
+    another_forward,
+    a_hook,
+]
+SET = [one_image, one_label, the_order, the_batch_size, the_layout, the_dtype]
+
+
+def measure(qmodel, archive, given):
+    evaluator = Evaluator(qmodel, **given, hardest_first=False, archive=archive)
+    before = evaluator.images_forwarded
+    evaluation = evaluator.evaluate([3, 4, 5, 6])
+    return evaluation, evaluator.images_forwarded > before
+
+
+@pytest.mark.parametrize("change", [*MODEL, *SET], ids=lambda change: change.__name__)
+def test_a_change_is_measured_anew(qmodel, images, labels, change):
+    archive = Archive()
+    given = {"images": images, "labels": labels, "batch_size": 40, "channels_last": True}
+    assert measure(qmodel, archive, given)[1]
+    assert not measure(qmodel, archive, given)[1]
+    change(qmodel, given)
+    assert measure(qmodel, archive, given)[1]
+
+
+@pytest.mark.parametrize(
+    "change", [c for c in MODEL if c is not a_setting_of_a_layer], ids=lambda c: c.__name__
+)
+def test_a_change_under_a_living_evaluator_is_measured_anew(qmodel, evaluator, change):
+    evaluator.evaluate([3, 4, 5, 6])
+    change(qmodel, {})
+    before = evaluator.images_forwarded
+    found = evaluator.evaluate([3, 4, 5, 6])
+    assert evaluator.images_forwarded == before + 96
+    with torch.no_grad(), qmodel.temporary_bit_widths([3, 4, 5, 6]):
+        batches = [(images, labels) for images, labels in evaluator._set.batches]
+        correct = [int((qmodel(images).argmax(1) == labels).sum()) for images, labels in batches]
+    assert found.block_counts == tuple(correct)
+
+
+@pytest.mark.parametrize("method", ["max", "mse"])
+def test_widths_modes_and_copies_change_nothing(qmodel, images, method):
+    calibrate(qmodel, images, method=method)
+    digest = model_digest(qmodel)
+    qmodel.bit_widths = [2, None, 3, 4]
+    qmodel.train()
+    assert model_digest(qmodel) == digest
+    again = QuantizedActivationsModel(make_tiny_model(), conv2d_predicate)
+    again.load_state_dict(qmodel.state_dict())
+    assert model_digest(again) == digest
+    qmodel.remove()
+    again = QuantizedActivationsModel(qmodel.model, conv2d_predicate)
+    calibrate(again, torch.rand(4, 1, 6, 6))
+    assert model_digest(again) != digest
+
+
+DIGEST = """
+import torch
+from conftest import make_tiny_model
+from qa_lib import QuantizedActivationsModel, calibrate, conv2d_predicate
+from qa_lib.quantization.digests import model_digest, structure_digest
+from qa_lib.workloads.networks import SmallConvNet
+class Net(type(make_tiny_model())):
+    def forward(self, images):
+        assert len(images) not in {"some", "set", "of", "strings"}
+        return super().forward(images)
+model = make_tiny_model()
+model.__class__ = Net
+qmodel = QuantizedActivationsModel(model, conv2d_predicate)
+for quantizer in qmodel.activation_fake_quantizers.values():
+    quantizer.amax = 1.0
+print(model_digest(qmodel))
+"""
+
+
+def test_every_process_finds_the_same_digest(request):
+    folder = request.config.rootpath / "tests"
+    digests = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", DIGEST],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(folder), "PATH": ""},
+            cwd=folder.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(digests) == 1 and len(digests.pop().strip()) == 64
+
+
+def test_the_class_is_told_from_another_of_its_name():
+    class Other(nn.Module):
+        __qualname__, __module__ = TinyNet.__qualname__, TinyNet.__module__
+
+        def forward(self, images):
+            return images
+
+    model, other = make_tiny_model(), make_tiny_model()
+    other.__class__ = Other
+    digests = set()
+    for network in (model, other):
+        qmodel = QuantizedActivationsModel(network, conv2d_predicate)
+        digests.add(model_digest(qmodel))
+    assert len(digests) == 2
+
+
+def test_the_digest_of_a_known_structure_stays_the_same():
+    """Moving a file, or naming a private thing anew, must not make every archive unknown; what must, raises ``NUMERICS``."""
+    qmodel = QuantizedActivationsModel(SmallConvNet(), conv2d_predicate)
+    assert structure_digest(qmodel) == "b29bf542246826049aea35fa7dcdae063558820101c36995ab0e583e384ca739"

@@ -1,0 +1,371 @@
+"""The panel driven from Python, as a hand drives it."""
+
+import dataclasses
+import json
+import threading
+
+import pytest
+
+from qa_lib import Evaluation, Evaluator, calibrate, explore, sensitivity
+from qa_lib.errors import BitWidthError, DataError, SearchError
+from qa_lib.evaluation.live import LiveEvaluator
+from qa_lib.panel import BitWidthPanel, Equalizer
+from qa_lib.panel.standing import standing
+
+
+@pytest.fixture
+def panel(qmodel, evaluator, tmp_path):
+    made = BitWidthPanel(qmodel, evaluator, folder=tmp_path)
+    assert made.wait(60)
+    yield made
+    assert made.wait(60)
+
+
+@pytest.fixture
+def measured(panel, monkeypatch):
+    """The widths of every measurement from here on."""
+    widths = []
+    measure = LiveEvaluator.evaluate
+
+    def spy(self, bit_widths, **options):
+        widths.append(tuple(bit_widths))
+        return measure(self, bit_widths, **options)
+
+    monkeypatch.setattr(LiveEvaluator, "evaluate", spy)
+    return widths
+
+
+def test_it_begins_where_the_model_is(qmodel, evaluator):
+    qmodel.bit_widths = [2, 3, None, 5]
+    panel = BitWidthPanel(qmodel, evaluator)
+    assert panel.bit_widths == (2, 3, None, 5)
+    assert panel.evaluation.correct == evaluator.evaluate([2, 3, None, 5]).correct
+    assert panel.float_evaluation.accuracy == 1.0
+    assert panel.wait(60) and not panel.readout.message.value
+
+
+def test_releasing_a_slider_sets_and_measures(panel, qmodel, evaluator, measured):
+    panel.equalizer.release((8, 8, 2, 8))
+    assert panel.wait(60)
+    assert qmodel.bit_widths == (8, 8, 2, 8)
+    assert measured == [(8, 8, 2, 8)]
+    assert panel.evaluation == evaluator.evaluate([8, 8, 2, 8], remeasure=True)
+    shown = panel.readout.widget.value
+    assert f"{panel.evaluation.accuracy:.2%}" in shown and "measured" in shown and "predicted" not in shown
+    assert "100.00%" in shown  # the float accuracy, beside it
+    assert ">26</b>" in shown
+
+
+def test_what_is_seen_while_a_slider_moves_is_called_predicted(panel, measured):
+    panel.equalizer.moving = [8, 8, 3, 8]
+    shown = panel.readout.widget.value
+    assert "predicted" in shown and "measured" not in shown and ">27</b>" in shown
+    assert measured == []
+    assert list(panel.front._trace("predicted").x) == [27]
+    panel.equalizer.release((8, 8, 3, 8))
+    assert panel.wait(60)
+    assert not panel.front._trace("predicted").x
+
+
+def test_the_newest_request_wins(panel, qmodel, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+    measure = LiveEvaluator.evaluate
+
+    def slow(self, widths, **options):
+        begun.set()
+        go_on.wait(30)
+        return measure(self, widths, **options)
+
+    monkeypatch.setattr(LiveEvaluator, "evaluate", slow)
+    panel.equalizer.release((8, 8, 8, 2))
+    assert begun.wait(30)
+    for width in (3, 4, 5):
+        panel.equalizer.release((8, 8, 8, width))
+    go_on.set()
+    assert panel.wait(60)
+    assert panel.evaluation.bit_widths == qmodel.bit_widths == panel.bit_widths == (8, 8, 8, 5)
+    assert (8, 8, 8, 4) not in {e.bit_widths for e in panel.front.evaluations}  # it was dropped
+
+
+def test_a_point_of_the_front_loads_with_one_evaluation(panel, measured):
+    point = panel.front.front[0]
+    panel.front._clicked("front", [0])
+    assert panel.wait(60)
+    assert panel.bit_widths == point.bit_widths and measured == [point.bit_widths]
+    assert panel.evaluation.correct == point.correct
+    assert panel.front.standing(panel.evaluation).on_front
+
+
+def test_undo_and_redo(panel, qmodel):
+    panel.set_all(4)
+    panel.set_bit_widths({"conv1": 6})
+    panel.undo()
+    assert panel.wait(60) and qmodel.bit_widths == (4, 4, 4, 4)
+    panel.undo()
+    assert panel.wait(60) and qmodel.bit_widths == (8, 8, 8, 8)
+    panel.redo()
+    assert panel.wait(60) and qmodel.bit_widths == (4, 4, 4, 4)
+    panel.reset()
+    assert panel.wait(60) and qmodel.bit_widths == (8, 8, 8, 8)
+
+
+def test_locked_layers_stay(panel, measured):
+    panel.equalizer.lock("conv1")
+    panel.toolbar.all[3].click()
+    assert panel.wait(60)
+    assert panel.bit_widths == (3, 3, 8, 3) and measured == [(3, 3, 8, 3)]
+    for step in (panel.suggestions.steps.gain, panel.suggestions.steps.save):
+        assert step is None or step.layer != "conv1"
+
+
+def test_setting_widths_from_python_measures_once(panel, qmodel, measured):
+    panel.set_bit_widths({"input": 4, "conv2": None})
+    panel.set_bit_widths([2, 3, 4, 5])
+    panel.set_all(6)
+    assert measured == [(4, 8, 8, None), (2, 3, 4, 5), (6, 6, 6, 6)]
+    assert panel.bit_widths == qmodel.bit_widths == (6, 6, 6, 6)
+
+
+def test_a_search_feeds_the_panel_while_it_stays_usable(panel, qmodel, evaluator, images, labels):
+    moves = []
+
+    def take(evaluation):
+        panel.take(evaluation)
+        moves.append(4 + len(moves) % 4)
+        panel.equalizer.release((8, 8, 8, moves[-1]))
+
+    exploration = explore(
+        qmodel, evaluator, evaluations=30, population_size=10, progress=False, on_evaluation=take
+    )
+    assert panel.wait(60) and not panel.readout.message.value
+    assert {e.bit_widths for e in exploration.measured} <= {e.bit_widths for e in panel.front.evaluations}
+    fresh = Evaluator(qmodel, images, labels, batch_size=40)
+    assert panel.evaluation.bit_widths == (8, 8, 8, moves[-1])
+    assert panel.evaluation.correct == fresh.evaluate([8, 8, 8, moves[-1]]).correct
+
+
+def test_a_row_of_the_front_loads(panel, qmodel, evaluator):
+    front = explore(qmodel, evaluator, evaluations=20, population_size=10, progress=False).front
+    row = front.iloc[0]
+    assert panel.set_bit_widths(row[list(qmodel.names)].to_dict()).accuracy == row["accuracy"]
+
+
+def test_it_begins_with_what_a_search_found(qmodel, evaluator):
+    exploration = explore(
+        qmodel, evaluator, evaluations=20, population_size=10, min_accuracy=0.5, progress=False
+    )
+    panel = BitWidthPanel(qmodel, evaluator, exploration=exploration)
+    assert panel.front.min_accuracy == 0.5
+    assert panel.wait(60)
+    assert [e.correct for e in panel.front.front] == [e.correct for e in exploration.front_evaluations]
+
+
+@pytest.mark.parametrize("bad", [[4] * 3, {"conv9": 4}, [4, 4, 4, 9], [4, 4, 4, 1]], ids=repr)
+def test_bad_widths_leave_the_panel_as_it_was(panel, qmodel, measured, bad):
+    with pytest.raises(BitWidthError):
+        panel.set_bit_widths(bad)
+    assert panel.bit_widths == qmodel.bit_widths == (8, 8, 8, 8)
+    assert measured == []
+
+
+def test_an_error_behind_a_slider_is_shown_and_not_lost(panel, qmodel):
+    qmodel.remove()
+    panel.equalizer.release((8, 8, 3, 8))
+    assert panel.wait(60)
+    assert "RemovedError" in panel.readout.message.value
+
+
+def test_an_error_behind_a_button_is_shown_and_not_lost(panel):
+    panel.toolbar.pattern.value = "nothing*"
+    panel.toolbar.add_group.click()
+    assert "matches no quantizer" in panel.readout.message.value
+
+
+def test_what_is_not_measured_yet_is_not_saved_under_a_name(panel, tmp_path, monkeypatch):
+    go_on = threading.Event()
+    measure = LiveEvaluator.evaluate
+    monkeypatch.setattr(
+        LiveEvaluator, "evaluate", lambda self, *a, **o: go_on.wait(30) and measure(self, *a, **o)
+    )
+    panel.load((3, 4, 5, 6))
+    panel.keeping.name.value = "mine"
+    panel.keeping.save.click()
+    assert "not measured yet" in panel.readout.message.value and not list(tmp_path.iterdir())
+    go_on.set()
+    assert panel.wait(60)
+    panel.keeping.save.click()
+    assert "mine" in (tmp_path / "bit_widths.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "file", ["", "a.csv", "/dev/null/x.json", "x" * 300 + ".json", "no/such/folder/a.json"]
+)
+def test_impossible_files_are_refused_in_words(panel, file):
+    panel.keeping.file.value, panel.keeping.name.value = file, "mine"
+    for button in (panel.keeping.save, panel.keeping.png, panel.keeping.csv):
+        panel.readout.show_message("")
+        button.click()
+        assert "DataError" in panel.readout.message.value, button.description
+
+
+def test_after_calibration_nothing_old_is_left_in_the_front(panel, qmodel, evaluator, images):
+    panel.set_bit_widths([3] * 4)
+    old = {e.bit_widths: e.correct for e in panel.front.evaluations}
+    calibrate(qmodel, (images * 0.02).split(40))
+    panel.set_bit_widths([3] * 4)
+    assert panel.wait(60)
+    shown = {e.bit_widths: e.correct for e in panel.front.evaluations}
+    assert shown != old
+    for widths, correct in shown.items():
+        assert correct == evaluator.evaluate(widths, remeasure=True).correct
+
+
+def test_a_search_does_not_take_the_readout_from_a_hand(panel, evaluator):
+    panel.equalizer.moving = [2, 2, 2, 2]
+    panel.take(evaluator.evaluate([7, 7, 7, 6]))
+    assert panel.wait(60)
+    assert "predicted" in panel.readout.widget.value and ">8</b>" in panel.readout.widget.value
+    assert (7, 7, 7, 6) in {e.bit_widths for e in panel.front.evaluations}
+
+
+def test_an_interrupted_measurement_says_that_there_is_none(panel, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(LiveEvaluator, "evaluate", interrupted)
+        panel.set_bit_widths([3, 4, 5, 6])
+    assert "not measured" in panel.readout.widget.value and ">18</b>" in panel.readout.widget.value
+
+
+def test_explorations_and_sensitivities_of_others_are_refused(qmodel, evaluator, images, labels):
+    exploration = explore(qmodel, evaluator, evaluations=10, population_size=5, progress=False)
+    other = Evaluator(qmodel, images, (labels + 1) % 5, batch_size=40)
+    with pytest.raises(DataError, match="explore again"):
+        BitWidthPanel(qmodel, other, exploration=exploration)
+    with pytest.raises(DataError, match="another model"):
+        BitWidthPanel(qmodel, evaluator, exploration=dataclasses.replace(exploration, names=("a", "b")))
+    with pytest.raises(DataError, match="another model"):
+        table = dataclasses.replace(exploration.sensitivities, names=("a", "b", "c", "d"))
+        BitWidthPanel(qmodel, evaluator, sensitivities=table)
+    for least in (85, -1, float("nan"), "a"):
+        with pytest.raises(SearchError, match="min_accuracy"):
+            BitWidthPanel(qmodel, evaluator, min_accuracy=least)
+
+
+def test_picks_stay_within_the_limits_and_take_what_is_shown(qmodel, evaluator):
+    exploration = explore(qmodel, evaluator, min_accuracy=0.3, full_passes=40, progress=False)
+    panel = BitWidthPanel(qmodel, evaluator, 3, 16, exploration=exploration)
+    panel.toolbar.accuracy.value = 30
+    panel.toolbar.cheapest.click()
+    assert panel.wait(60) and min(panel.bit_widths) >= 3 and not panel.readout.message.value
+    for point in panel.front.front:
+        if min(point.bit_widths) >= 3:
+            shown = round(point.accuracy, 4)
+            assert panel.front.cheapest(shown, panel.limits).accuracy == point.accuracy
+
+
+def test_a_limit_above_the_float_model_leaves_the_axis_the_right_way_up(qmodel, evaluator, images, labels):
+    wrong = Evaluator(qmodel, images, (labels + 1) % 5, batch_size=40)
+    panel = BitWidthPanel(qmodel, wrong, min_accuracy=0.9)
+    low, high = panel.front.widget.layout.yaxis.range
+    assert low < high and panel.wait(60)
+
+
+def test_two_settings_are_compared(panel):
+    panel.hold("A")
+    assert panel.wait(60)
+    panel.set_bit_widths({"conv1": 3})
+    panel.hold("B")
+    assert panel.wait(60)
+    assert panel.comparison.differing == ("conv1",)
+    assert "saves 5 bits" in panel.comparison.summary()
+    held = panel.comparison.held["B"]
+    assert sum(held.classes.correct) == held.evaluation.correct and sum(held.classes.images) == 96
+
+
+def test_a_look_inside_a_layer(panel):
+    panel.set_bit_widths({"conv1": 3})
+    panel.equalizer.selected = "conv1"
+    assert panel.wait(60)
+    shown = panel.layer.shown
+    assert (shown.name, shown.num_bits, len(shown.levels)) == ("conv1", 3, 8)
+    panel._pages.selected_index = 1
+    panel.equalizer.release((8, 8, 4, 8))
+    assert panel.wait(60)
+    # It follows, and stays in the background.
+    assert panel.layer.shown.num_bits == 4 and panel._pages.selected_index == 1
+
+
+def test_the_theme_and_width_of_the_page_reach_the_figures(panel):
+    light = panel.front.widget.layout.font.color
+    panel.equalizer.dark = True
+    assert panel.front.widget.layout.font.color != light
+    panel.equalizer.page_width = 1000
+    assert panel.front.widget.layout.width == 494
+    panel.equalizer.page_width = 600
+    assert panel.front.widget.layout.width == 594
+
+
+def test_settings_are_saved_and_loaded(panel, tmp_path, qmodel):
+    panel.set_bit_widths([2, 3, None, 5])
+    panel.keeping.name.value = "mine"
+    panel.keeping.save.click()
+    saved = json.loads((tmp_path / "bit_widths.json").read_text())
+    assert saved["mine"]["bit_widths"] == dict(zip(qmodel.names, [2, 3, None, 5], strict=True))
+    panel.set_all(8)
+    panel.keeping.load.click()
+    assert panel.wait(60) and panel.bit_widths == (2, 3, None, 5)
+    panel.keeping.copy.click()
+    names = {"qmodel": type("Model", (), {})()}
+    exec(panel.keeping.code.value, names)
+    assert names["qmodel"].bit_widths == saved["mine"]["bit_widths"]
+    panel.keeping.png.click()
+    panel.keeping.csv.click()
+    assert (tmp_path / "bit_widths.png").stat().st_size > 1000
+    assert len((tmp_path / "bit_widths.csv").read_text().splitlines()) == len(panel.to_frame()) + 1
+
+
+def test_groups_are_blocks_or_what_matches():
+    equalizer = Equalizer(["input", "b.0.x", "b.0.y", "b.1.x"])
+    assert [(g["name"], g["members"]) for g in equalizer.groups] == [("b.0", [1, 2])]
+    with pytest.raises(BitWidthError, match="names"):
+        equalizer.set_groups({"g": ["nobody"]})
+
+
+def test_sensitivities_tint_the_sliders(qmodel, images):
+    equalizer = Equalizer(qmodel.names, num_bits_lower_limit=3, num_bits_upper_limit=5)
+    table = sensitivity(qmodel, images[:16], progress=False)
+    equalizer.set_sensitivities(table)
+    assert equalizer.divergence == table.divergence[:, 1:4].tolist()
+
+
+def test_limits_are_checked(qmodel, evaluator):
+    with pytest.raises(SearchError, match="swap them"):
+        BitWidthPanel(qmodel, evaluator, 8, 2)
+    with pytest.raises(BitWidthError, match="'input' is 8, and the sliders go from 2 to 6"):
+        BitWidthPanel(qmodel, evaluator, 2, 6)
+
+
+def test_a_page_without_a_kernel_shows_numbers_and_a_picture(panel):
+    data, _ = panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data and len(data["image/png"]) > 1000
+    accuracy = f"{panel.evaluation.accuracy:.4f}"
+    assert data["text/plain"] == (
+        f"BitWidthPanel(accuracy={accuracy}, total_bits=32, bit_widths=(8, 8, 8, 8))"
+    )
+
+
+def test_a_setting_says_where_it_stands():
+    def scored(widths, correct):
+        return Evaluation(widths, correct, 100, 100)
+
+    front = [scored((2, 2), 60), scored((3, 3), 70), scored((4, 4), 80)]
+    assert str(standing(front[1], front)) == "on the front"
+    assert standing(scored((4, 4), 65), front).dominated_by == (2, 3)
+    assert str(standing(scored((2, 3), 65), front)) == "beyond the front"
+    assert str(standing(scored((2, 2), 30), front[1:], 0.5)) == "below the accuracy that is asked for"
+    assert (
+        str(standing(scored((5, 5), 10), [*front, scored((4, 5), 90)]))
+        == "dominated by #1, #2, #3 and 1 more"
+    )

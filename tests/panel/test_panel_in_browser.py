@@ -1,0 +1,166 @@
+"""The panel in a real JupyterLab: moved while a cell searches, clicked, and compared with independent measurements."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from browser import SCREENSHOTS
+
+from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, load_workload
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOK = "04_pareto_front.ipynb"
+
+
+@pytest.fixture(scope="module", params=["as shipped", "disabled"])
+def threads(request):
+    """How JupyterLab hands over what a hand does: on a thread of its own, or after the cell that runs."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, threads):
+    """A JupyterLab with a copy of the notebook, whose files go beside the copy; its address."""
+    folder = tmp_path_factory.mktemp("lab")
+    settings = (ROOT / "notebooks" / "overrides.json").read_text()
+    if threads == "disabled":
+        settings = settings.replace("perCommTarget", "disabled")
+    # All cells stay in the page, for the test to look at those out of sight.
+    settings = json.loads(settings) | {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
+    for name in ("settings", "notebooks", "data", "figures"):
+        (folder / name).mkdir()
+    (folder / "settings" / "overrides.json").write_text(json.dumps(settings))
+    shutil.copy(ROOT / "notebooks" / NOTEBOOK, folder / "notebooks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "share"),
+    }
+    log = (folder / "lab.log").open("w")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token=t",
+         f"--LabApp.app_settings_dir={folder / 'settings'}"],
+        cwd=folder, env=environment, stdout=log, stderr=log,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{address}/api?token=t").close()
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield address
+    for session in json.load(urllib.request.urlopen(f"{address}/api/sessions?token=t")):
+        request = urllib.request.Request(f"{address}/api/sessions/{session['id']}?token=t", method="DELETE")
+        urllib.request.urlopen(request).close()
+    server.terminate()
+    server.wait(20)
+    log.close()
+
+
+def independently_correct(widths):
+    workload = load_workload("fashion_mnist")
+    qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
+    calibrate(qmodel, workload.calibration_loader())
+    return Evaluator(qmodel, workload.search_images, workload.search_labels).evaluate(widths).correct
+
+
+def readout(page):
+    return page.inner_text(".qa-readout")
+
+
+def wait_for(page, condition, seconds=60):
+    page.wait_for_function(condition, timeout=1000 * seconds)
+
+
+MEASURED = "document.querySelector('.qa-readout').innerText.includes('measured')"
+# What the cell that runs now has for its source; the queued ones behind it have a star, too.
+RUNNING = "[...document.querySelectorAll('.jp-CodeCell')].find(cell => cell.innerText.includes('[*]'))?.innerText ?? ''"
+
+
+def shows(bits):
+    return f"document.querySelector('.qa-bits').innerText === '{bits}' && {MEASURED}"
+
+
+def positions(page):
+    return [int(slider.input_value()) for slider in page.query_selector_all(".qa-slider")]
+
+
+def test_the_notebook_in_jupyterlab(browser, lab, threads):
+    page = browser.new_page(viewport={"width": 1280, "height": 1200})
+    complaints = []
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{lab}/lab/workspaces/w/tree/notebooks/{NOTEBOOK}?token=t&reset")
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    page.wait_for_selector("text=Python 3", timeout=60_000)
+    page.keyboard.press("Control+B")
+    page.click("text=Run >> nth=0")
+    page.click("text=Run All Cells")
+    wait_for(page, f"({RUNNING}).includes('further = explore(')", 600)
+
+    # Moved twice while that cell searches; the keyboard moves the focused slider.
+    before = positions(page)
+    assert len(before) == 17
+    wait_for(
+        page,
+        "document.querySelectorAll('.qa-mark').length >= 17 * 7 && !document.querySelector('.qa-legend').hidden",
+    )
+    moved = [index for index, num_bits in enumerate(before) if num_bits < 8][:2]
+    expected = [num_bits + (index in moved) for index, num_bits in enumerate(before)]
+    seconds = []
+    for steps, index in enumerate(moved, 1):
+        begun = time.monotonic()
+        page.query_selector_all(".qa-slider")[index].focus()
+        page.keyboard.press("ArrowUp")
+        if threads == "as shipped":
+            wait_for(page, shows(sum(before) + steps), 20)
+        seconds.append(time.monotonic() - begun)
+    searching = page.evaluate(f"({RUNNING}).includes('further = explore(')")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "panel_while_searching.png")
+    assert searching, "the search was over before the sliders were moved"
+    if threads == "as shipped":
+        print(f"from key to measured number while a search runs: {[round(s, 2) for s in seconds]} s")
+
+    # The number shown equals an independent evaluation of the widths shown.
+    wait_for(page, f"({RUNNING}) === ''", 300)
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    wait_for(page, shows(sum(expected)), 20)
+    assert positions(page) == expected
+    assert int(re.search(r"\((\d+) of", readout(page))[1]) == independently_correct(expected)
+
+    # A point is clicked, and the sliders follow.
+    before = readout(page)
+    page.click("text=knee")
+    wait_for(
+        page, f"document.querySelector('.qa-readout').innerText !== {json.dumps(before)} && {MEASURED}", 20
+    )
+    assert "on the front" in readout(page)
+    page.evaluate("document.querySelector('.js-plotly-plot').scrollIntoView({block: 'center'})")
+    point = page.locator(".scatterlayer .trace:has(path.js-line) path.point").first.bounding_box()
+    page.mouse.move(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    page.wait_for_selector(".hoverlayer .hovertext")
+    lines = page.locator(".hoverlayer .hovertext tspan.line").all_text_contents()
+    page.mouse.down()
+    page.mouse.up()
+    accuracy, bits = lines[1].split(",")[0], lines[2].split()[0]
+    wait_for(page, shows(bits), 20)
+    assert accuracy in readout(page)
+    assert lines[3].split() == list(map(str, positions(page)))
+    page.evaluate("document.querySelector('.qa-equalizer').scrollIntoView()")
+    assert page.evaluate("document.body.scrollWidth <= innerWidth")
+    page.screenshot(path=SCREENSHOTS / "panel.png")
+    assert complaints == []
+    page.close()

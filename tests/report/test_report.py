@@ -1,0 +1,228 @@
+"""What the page about a search holds, whatever the search was like."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from explorations import IMAGES, NASTY_NAMES, random_exploration, setting
+
+import qa_lib.report.page
+from qa_lib import Exploration, QAError, SensitivityTable, WeightedBits, explore
+from qa_lib.errors import ReportError, SearchError
+from qa_lib.report.page import LARGEST_PAGE, page, report
+
+NAMES = ("input", "conv1", "conv2")
+
+
+def held_data(text):
+    """What the page's scripts read."""
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]
+    )
+
+
+def own_part(text):
+    """The page without plotly."""
+    return text.replace(qa_lib.report.page._plotly(), "")
+
+
+@pytest.fixture
+def exploration():
+    return random_exploration(NAMES, 80)
+
+
+def test_the_record_says_what_the_exploration_says(exploration):
+    data = report(exploration)
+    front = exploration.front
+    assert [p.correct / IMAGES for p in data.front] == front["accuracy"].tolist()
+    assert [p.total_bits for p in data.front] == front["total_bits"].tolist()
+    assert [[int(digit) for digit in p.widths] for p in data.front] == front[list(NAMES)].to_numpy().tolist()
+    assert data.baseline.widths == "000" and data.nearest is None
+    assert len(data.front) + len(data.dominated) + len(data.infeasible) == 80
+    assert all(p.correct / IMAGES >= 0.6 for p in data.dominated)
+    assert all(p.correct / IMAGES < 0.6 for p in data.infeasible)
+
+
+def test_wide_widths_are_one_digit_each():
+    wide = Exploration(
+        ("input", "conv"), (setting((16, 10), 900),), setting((None, None), 930), {}, 0, (2, 16)
+    )
+    assert report(wide).front[0].widths == "ga"
+    assert len(report(wide).width_colours) == 15
+
+
+def test_what_was_stopped_early_is_no_point():
+    uniform = {2: setting((2,) * 3, 3, shown=100), 8: setting((8,) * 3, 900)}
+    searched = Exploration(NAMES, tuple(uniform.values()), setting([None] * 3, 930), uniform, 0.5, (2, 8))
+    data = report(searched)
+    assert (data.uniform_stopped, [p.widths for p in data.uniform]) == ((2,), ["888"])
+    assert (data.dominated, data.infeasible) == ((), ())
+
+
+def test_what_the_archive_knew_is_shown_too(exploration):
+    cheap = setting((2, 2, 2), 929)
+    data = report(random_exploration(NAMES, 20, archived=(cheap,)))
+    assert "222" in [p.widths for p in (*data.front, *data.dominated, *data.infeasible)]
+
+
+def test_a_search_says_how_it_was_made(qmodel, evaluator):
+    exploration = explore(qmodel, evaluator, evaluations=30, population_size=8, progress=False, seed=3)
+    made = exploration.made
+    assert (made.model, made.search_images, made.settings["seed"]) == ("TinyNet", 96, 3)
+    assert made.parameters == sum(p.numel() for p in qmodel.model.parameters())
+    assert [(p.name, p.type) for p in made.quantizers[:2]] == [("input", "input"), ("shortcut", "Conv2d")]
+    assert made.search_digest == evaluator.search_set.digest and made.calibration == qmodel.calibration
+    assert set(made.versions) == {
+        "python", "torch", "torchvision", "pytorch-quantization", "pymoo", "numpy", "qa_lib"
+    }  # fmt: skip
+    assert 0 < made.seconds < 600
+    facts = dict(report(exploration).facts)
+    assert facts["Model"].startswith("TinyNet, ")
+    assert "on 96 images" in facts["Calibration"] and made.search_digest[:12] in facts["Search set"]
+    assert "seed 3" in facts["Asked for"] and "evaluations 30" in facts["Asked for"]
+    assert f"{len(exploration.measured)} measured" in facts["Candidates"]
+    assert f"{exploration.full_passes:.1f} full passes" in facts["Cost of the search"]
+
+
+def test_without_a_record_it_says_so(exploration):
+    assert "nobody recorded" in dict(report(exploration).facts)["Record"]
+
+
+def test_the_file_loads_nothing(exploration, tmp_path):
+    exploration.to_html(tmp_path / "page.html")
+    text = own_part((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert re.findall(r"https?://[^\s\"']+", text) == ["http://www.w3.org/2000/svg"]  # a name, not an address
+    assert not re.search(r"<(link|iframe|img|object|embed)\b|\bsrc=|@import|url\(|\bimport\(|fetch\(", text)
+    assert "default-src 'none'" in text
+
+
+def test_nothing_else_is_left_in_the_folder(exploration, tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text("older")
+    exploration.to_html(str(target))
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert target.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_a_write_that_fails_leaves_the_old_page(exploration, tmp_path, monkeypatch):
+    target = tmp_path / "page.html"
+    target.write_text("older")
+
+    def fail(*paths):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(qa_lib.report.page.os, "replace", fail)
+    with pytest.raises(ReportError, match="no space left"):
+        exploration.to_html(target)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("page.html", "older")]
+
+
+def test_nasty_names_stay_names():
+    text = page(random_exploration(NASTY_NAMES, 40))
+    assert held_data(text)["names"] == list(NASTY_NAMES)
+    assert own_part(text).count("</script>") == 3 and "<img" not in text and "window.harmed" in text
+    assert text.count(qa_lib.report.page._plotly()) == 1
+
+
+def test_the_title_is_escaped(qmodel, evaluator):
+    type(qmodel.model).__name__ = "Net<T>&"
+    try:
+        exploration = explore(qmodel, evaluator, evaluations=10, population_size=4, progress=False)
+        assert "<title>Net&lt;T&gt;&amp;: accuracy against total bits</title>" in page(exploration)
+    finally:
+        type(qmodel.model).__name__ = "TinyNet"
+
+
+@pytest.mark.parametrize("quantizers", [17, 53, 110])
+def test_many_points_are_thinned_and_the_front_is_not(quantizers, monkeypatch):
+    exploration = random_exploration([f"layer.{n}" for n in range(quantizers)], 6500, min_accuracy=0.7)
+    data = held_data(page(exploration))
+    assert len(data["front"]) == len(exploration.front)
+    shown = len(data["dominated"]) + len(data["infeasible"])
+    assert 0 < shown <= 5000 and shown + sum(data["not_shown"]) + len(data["front"]) == 6500
+    assert len(page(exploration).encode()) <= LARGEST_PAGE
+    # Little room: still all of the front, then the nearest.
+    bare = len(page(random_exploration([f"layer.{n}" for n in range(quantizers)], 10)).encode())
+    monkeypatch.setattr(qa_lib.report.page, "LARGEST_PAGE", bare + 200 * (quantizers + 20))
+    text = page(exploration)
+    tight = held_data(text)
+    assert len(text.encode()) <= bare + 200 * (quantizers + 20)
+    assert tight["front"] == data["front"]
+    assert 0 < len(tight["dominated"]) + len(tight["infeasible"]) < 200
+
+
+def test_the_nearest_to_the_front_are_kept():
+    front = [setting((2, 2), 700), setting((4, 4), 900)]
+    others = [setting((4, 5), 890), setting((2, 3), 650), setting((8, 8), 300), setting((3, 3), 699)]
+    exploration = Exploration(
+        ("input", "conv"), (*front, *others), setting((None, None), 930), {}, 0.5, (2, 8)
+    )
+    assert [p.widths for p in report(exploration, 2).dominated] == ["33", "45"]
+    assert report(exploration, 2).not_shown == (1, 1)
+
+
+def test_a_front_that_no_page_holds_is_refused_not_cut(exploration, monkeypatch):
+    monkeypatch.setattr(qa_lib.report.page, "LARGEST_PAGE", 1_000_000)
+    with pytest.raises(ReportError, match=r"not shown in part: exploration\.to_csv"):
+        page(exploration)
+
+
+def test_with_nothing_feasible_the_nearest_is_shown():
+    exploration = random_exploration(NAMES, 50, min_accuracy=0.99)
+    data = report(exploration)
+    assert data.front == () and data.dominated == () and len(data.infeasible) == 50
+    assert data.nearest.correct == exploration.nearest.correct
+    assert held_data(page(exploration))["nearest"] == list(data.nearest)
+
+
+def test_without_sensitivities():
+    assert held_data(page(random_exploration(NAMES, 20, sensitivities=False)))["sensitivities"] is None
+
+
+def test_sensitivities_go_with_it():
+    divergence = np.array([[1.0, 1e6], [0.0, 1 / 3]])
+    exploration = Exploration(
+        ("input", "conv"), (setting((2, 3), 900),), setting((None, None), 930), {}, 0, (2, 3),
+        sensitivities=SensitivityTable(("input", "conv"), (2, 3), divergence, 64),
+    )  # fmt: skip
+    expected = {"widths": [2, 3], "divergence": [[1.0, 1e6], [0.0, 0.3333]], "images": 64}
+    assert held_data(page(exploration))["sensitivities"] == expected
+
+
+def test_a_cost_of_the_users_own():
+    exploration = random_exploration(NAMES, 40, cost=WeightedBits((1.0, 2.5, 10.0)))
+    data = report(exploration)
+    assert data.cost == "WeightedBits" and data.title == "accuracy against WeightedBits"
+    assert [p.cost for p in data.front] == exploration.front["cost"].tolist()
+
+
+@pytest.mark.parametrize("candidates", [(), (setting((2, 2, 2), 3, shown=100),)], ids=["nothing", "stopped"])
+def test_nothing_measured_is_an_error(candidates, tmp_path):
+    bare = Exploration(NAMES, candidates, setting([None] * 3, 930), {}, 0.5, (2, 8), interrupted=True)
+    with pytest.raises(SearchError, match="anything was measured to the end"):
+        bare.to_html(tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_impossible_paths_are_errors(exploration, tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (
+        tmp_path,
+        tmp_path / "none" / "page.html",
+        tmp_path / "file" / "page.html",
+        "nul\0l.html",
+        3,
+        "",
+    ):
+        with pytest.raises(ReportError, match=r"give (a path|the name of a file)") as raised:
+            exploration.to_html(path)
+        assert isinstance(raised.value, (QAError, OSError))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_template_is_shipped():
+    setup = (Path(__file__).parents[2] / "setup.py").read_text()
+    assert '"qa_lib.report": ["*.html"]' in setup and '"qa_lib.panel": ["*.js", "*.css"]' in setup
+    assert "notebooks/overrides.json" in setup
