@@ -1,8 +1,11 @@
 """Every evaluation, durable: one SQLite file, one row for each setting of the bit widths."""
 
+import math
+import sqlite3
 import warnings
 import weakref
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,28 @@ import pandas as pd
 from qa_lib.archive import tables
 from qa_lib.archive.checking import ArchiveCheck, check_connection
 from qa_lib.archive.copying import Merged, copy_to, merge
+from qa_lib.archive.database import checked_path
 from qa_lib.archive.file import ArchiveFile
-from qa_lib.archive.row import Row, pack_widths
+from qa_lib.archive.row import (
+    Row,
+    check_digest,
+    check_facts,
+    check_sensitivity,
+    check_widths,
+    pack_widths,
+)
 from qa_lib.costs import Widths, total_bits
 from qa_lib.errors import ArchiveError, QAWarning
+
+_COLUMNS = {
+    "fingerprint": object,
+    "accuracy": float,
+    "upper_bound": float,
+    "images": int,
+    "complete": bool,
+    "total_bits": int,
+    "seconds": float,
+}
 
 
 class Archive:
@@ -41,8 +62,7 @@ class Archive:
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        # Absolute: the working directory may change while it is open.
-        self._file = ArchiveFile.of(None if path is None else Path(path).absolute())
+        self._file = ArchiveFile.of(None if path is None else checked_path(path))
         # What nobody closes is let go of with the object, or when the interpreter ends.
         self._release = weakref.finalize(self, self._file.release)
 
@@ -53,19 +73,15 @@ class Archive:
 
     def read(self, fingerprint: str, bit_widths: Iterable[Widths]) -> dict[Widths, Row]:
         """What is known under ``fingerprint`` of each of ``bit_widths``; those unknown are left out."""
-        rows = {}
-        with self._file.transaction() as connection:
-            for widths in bit_widths:
-                where = (
-                    "WHERE fingerprint = (SELECT id FROM fingerprints WHERE digest = ?) AND bit_widths = ?"
-                )
-                found = tables.evaluations(connection, where, (fingerprint, pack_widths(widths)))
-                rows |= {row.bit_widths: row for row in self._sound(row for _, _, row in found)}
-        return rows
+        keys = [(fingerprint, pack_widths(check_widths(widths))) for widths in bit_widths]
+        where = "WHERE fingerprint = (SELECT id FROM fingerprints WHERE digest = ?) AND bit_widths = ?"
+        with self._transaction() as connection:
+            found = [row for key in keys for _, _, row in tables.evaluations(connection, where, key)]
+        return {row.bit_widths: row for row in self._sound(found)}
 
     def read_all(self, fingerprint: str) -> list[Row]:
         """Everything known under ``fingerprint``, in the order in which it was first written."""
-        with self._file.transaction() as connection:
+        with self._transaction() as connection:
             found = tables.evaluations(connection, "WHERE digest = ?", (fingerprint,))
             return self._sound(row for _, _, row in found)
 
@@ -78,12 +94,16 @@ class Archive:
             facts: What is to be known of the fingerprint, as JSON can hold it: the ``names`` of the quantizers and the number
                 of ``images``, and whatever says of which model, data, metric and machine it is.
             again: It was measured anew, and takes the place of a row that saw as many images.
+
+        Raises:
+            ArchiveError: What is given cannot be kept as it is, or not be written; what was written before is kept.
         """
-        self._file.write_evaluation(fingerprint, facts, row, again=again)
+        check_facts(facts, row)
+        self._living.write_evaluation(check_digest(fingerprint), facts, row, again=again)
 
     def read_sensitivities(self, digest: str) -> dict[tuple[int, int], float]:
         """What is known of the sensitivities under ``digest``: (index of the quantizer, ``num_bits``) -> divergence."""
-        with self._file.transaction() as connection:
+        with self._transaction() as connection:
             found = tables.sensitivities(connection, "WHERE digest = ?", (digest,))
             return {s[:2]: s[2] for s in self._sound(sensitivity for _, _, sensitivity in found)}
 
@@ -96,7 +116,8 @@ class Archive:
         facts: dict[str, Any] | None = None,
     ) -> None:
         """Keeps one sensitivity; it is on disk on return."""
-        self._file.write_sensitivity(digest, facts or {}, (quantizer, num_bits, divergence))
+        sensitivity = check_sensitivity(quantizer, num_bits, divergence)
+        self._living.write_sensitivity(check_digest(digest), check_facts(facts or {}), sensitivity)
 
     def to_frame(self, fingerprint: str = "") -> pd.DataFrame:
         """Everything in the archive, in the order of writing.
@@ -110,24 +131,25 @@ class Archive:
             ``complete``, ``total_bits``, ``seconds``, then a column of widths for each quantizer
             (missing is float).
         """
+        with self._transaction() as connection:
+            found = [f for f in tables.evaluations(connection) if f[0].startswith(fingerprint)]
+        self._sound(row for *_, row in found)
         records, widths = [], []
-        with self._file.transaction() as connection:
-            for digest, facts, row in tables.evaluations(connection):
-                if row is not None and digest.startswith(fingerprint):
-                    images = facts["images"]
-                    upper_bound = (sum(row.sums) + images - row.images) / images
-                    accuracy = float("nan") if row.score is None else row.score
-                    known = (accuracy, upper_bound, row.images, row.images == images)
-                    records.append((digest[:12], *known, total_bits(row.bit_widths), row.seconds))
-                    widths.append(dict(zip(facts["names"], row.bit_widths, strict=True)))
-        columns = ["fingerprint", "accuracy", "upper_bound", "images", "complete", "total_bits", "seconds"]
-        return pd.concat(
-            [pd.DataFrame(records, columns=columns), pd.DataFrame(widths, dtype="Int64")], axis=1
-        )
+        for digest, facts, row in found:
+            if row is not None:
+                images = facts.get("images", math.nan)
+                upper_bound = (sum(row.sums) + images - row.images) / images
+                accuracy = math.nan if row.score is None else row.score
+                known = (accuracy, upper_bound, row.images, row.images == images)
+                records.append((digest[:12], *known, total_bits(row.bit_widths), row.seconds))
+                names = facts.get("names", map(str, range(len(row.bit_widths))))
+                widths.append(dict(zip(names, row.bit_widths, strict=True)))
+        frame = pd.DataFrame(records, columns=[*_COLUMNS]).astype(_COLUMNS)
+        return pd.concat([frame, pd.DataFrame(widths, dtype="Int64")], axis=1)
 
     def check(self) -> ArchiveCheck:
         """Looks the whole archive through: whether it is whole, and what is in it, of which model and data, from when."""
-        with self._file.transaction() as connection:
+        with self._transaction() as connection:
             return check_connection(connection, self.path)
 
     def copy_to(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -140,8 +162,8 @@ class Archive:
         Raises:
             ArchiveError: There is a file already, or it is this archive's own; or it cannot be written.
         """
-        with self._file.transaction() as connection:
-            copy_to(connection, self.path, Path(path), overwrite)
+        with self._transaction() as connection:
+            copy_to(connection, self.path, checked_path(path), overwrite)
 
     def merge(self, other: "Archive | str | Path") -> Merged:
         """Takes in what another archive knows; that one is not changed.
@@ -159,17 +181,26 @@ class Archive:
         Raises:
             ArchiveError: It is no sound archive, or this one; or this one cannot be written. Nothing is merged then.
         """
-        source = other if isinstance(other, Archive) else Path(other)
-        if isinstance(source, Archive):
-            if source._file is self._file:
-                raise ArchiveError(f"archive {self.path}: it was to be merged with itself; give another one")
-            with source._file.transaction() as connection:
-                found = list(tables.evaluations(connection)), list(tables.sensitivities(connection))
-        return merge(self._file, source if isinstance(source, Path) else found)
+        if not isinstance(other, Archive):
+            return merge(self._living, checked_path(other))
+        if other._living is self._living:
+            raise ArchiveError(f"archive {self.path}: it was to be merged with itself; give another one")
+        with other._transaction() as connection:
+            found = list(tables.evaluations(connection)), list(tables.sensitivities(connection))
+        return merge(self._living, found)
 
     def close(self) -> None:
         """Lets go of the file; the last ``Archive`` of it in this process closes it."""
         self._release()
+
+    @property
+    def _living(self) -> ArchiveFile:
+        if not self._release.alive:
+            raise ArchiveError(f"archive {self.path} was closed: open it again, Archive(path)")
+        return self._file
+
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._living.transaction()
 
     def _sound(self, found: Iterable[Any]) -> list[Any]:
         """What of ``found`` is not None. The rest is damaged, which is said: it counts as unknown."""

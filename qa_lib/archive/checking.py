@@ -2,8 +2,8 @@
 
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,16 @@ from typing import Any
 import pandas as pd
 
 from qa_lib.archive import locks, tables
-from qa_lib.archive.database import explaining, format_at, open_as_it_is
-from qa_lib.archive.making import filled, make_whole_file, put_all, refuse_to_replace
+from qa_lib.archive.database import checked_path, explaining, format_at, open_as_it_is
+from qa_lib.archive.making import filled, make_whole_file, refuse_to_replace
 from qa_lib.archive.strangers import put_strangers_aside
 from qa_lib.errors import ArchiveError
 
-_COLUMNS = ("evaluations", "complete", "sensitivities", "damaged", "model", "quantizers", "data", "images", "metric",
-            "machine", "first", "last")  # fmt: skip
+_COLUMNS = (
+    *("evaluations", "complete", "sensitivities", "damaged"),
+    *("model", "quantizers", "data", "images", "metric", "machine", "first", "last"),
+)
+_MACHINE = ("device", "cpu_capability", "torch")
 # What reading a damaged row may end in.
 _DAMAGE = (sqlite3.DatabaseError, ValueError, LookupError, TypeError, struct.error)
 
@@ -52,8 +55,9 @@ def check_archive(path: str | Path) -> ArchiveCheck:
     Raises:
         ArchiveError: There is no file, or it is no archive.
     """
-    with reading(Path(path)) as connection:
-        return check_connection(connection, Path(path))
+    path = checked_path(path)
+    with reading(path) as connection:
+        return check_connection(connection, path)
 
 
 def check_connection(connection: sqlite3.Connection, path: Path | None) -> ArchiveCheck:
@@ -66,15 +70,16 @@ def check_connection(connection: sqlite3.Connection, path: Path | None) -> Archi
 
     try:
         faults = tables.faults(connection)
-    except sqlite3.DatabaseError as error:
+    except _DAMAGE as error:
         faults = [str(error)]
-    for digest, facts, row in _each(connection, "evaluations", tables.evaluations):
+    evaluations, sensitivities = _each(connection, "evaluations"), _each(connection, "sensitivities")
+    for digest, facts, row in evaluations:
         entry = of(digest, facts)
         entry["evaluations"] += 1
         entry["damaged"] += row is None
-        entry["complete"] += row is not None and row.images == facts["images"]
+        entry["complete"] += row is not None and row.images == facts.get("images")
         entry["times"] += [row.time] if row is not None and row.time else []
-    for digest, facts, sensitivity in _each(connection, "sensitivities", tables.sensitivities):
+    for digest, facts, sensitivity in sensitivities:
         entry = of(digest, facts)
         entry["sensitivities"] += 1
         entry["damaged"] += sensitivity is None
@@ -85,6 +90,9 @@ def check_connection(connection: sqlite3.Connection, path: Path | None) -> Archi
         )
     if damaged := sum(entry["damaged"] for entry in found.values()):
         faults = [*faults, f"{damaged} rows are not what was written"]
+    for kind, rows in (("evaluations", evaluations), ("sensitivities", sensitivities)):
+        if not rows.readable:
+            faults = [*faults, f"not all {kind} can be read"]
     index = pd.Index([digest[:12] for digest in found], name="fingerprint")
     return ArchiveCheck(path, tuple(faults), pd.DataFrame([*found.values()], index, columns=[*_COLUMNS]))
 
@@ -98,14 +106,14 @@ def save_what_is_whole(path: str | Path, to: str | Path) -> int:
     Raises:
         ArchiveError: There is no file, or it is no archive; or there is something at ``to`` already.
     """
-    path, to = Path(path), Path(to)
+    path, to = checked_path(path), checked_path(to)
     refuse_to_replace(path, to, overwrite=False)
     done = {}
 
     def fill(new: sqlite3.Connection) -> None:
         with reading(path) as connection:
-            evaluations = _each(connection, "evaluations", tables.evaluations)
-            done.update(put_all(new, evaluations, _each(connection, "sensitivities", tables.sensitivities)))
+            found = _each(connection, "evaluations"), _each(connection, "sensitivities")
+            done.update(tables.put_all(new, *found))
 
     with explaining(to):
         make_whole_file(to, filled(fill))
@@ -123,49 +131,50 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             put_strangers_aside(path, found)
             connection = open_as_it_is(path, read_only=found in tables.EARLIER)
             try:
+                # So that what can be read of a file that was cut off is.
+                connection.execute("PRAGMA writable_schema = ON")
                 locks.patiently(connection, "BEGIN")
                 yield connection
             finally:
                 connection.close()
 
 
-def _each(connection: sqlite3.Connection, table: str, read: Any) -> Iterable[Any]:
-    """What ``read`` finds in a table; where the table is damaged, row by row, less those that cannot be read."""
+class _Rows(list):
+    """Rows, and whether all that are there could be read."""
+
+    readable = True
+
+
+def _each(connection: sqlite3.Connection, table: str) -> _Rows:
+    """What is in a table; where it is damaged, row by row, less what cannot be read."""
+    read = {"evaluations": tables.evaluations, "sensitivities": tables.sensitivities}[table]
     try:
-        return list(read(connection))
+        return _Rows(read(connection))
     except _DAMAGE:
-        pass
-    found = []
-    for rowid in range(1, 1 + _last_row(connection, table)):
-        try:
-            found += read(connection, f"WHERE {table}.rowid = ?", (rowid,))
-        except _DAMAGE:
-            continue
+        found = _Rows()
+        found.readable = False
+    # As many as could be in a file of that size, with the shortest rows; the numbers may be damaged as well.
+    pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    last = pages * size // 32
+    for where, values in (
+        *(("WHERE e.rowid = ?", (n,)) for n in range(1, last)),
+        ("WHERE e.rowid >= ?", (last,)),
+    ):
+        with suppress(*_DAMAGE):
+            found += list(read(connection, where, values))
     return found
-
-
-def _last_row(connection: sqlite3.Connection, table: str) -> int:
-    try:
-        return connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0] or 0
-    except sqlite3.DatabaseError:  # as many as could be in a file of that size, with the shortest rows
-        (pages,), (size,) = (
-            connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
-        )
-        return pages * size // 32
 
 
 def _said(facts: tables.Facts) -> dict[str, Any]:
     """What the facts of a fingerprint say, as columns."""
-    machine = facts.get("environment", {})
+    machine, names = facts.get("environment"), facts.get("names")
+    known = [str(machine[key]) for key in _MACHINE if key in machine] if isinstance(machine, dict) else []
     network, digest = facts.get("network"), facts.get("model")
     return {
-        "model": f"{network} {digest[:12]}" if network and digest else None,
-        "quantizers": len(facts["names"]) if "names" in facts else None,
-        "data": facts["data"][:12] if "data" in facts else None,
+        "model": f"{network} {digest!s:.12}" if network and digest else None,
+        "quantizers": None if names is None else len(names),
+        "data": f"{facts['data']!s:.12}" if "data" in facts else None,
         "images": facts.get("images"),
         "metric": facts.get("metric"),
-        "machine": ", ".join(
-            str(machine[key]) for key in ("device", "cpu_capability", "torch") if key in machine
-        )
-        or None,
+        "machine": ", ".join(known) or None,
     }

@@ -4,10 +4,12 @@ POSIX locks belong to the process: closing *any* descriptor of a file drops all 
 (https://sqlite.org/howtocorrupt.html, 2.2). SQLite knows that; ``open()`` does not.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from qa_lib.archive import locks, tables
 from qa_lib.errors import ArchiveError
@@ -17,6 +19,30 @@ Identity = tuple[int, int]
 
 class NoArchiveError(ArchiveError):
     """What is there is no sound archive of a format that is known here."""
+
+
+def checked_path(path: Any) -> Path:
+    """``path``, absolute: the working directory may change while the archive is open.
+
+    Raises:
+        ArchiveError: It is none.
+    """
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise ArchiveError(f"an archive's path is text or a Path, not {path!r}")
+    if "\0" in str(path):
+        raise ArchiveError(f"archive {path!r}: a path cannot hold a zero byte")
+    if str(path) == ":memory:":
+        raise ArchiveError("an archive in memory is archive=None, or Archive(); a path names a file")
+    try:
+        absolute = Path(path).absolute()
+        os.lstat(absolute)
+        absolute.resolve()
+    except FileNotFoundError as error:
+        if not Path(path).is_absolute() and error.filename is None:
+            raise ArchiveError(f"archive {path}: the working directory is no longer there") from error
+    except (OSError, RuntimeError) as error:  # a name too long, links in a circle
+        raise ArchiveError(f"archive {path}: {error}") from error
+    return Path(path).absolute()
 
 
 def open_database(name: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -50,10 +76,6 @@ def format_at(path: Path) -> int:
         NoArchiveError: There is something else.
         ArchiveError: There is no folder for it, or it cannot be read.
     """
-    if "\0" in str(path):
-        raise ArchiveError(f"archive {path!r}: a path cannot hold a zero byte")
-    if str(path) == ":memory:":
-        raise ArchiveError("an archive in memory is archive=None, or Archive(); a path names a file")
     if not path.parent.is_dir():
         raise ArchiveError(f"there is no folder {path.parent} for the archive {path.name}: make it first")
     if path.is_dir():
@@ -116,12 +138,16 @@ def explaining(path: Path | None) -> Iterator[None]:
     """Turns what SQLite or the system says into what a user can act on."""
     try:
         yield
-    except (sqlite3.Error, PermissionError) as error:
+    except ArchiveError:
+        raise
+    except (sqlite3.ProgrammingError, sqlite3.IntegrityError) as error:
+        raise ArchiveError(f"archive {path}: what was given cannot be kept or looked for: {error}") from error
+    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
         said = str(error)
         if "full" in said or "disk I/O" in said:
             hint = "the disk is full, or failing: make room; what was written before is kept"
-        elif "readonly" in said or "unable to open" in said or isinstance(error, PermissionError):
-            hint = "it cannot be written: give a path in a folder of your own"
+        elif "readonly" in said or "unable to open" in said or isinstance(error, OSError):
+            hint = "it cannot be read or written: give a path in a folder of your own"
         elif "locked" in said or "locking" in said:
             who = "another process" if path is None else locks.holder(path)
             hint = f"{who} has held it for {locks.BUSY_SECONDS:.0f} seconds: wait for it, or stop it"

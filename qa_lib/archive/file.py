@@ -6,7 +6,8 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import ClassVar
 from qa_lib.archive import locks, tables
 from qa_lib.archive.database import Identity, NoArchiveError, explaining, file_identity
 from qa_lib.archive.opening import connect, disconnect
-from qa_lib.archive.row import Packed, Row, pack, pack_widths, unpack
-from qa_lib.archive.tables import Facts, Sensitivity
+from qa_lib.archive.row import Row
+from qa_lib.archive.tables import Evaluations, Facts, Sensitivities, Sensitivity
+from qa_lib.archive.written import Written
 from qa_lib.errors import ArchiveError, QAWarning
 
 # How often a file that is taken away is followed before it is given up.
@@ -35,25 +37,28 @@ class ArchiveFile:
 
     _open: ClassVar["dict[Identity, ArchiveFile]"] = {}
     _opening: ClassVar[threading.RLock] = threading.RLock()
+    _forking: ClassVar[threading.Lock] = threading.Lock()
     _held: ClassVar["set[ArchiveFile]"] = set()
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        # All the names by which it was opened: symbolic links, say.
+        self._names = [path]
         self._lock = threading.RLock()
         self._users = 0
         self._connection: sqlite3.Connection | None = None
         self._identity: Identity | None = None
         self._version = 0
-        # What this process has written, in case that the file is taken away; as bytes, which take a tenth of the memory.
-        self._rows: dict[tuple[str, bytes], Packed] = {}
-        self._sensitivities: dict[tuple[str, int, int], float] = {}
-        self._facts: dict[str, Facts] = {}
+        # How often rows had changed under each fingerprint when it was seen last.
+        self._changes: dict[str, int] = {}
+        self._written = Written()
         # Network file systems look anew at a file when it is opened: there each transaction opens and closes it.
         self._stays_open = path is None or locks.locks_work(path.parent)
         if not self._stays_open:
             warnings.warn(
-                f"archive {path} is on a network folder ({locks.folder_kind(path.parent)}), whose locks are not to be trusted: while "
-                f"something is written or read, {locks.lock_path(path).name} lies beside it and keeps others out",
+                f"archive {path} is on a network folder ({locks.folder_kind(path.parent)}), whose locks are not to be "
+                f"trusted: while something is written or read, {locks.lock_path(path).name} lies beside it and keeps "
+                "others out",
                 QAWarning,
                 stacklevel=2,
             )
@@ -74,6 +79,9 @@ class ArchiveFile:
             if file is None:
                 file = cls(path)
                 cls._open[file._identity or (0, id(file))] = file
+            elif path not in file._names:
+                file._names.append(path)
+                file._has_a_name()  # it may have been moved, and be opened by its new name
             file._users += 1
             return file
 
@@ -97,26 +105,26 @@ class ArchiveFile:
         with self._lock, explaining(self.path), self._guarded():
             if not self._users:
                 raise ArchiveError(f"archive {self.path} was closed: open it again, Archive(path)")
-            connection = self._begin(writing)
             try:
+                connection = self._begin(writing)
                 yield connection
+                changes = tables.changes(connection)
                 locks.patiently(connection, "COMMIT")
+                self._changes = changes
             finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                if self._connection is not None and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 if not self._stays_open:
                     self._disconnect()
 
-    def write_evaluation(self, digest: str, facts: Facts, row: Row, *, again: bool = False) -> str:
+    def write_evaluation(self, digest: str, facts: Facts, row: Row, *, again: bool = False) -> None:
         """``tables.put_evaluation`` in a transaction, remembered. A row without a time is of now."""
         row = row if row.time else replace(row, time=time.time())
         with self._lock:
             with self.transaction(writing=True) as connection:
                 done = tables.put_evaluation(connection, digest, facts, row, again=again)
             if done != "known" and self.path is not None:
-                self._rows[digest, pack_widths(row.bit_widths)] = pack(row)
-                self._facts[digest] = facts
-            return done
+                self._written.take_evaluation(digest, facts, row, again)
 
     def write_sensitivity(self, digest: str, facts: Facts, sensitivity: Sensitivity) -> None:
         """``tables.put_sensitivity`` in a transaction, remembered."""
@@ -124,8 +132,22 @@ class ArchiveFile:
             with self.transaction(writing=True) as connection:
                 tables.put_sensitivity(connection, digest, facts, sensitivity)
             if self.path is not None:
-                self._sensitivities[digest, *sensitivity[:2]] = sensitivity[2]
-                self._facts[digest] = facts
+                self._written.take_sensitivity(digest, facts, sensitivity)
+
+    def write_all(
+        self, choose: Callable[[sqlite3.Connection], tuple[Evaluations, Sensitivities]]
+    ) -> Counter[str]:
+        """``tables.put_all`` of what ``choose`` returns, in one transaction, remembered."""
+        with self._lock:
+            with self.transaction(writing=True) as connection:
+                evaluations, sensitivities = choose(connection)
+                done = tables.put_all(connection, evaluations, sensitivities)
+            if self.path is not None:
+                for digest, facts, row in evaluations:
+                    self._written.take_evaluation(digest, facts, row)
+                for digest, facts, sensitivity in sensitivities:
+                    self._written.take_sensitivity(digest, facts, sensitivity)
+            return done
 
     def _guarded(self) -> AbstractContextManager[None]:
         return nullcontext() if self._stays_open else locks.lock_file(self.path)
@@ -133,15 +155,17 @@ class ArchiveFile:
     def _begin(self, writing: bool) -> sqlite3.Connection:
         """Begins a transaction on the file that is at ``path``, with all in it that this process has written."""
         for attempt in range(_TRIES):
+            if not self._has_a_name():
+                self._follow()
             if self._connection is None:
                 try:
-                    self._connect(look_through=self._stays_open)
+                    self._connection = connect(self.path, look_through=self._stays_open)
                 except NoArchiveError:
                     self._follow()
-            elif self.path is not None and file_identity(self.path) != self._identity:
-                self._follow()
             connection = self._connection
             try:
+                if connection.in_transaction:  # an interrupt has left it
+                    connection.execute("ROLLBACK")
                 locks.patiently(connection, "BEGIN IMMEDIATE" if writing else "BEGIN")
                 if self._is_ours(connection):
                     if writing:  # the first page goes into the journal first: it says whose journal that is
@@ -158,24 +182,34 @@ class ArchiveFile:
             self._follow()
         raise ArchiveError(f"archive {self.path}: it is replaced again and again: find out by whom")
 
+    def _has_a_name(self) -> bool:
+        """Whether the file still has its name, or another by which it was opened."""
+        if self._identity is None:
+            return True
+        if not self._stays_open:  # inodes mean little there; what the file says of itself is looked at
+            return file_identity(self.path) is not None
+        for name in (self.path, *self._names):
+            if file_identity(name) == self._identity:
+                if name != self.path:
+                    said = f"archive {self.path} is now {name}, or was known by both names: it goes on there"
+                    self.path = name
+                    warnings.warn(said, QAWarning, stacklevel=2)
+                return True
+        return False
+
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        """Whether the file is the one that was opened, and holds what was written last."""
+        """Whether the file is the one that was opened, in a state not earlier than it was seen in."""
         (version,) = locks.patiently(connection, "PRAGMA user_version").fetchone()
         if version != self._version:
             return False
-        if not self._rows:
-            return True
-        digest, widths = next(reversed(self._rows))
-        found = connection.execute(
-            "SELECT images FROM evaluations WHERE bit_widths = ? AND fingerprint = "
-            "(SELECT id FROM fingerprints WHERE digest = ?)",
-            (widths, digest),
-        ).fetchone()
-        return found is not None and found[0] >= self._rows[digest, widths][1]
+        now = tables.changes(connection)
+        grown = all(now.get(digest, -1) >= times for digest, times in self._changes.items())
+        return grown and self._written.last_is_in(connection)
 
-    def _connect(self, *, look_through: bool = True) -> None:
-        self._connection = connect(self.path, look_through=look_through)
+    def _connect(self) -> None:
+        self._connection = connect(self.path)
         (self._version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        self._changes = tables.changes(self._connection)
         self._identity = None if self.path is None else file_identity(self.path)
 
     def _disconnect(self) -> None:
@@ -196,12 +230,9 @@ class ArchiveFile:
             self._connect()
         self._open.setdefault(self._identity, self)
         locks.patiently(self._connection, "BEGIN IMMEDIATE")
-        for (digest, _), packed in self._rows.items():
-            tables.put_evaluation(self._connection, digest, self._facts[digest], unpack(packed))
-        for (digest, *key), divergence in self._sensitivities.items():
-            tables.put_sensitivity(self._connection, digest, self._facts[digest], (*key, divergence))
+        self._written.put_into(self._connection)
         locks.patiently(self._connection, "COMMIT")
-        kept = f"the {len(self._rows)} evaluations that this process has measured are in"
+        kept = f"the {len(self._written)} evaluations that this process has written are in"
         if self.path != before:
             said = f"was replaced by something else while it was open ({reason}): it goes on in {self.path}, and {kept} that"
         elif was_there:
@@ -219,6 +250,7 @@ class ArchiveFile:
     def before_fork(cls) -> None:
         """Waits for what is going on: a child must not begin in the middle of its parent's transaction."""
         # Files before ``_opening``: a transaction may come to let go of another file, never the other way round.
+        cls._forking.acquire()  # one thread at a time
         while True:
             for file in set(cls._open.values()) - cls._held:
                 file._lock.acquire()
@@ -234,19 +266,20 @@ class ArchiveFile:
         while cls._held:
             cls._held.pop()._lock.release()
         cls._opening.release()
+        cls._forking.release()
 
     @classmethod
     def after_fork_in_child(cls) -> None:
         """A connection cannot be used in a child, not even to close it: it is left alone for good, and a new one opened when
         it is needed (https://sqlite.org/howtocorrupt.html, 2.6)."""
-        cls._opening = threading.RLock()
+        cls._opening, cls._forking = threading.RLock(), threading.Lock()
         while cls._held:
             file = cls._held.pop()
             file._lock = threading.RLock()
             if file.path is not None:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(file._connection))
                 file._connection = None
-                file._rows, file._sensitivities = {}, {}
+                file._written = Written()
 
 
 if hasattr(os, "register_at_fork"):

@@ -3,14 +3,12 @@
 import os
 import secrets
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
 from qa_lib.archive import locks, tables
 from qa_lib.archive.database import Identity, file_identity, open_database
-from qa_lib.archive.row import Row
 from qa_lib.errors import ArchiveError
 
 
@@ -70,24 +68,6 @@ def filled(fill: Callable[[sqlite3.Connection], None]) -> Callable[[sqlite3.Conn
         connection.execute("COMMIT")
 
     return build
-
-
-def put_all(
-    connection: sqlite3.Connection,
-    evaluations: Iterable[tuple[str, tables.Facts, Row | None]],
-    sensitivities: Iterable[tuple[str, tables.Facts, tables.Sensitivity | None]],
-) -> Counter[str]:
-    """Puts what ``tables.evaluations`` and ``tables.sensitivities`` gave into an archive, less what is damaged; returns what
-    became of the evaluations."""
-    done = Counter(
-        tables.put_evaluation(connection, digest, facts, row)
-        for digest, facts, row in evaluations
-        if row is not None
-    )
-    for digest, facts, sensitivity in sensitivities:
-        if sensitivity is not None:
-            tables.put_sensitivity(connection, digest, facts, sensitivity)
-    return done
 
 
 def refuse_to_replace(source: Path | None, path: Path, overwrite: bool) -> None:

@@ -15,7 +15,7 @@ from qa_lib.archive.database import (
     open_database,
     refuse_faults,
 )
-from qa_lib.archive.making import filled, make_archive, make_whole_file, put_all
+from qa_lib.archive.making import filled, make_archive, make_whole_file
 from qa_lib.archive.strangers import put_strangers_aside
 from qa_lib.errors import QAWarning
 
@@ -86,7 +86,7 @@ def _upgrade(path: Path) -> None:
         found = list(tables.evaluations(earlier)), list(tables.sensitivities(earlier))
 
         def fill(connection: sqlite3.Connection) -> None:
-            put_all(connection, *found)
+            tables.put_all(connection, *found)
 
         make_whole_file(path, filled(fill), replacing=identity)
     if damaged := sum(row is None for *_, row in found[0]):

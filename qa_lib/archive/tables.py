@@ -1,17 +1,21 @@
 """The tables of an archive: what is in them, in this format and the earlier ones, and how a row gets in.
 
-Every row has a checksum, and every fingerprint the number of its rows and their checksums folded into one, changed in the
-same transaction: a file that was copied in the middle of a commit does not add up, however sound its pages are.
+Every row has a checksum, of its fingerprint as well, and every fingerprint the number of its rows and their checksums folded
+into one, changed in the same transaction: a file that was copied in the middle of a commit does not add up, however sound its
+pages are. How often its rows were changed tells an earlier state of a file that was put back.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from qa_lib.archive.row import Row, checksum, pack, pack_widths, unpack, unpack_widths
+from qa_lib.archive.row import Row, checksum, pack, unpack, unpack_widths
 
 # "QALB", so that another program's SQLite file is told from an archive.
 APPLICATION_ID = 0x51414C42
@@ -21,8 +25,8 @@ EARLIER = (1, 2)
 
 SCHEMA = """
 CREATE TABLE fingerprints (
-    id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, facts TEXT NOT NULL,
-    row_count INTEGER NOT NULL, folded INTEGER NOT NULL
+    id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, facts TEXT NOT NULL, checksum INTEGER NOT NULL,
+    row_count INTEGER NOT NULL, folded INTEGER NOT NULL, changes INTEGER NOT NULL
 );
 CREATE TABLE evaluations (
     fingerprint INTEGER NOT NULL REFERENCES fingerprints, checksum INTEGER NOT NULL, bit_widths BLOB NOT NULL,
@@ -37,11 +41,15 @@ CREATE TABLE sensitivities (
 )
 """
 _COLUMNS = "bit_widths, images, score, sums, divergences, further_scores, items, seconds, time"
-_TABLES = {"fingerprints", "evaluations", "sensitivities"}
+# What is kept of a fingerprint of which nothing was said.
+_UNSAID = "{}"
 
 Facts = dict[str, Any]
 # (index of the quantizer, ``num_bits``, divergence)
 Sensitivity = tuple[int, int, float]
+# (digest of the fingerprint, what is said of it, what was measured under it; None if that is damaged)
+Evaluations = Iterable[tuple[str, Facts, Row | None]]
+Sensitivities = Iterable[tuple[str, Facts, Sensitivity | None]]
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
@@ -73,15 +81,15 @@ def put_evaluation(
     Returns:
         ``"added"``, ``"replaced"`` or ``"known"``.
     """
-    key, packed = pack_widths(row.bit_widths), pack(row)
-    fingerprint = _fingerprint(connection, digest, facts)
+    packed = pack(row)
+    fingerprint, key = _fingerprint(connection, digest, facts), packed[0]
     found = connection.execute(
         f"SELECT checksum, {_COLUMNS} FROM evaluations WHERE fingerprint = ? AND bit_widths = ?",
         (fingerprint, key),
     ).fetchone()
-    if found and _sound(found) and found[2] >= row.images + again:
+    if found and _sound(digest, found) and found[2] >= row.images + again:
         return "known"
-    check = checksum(packed)
+    check = checksum((digest, *packed))
     if found:
         assigned = ", ".join(f"{column.strip()} = ?" for column in _COLUMNS.split(","))
         connection.execute(
@@ -100,20 +108,41 @@ def put_sensitivity(
 ) -> str:
     """Keeps one sensitivity in place of what was known of it; returns as ``put_evaluation`` does."""
     fingerprint = _fingerprint(connection, digest, facts)
-    quantizer, num_bits, divergence = int(sensitivity[0]), int(sensitivity[1]), float(sensitivity[2])
     found = connection.execute(
         "SELECT checksum FROM sensitivities WHERE fingerprint = ? AND quantizer = ? AND num_bits = ?",
-        (fingerprint, quantizer, num_bits),
+        (fingerprint, *sensitivity[:2]),
     ).fetchone()
-    check = checksum((quantizer, num_bits, divergence))
+    check = checksum((digest, *sensitivity))
     if found == (check,):
         return "known"
     connection.execute(
-        "INSERT OR REPLACE INTO sensitivities VALUES (?, ?, ?, ?, ?)",
-        (fingerprint, check, quantizer, num_bits, divergence),
+        "INSERT OR REPLACE INTO sensitivities VALUES (?, ?, ?, ?, ?)", (fingerprint, check, *sensitivity)
     )
     _count(connection, fingerprint, not found, check ^ (found[0] if found else 0))
     return "replaced" if found else "added"
+
+
+def put_all(
+    connection: sqlite3.Connection,
+    evaluations: Evaluations,
+    sensitivities: Sensitivities,
+) -> Counter[str]:
+    """Puts what functions of these names gave into an archive, less what is damaged; returns what
+    became of the evaluations."""
+    done = Counter(
+        put_evaluation(connection, digest, facts, row)
+        for digest, facts, row in evaluations
+        if row is not None
+    )
+    for digest, facts, sensitivity in sensitivities:
+        if sensitivity is not None:
+            put_sensitivity(connection, digest, facts, sensitivity)
+    return done
+
+
+def changes(connection: sqlite3.Connection) -> dict[str, int]:
+    """How often a row was added or replaced under each fingerprint: it only grows, unless an earlier state was put back."""
+    return dict(connection.execute("SELECT digest, changes FROM fingerprints"))
 
 
 def evaluations(
@@ -125,12 +154,13 @@ def evaluations(
         yield from _earlier_evaluations(connection, where, values)
         return
     found = connection.execute(
-        f"SELECT digest, facts, checksum, {_COLUMNS} FROM evaluations JOIN fingerprints ON fingerprint = id {where} "
-        "ORDER BY evaluations.rowid",
+        f"SELECT digest, facts, f.checksum, e.checksum, {_COLUMNS} FROM evaluations e JOIN fingerprints f "
+        f"ON fingerprint = id {where} ORDER BY e.rowid",
         values,
     )
-    for digest, facts, *checked in found:
-        yield digest, json.loads(facts), unpack(tuple(checked[1:])) if _sound(checked) else None
+    for digest, text, check, *checked in found:
+        sound = _sound(digest, checked)
+        yield digest, _facts(digest, text, check), unpack(tuple(checked[1:])) if sound else None
 
 
 def sensitivities(
@@ -140,15 +170,15 @@ def sensitivities(
     found_format = format_of(connection)
     if found_format == FORMAT:
         found = connection.execute(
-            "SELECT digest, facts, checksum, quantizer, num_bits, divergence FROM sensitivities "
-            f"JOIN fingerprints ON fingerprint = id {where}",
+            "SELECT digest, facts, f.checksum, e.checksum, quantizer, num_bits, divergence FROM sensitivities e "
+            f"JOIN fingerprints f ON fingerprint = id {where}",
             values,
         )
-        for digest, facts, *checked in found:
-            yield digest, json.loads(facts), tuple(checked[1:]) if _sound(checked) else None
+        for digest, text, check, *checked in found:
+            yield digest, _facts(digest, text, check), tuple(checked[1:]) if _sound(digest, checked) else None
     elif found_format == 2:
         found = connection.execute(
-            f"SELECT digest, quantizer, num_bits, divergence FROM sensitivities {where}", values
+            f"SELECT digest, quantizer, num_bits, divergence FROM sensitivities e {where}", values
         )
         for digest, *sensitivity in found:
             yield digest, {}, tuple(sensitivity)
@@ -162,13 +192,13 @@ def faults(connection: sqlite3.Connection) -> list[str]:
     found = [text for (text,) in connection.execute("PRAGMA integrity_check(3)") if text != "ok"]
     if found or format_of(connection) in EARLIER:
         return found
-    things = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE sql IS NOT NULL")}
-    if things != _TABLES:
-        return [f"it holds {', '.join(sorted(things ^ _TABLES))}, which no archive has, or lacks it"]
-    expected = {
-        key: (count, folded ^ checksum((digest, facts)))
-        for key, digest, facts, count, folded in connection.execute("SELECT * FROM fingerprints")
-    }
+    if _schema(connection) != _schema_of_this_format():
+        return ["its tables are not those of an archive"]
+    expected, wrong = {}, 0
+    for key, digest, text, check, count, folded, times in connection.execute("SELECT * FROM fingerprints"):
+        expected[key] = count, folded
+        wrong += check != checksum((digest, text)) or times < count
+    found = [f"what is said of {wrong} fingerprints is not what was written"] if wrong else []
     union = "SELECT fingerprint, checksum FROM evaluations UNION ALL SELECT fingerprint, checksum FROM sensitivities"
     pairs = np.array(connection.execute(union).fetchall(), dtype=np.int64).reshape(-1, 2)
     pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
@@ -189,14 +219,18 @@ def format_of(connection: sqlite3.Connection) -> int:
 
 
 def _fingerprint(connection: sqlite3.Connection, digest: str, facts: Facts) -> int:
-    """The number of a fingerprint, made if there is none."""
-    found = connection.execute("SELECT id FROM fingerprints WHERE digest = ?", (digest,)).fetchone()
-    if found:
+    """The number of a fingerprint, made if there is none; what is said of it is kept if nothing was said before."""
+    found = connection.execute("SELECT id, facts FROM fingerprints WHERE digest = ?", (digest,)).fetchone()
+    if found and (found[1] != _UNSAID or not facts):
         return found[0]
     text = json.dumps(facts)
+    values = (text, checksum((digest, text)), digest)
+    if found:
+        connection.execute("UPDATE fingerprints SET facts = ?, checksum = ? WHERE digest = ?", values)
+        return found[0]
     made = connection.execute(
-        "INSERT INTO fingerprints (digest, facts, row_count, folded) VALUES (?, ?, 0, ?)",
-        (digest, text, checksum((digest, text))),
+        "INSERT INTO fingerprints (facts, checksum, digest, row_count, folded, changes) VALUES (?, ?, ?, 0, 0, 0)",
+        values,
     )
     return made.lastrowid
 
@@ -204,22 +238,39 @@ def _fingerprint(connection: sqlite3.Connection, digest: str, facts: Facts) -> i
 def _count(connection: sqlite3.Connection, fingerprint: int, more: int, changed: int) -> None:
     (folded,) = connection.execute("SELECT folded FROM fingerprints WHERE id = ?", (fingerprint,)).fetchone()
     connection.execute(
-        "UPDATE fingerprints SET row_count = row_count + ?, folded = ? WHERE id = ?",
+        "UPDATE fingerprints SET row_count = row_count + ?, folded = ?, changes = changes + 1 WHERE id = ?",
         (int(more), folded ^ changed, fingerprint),
     )
 
 
-def _sound(checked: Any) -> bool:
-    """Whether a row, its checksum before its columns, is what was written."""
-    return checksum(checked[1:]) == checked[0]
+def _sound(digest: str, checked: Any) -> bool:
+    """Whether a row, its checksum before its columns, is what was written under ``digest``."""
+    return checksum((digest, *checked[1:])) == checked[0]
+
+
+@lru_cache(maxsize=64)
+def _facts(digest: str, text: str, check: int) -> Facts:
+    """What is said of a fingerprint; nothing if that is damaged. Not to be changed."""
+    return json.loads(text) if checksum((digest, text)) == check else {}
+
+
+def _schema(connection: sqlite3.Connection) -> dict[str, str]:
+    return dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+
+
+@lru_cache(maxsize=1)
+def _schema_of_this_format() -> dict[str, str]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        make_tables(connection)
+        return _schema(connection)
 
 
 def _earlier_evaluations(
     connection: sqlite3.Connection, where: str, values: tuple[Any, ...]
 ) -> Iterator[tuple[str, Facts, Row | None]]:
     found = connection.execute(
-        "SELECT digest, facts, bit_widths, block_counts, seconds FROM evaluations "
-        f"JOIN fingerprints ON fingerprint = id {where} ORDER BY evaluations.rowid",
+        "SELECT digest, facts, bit_widths, block_counts, seconds FROM evaluations e "
+        f"JOIN fingerprints ON fingerprint = id {where} ORDER BY e.rowid",
         values,
     )
     for digest, text, widths, packed, seconds in found:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from qa_lib.archive import Archive, ArchiveCheck, check_archive, save_what_is_whole
+from qa_lib.archive import Archive, ArchiveCheck, check_archive, copy_archive, save_what_is_whole
 from qa_lib.errors import ArchiveError
 
 DESCRIPTION = """\
@@ -74,16 +74,18 @@ def _print_check(found: ArchiveCheck) -> None:
 
 
 def _copy(options: argparse.Namespace) -> int:
-    _refuse_missing(options.file)
-    with Archive(options.file) as archive:
-        archive.copy_to(options.to, overwrite=options.overwrite)
+    copy_archive(options.file, options.to, overwrite=options.overwrite)
     print(f"{options.file} copied to {options.to}")
     return 0
 
 
 def _merge(options: argparse.Namespace) -> int:
     for other in options.others:
-        _refuse_missing(other)
+        if not other.exists():
+            raise ArchiveError(f"there is no archive at {other}")
+        if not options.file.exists():  # a mistake must not leave an empty file
+            with Archive() as trial:
+                trial.merge(other)
     contradictions = []
     with Archive(options.file) as archive:
         for other in options.others:
@@ -100,8 +102,3 @@ def _merge(options: argparse.Namespace) -> int:
             f"them again (evaluate(..., remeasure=True)).\n{found.to_string(index=False)}"
         )
     return 1 if len(found) else 0
-
-
-def _refuse_missing(path: Path) -> None:
-    if not path.exists():
-        raise ArchiveError(f"there is no archive at {path}")

@@ -50,7 +50,7 @@ EVERYTHING = Row(
     ids=["all there can be", "accuracy", "stopped", "a score without sums", "large whole numbers"],
 )
 def test_every_field_comes_back(archive, each):
-    archive.write("a", each, FACTS)
+    archive.write("a", each, FACTS | {"names": ["q"] * len(each.bit_widths), "images": 40})
     assert archive.read_all("a") == [each]
     archive.close()
     with Archive(archive.path) as again:
@@ -285,7 +285,7 @@ def test_a_trigger_that_came_along_is_not_obeyed(archive):
     with sqlite3.connect(archive.path) as connection:
         connection.execute("CREATE TRIGGER t AFTER INSERT ON evaluations BEGIN DELETE FROM evaluations; END")
     connection.close()
-    with pytest.raises(ArchiveError, match="it holds t, which no archive has"):
+    with pytest.raises(ArchiveError, match="its tables are not those of an archive"):
         Archive(archive.path)
 
 
@@ -308,7 +308,7 @@ def test_by_command(archive, tmp_path, capsys):
     assert "copy.sqlite: whole\n6 evaluations and 1 sensitivities" in said and "ResNet 0123456789ab" in said
     for wrong in (["check", "nowhere"], ["copy", "nowhere", "x"], ["merge", str(archive.path), "nowhere"]):
         assert main(["archive", *wrong]) == 2
-        assert "there is no archive at nowhere" in capsys.readouterr().err
+        assert "there is no archive at " in capsys.readouterr().err
 
 
 def test_one_row_of_many_that_is_missing_is_noticed():

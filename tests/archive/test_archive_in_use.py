@@ -110,7 +110,7 @@ def test_the_folder_is_gone_and_comes_back(archive, tmp_path):
     with pytest.raises(ArchiveError, match="there is no folder"):
         lost.read_all("a")
     folder.mkdir()
-    with pytest.warns(QAWarning, match="the 20 evaluations that this process has measured are in"):
+    with pytest.warns(QAWarning, match="the 20 evaluations that this process has written are in"):
         assert lost.read_all("a") == before
 
 
