@@ -1,11 +1,9 @@
 """Every evaluation, durable: one SQLite file, one row for each setting of the bit widths."""
 
 import math
-import sqlite3
 import warnings
 import weakref
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +73,14 @@ class Archive:
         """What is known under ``fingerprint`` of each of ``bit_widths``; those unknown are left out."""
         keys = [(fingerprint, pack_widths(check_widths(widths))) for widths in bit_widths]
         where = "WHERE fingerprint = (SELECT id FROM fingerprints WHERE digest = ?) AND bit_widths = ?"
-        with self._transaction() as connection:
-            found = [row for key in keys for _, _, row in tables.evaluations(connection, where, key)]
+        found = self._living.transact(
+            lambda connection: [each for key in keys for each in tables.evaluations(connection, where, key)]
+        )
         return {row.bit_widths: row for row in self._sound(found)}
 
     def read_all(self, fingerprint: str) -> list[Row]:
         """Everything known under ``fingerprint``, in the order in which it was first written."""
-        with self._transaction() as connection:
-            found = tables.evaluations(connection, "WHERE digest = ?", (fingerprint,))
-            return self._sound(row for _, _, row in found)
+        return self._sound(self._all(tables.evaluations, "WHERE digest = ?", (fingerprint,)))
 
     def write(self, fingerprint: str, row: Row, facts: dict[str, Any], *, again: bool = False) -> None:
         """Keeps ``row``; it is on disk on return.
@@ -103,9 +100,8 @@ class Archive:
 
     def read_sensitivities(self, digest: str) -> dict[tuple[int, int], float]:
         """What is known of the sensitivities under ``digest``: (index of the quantizer, ``num_bits``) -> divergence."""
-        with self._transaction() as connection:
-            found = tables.sensitivities(connection, "WHERE digest = ?", (digest,))
-            return {s[:2]: s[2] for s in self._sound(sensitivity for _, _, sensitivity in found)}
+        found = self._sound(self._all(tables.sensitivities, "WHERE digest = ?", (digest,)))
+        return {sensitivity[:2]: sensitivity[2] for sensitivity in found}
 
     def write_sensitivity(
         self,
@@ -131,9 +127,8 @@ class Archive:
             ``complete``, ``total_bits``, ``seconds``, then a column of widths for each quantizer
             (missing is float).
         """
-        with self._transaction() as connection:
-            found = [f for f in tables.evaluations(connection) if f[0].startswith(fingerprint)]
-        self._sound(row for *_, row in found)
+        found = [each for each in self._all(tables.evaluations) if each[0].startswith(fingerprint)]
+        self._sound(found)
         records, widths = [], []
         for digest, facts, row in found:
             if row is not None:
@@ -149,8 +144,7 @@ class Archive:
 
     def check(self) -> ArchiveCheck:
         """Looks the whole archive through: whether it is whole, and what is in it, of which model and data, from when."""
-        with self._transaction() as connection:
-            return check_connection(connection, self.path)
+        return self._living.transact(lambda connection: check_connection(connection, self.path))
 
     def copy_to(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Copies the archive as it is at this moment, also while a search writes into it. The copy is whole.
@@ -162,8 +156,8 @@ class Archive:
         Raises:
             ArchiveError: There is a file already, or it is this archive's own; or it cannot be written.
         """
-        with self._transaction() as connection:
-            copy_to(connection, self.path, checked_path(path), overwrite)
+        to = checked_path(path)
+        self._living.transact(lambda connection: copy_to(connection, self.path, to, overwrite))
 
     def merge(self, other: "Archive | str | Path") -> Merged:
         """Takes in what another archive knows; that one is not changed.
@@ -185,9 +179,7 @@ class Archive:
             return merge(self._living, checked_path(other))
         if other._living is self._living:
             raise ArchiveError(f"archive {self.path}: it was to be merged with itself; give another one")
-        with other._transaction() as connection:
-            found = list(tables.evaluations(connection)), list(tables.sensitivities(connection))
-        return merge(self._living, found)
+        return merge(self._living, (other._all(tables.evaluations), other._all(tables.sensitivities)))
 
     def close(self) -> None:
         """Lets go of the file; the last ``Archive`` of it in this process closes it."""
@@ -199,12 +191,15 @@ class Archive:
             raise ArchiveError(f"archive {self.path} was closed: open it again, Archive(path)")
         return self._file
 
-    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        return self._living.transaction()
+    def _all(
+        self, read: Callable[..., Iterable[Any]], where: str = "", values: tuple[Any, ...] = ()
+    ) -> list[Any]:
+        """What ``tables.evaluations`` or ``tables.sensitivities`` finds."""
+        return self._living.transact(lambda connection: list(read(connection, where, values)))
 
     def _sound(self, found: Iterable[Any]) -> list[Any]:
-        """What of ``found`` is not None. The rest is damaged, which is said: it counts as unknown."""
-        found = list(found)
+        """What was measured, of what ``tables`` found. What is damaged counts as unknown, which is said."""
+        found = [measured for *_, measured in found]
         if damaged := found.count(None):
             warnings.warn(
                 f"archive {self.path}: {damaged} of {len(found)} rows are damaged and are not used; what is asked for is measured "
@@ -212,7 +207,7 @@ class Archive:
                 QAWarning,
                 stacklevel=3,
             )
-        return [row for row in found if row is not None]
+        return [measured for measured in found if measured is not None]
 
     def __enter__(self) -> "Archive":
         return self

@@ -127,12 +127,10 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         found = format_at(path)
         if not found:
             raise ArchiveError(f"there is no archive at {path}")
-        with nullcontext() if locks.locks_work(path.parent) else locks.lock_file(path):
+        with nullcontext() if locks.locks_work(path.parent) else locks.LockFile(path):
             put_strangers_aside(path, found)
-            connection = open_as_it_is(path, read_only=found in tables.EARLIER)
+            connection = open_as_it_is(path, read_only=found in tables.EARLIER, damaged=True)
             try:
-                # So that what can be read of a file that was cut off is.
-                connection.execute("PRAGMA writable_schema = ON")
                 locks.patiently(connection, "BEGIN")
                 yield connection
             finally:

@@ -50,13 +50,15 @@ def open_database(name: str, *, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(name, timeout=1.0, isolation_level=None, check_same_thread=False, uri=uri)
 
 
-def open_as_it_is(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection to an archive that is there, of any format."""
+def open_as_it_is(path: Path, *, read_only: bool = False, damaged: bool = False) -> sqlite3.Connection:
+    """A connection to an archive that is there, of any format; ``damaged`` for what can be read of one that is."""
     # Where locks are not to be trusted the caller holds a lock file, and asking for others might hang.
     unlocked = not locks.locks_work(path.parent) and ask_in_passing(path)[1] & 0xFF == tables.FORMAT
     connection = open_database(
         f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}{'&nolock=1' * unlocked}", uri=True
     )
+    if damaged:
+        connection.execute("PRAGMA writable_schema = ON")
     # One file that is whole at rest, fit for network folders; a row is on the disk when its transaction ends.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA trusted_schema = OFF")

@@ -7,11 +7,11 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from qa_lib.archive import locks, tables
 from qa_lib.archive.database import Identity, NoArchiveError, explaining, file_identity
@@ -23,6 +23,7 @@ from qa_lib.errors import ArchiveError, QAWarning
 
 # How often a file that is taken away is followed before it is given up.
 _TRIES = 3
+Result = TypeVar("Result")
 
 
 class ArchiveFile:
@@ -62,7 +63,7 @@ class ArchiveFile:
                 QAWarning,
                 stacklevel=2,
             )
-        with explaining(path), self._guarded():
+        with explaining(path), nullcontext() if self._stays_open else locks.LockFile(path):
             self._connect()
             if not self._stays_open:
                 self._disconnect()
@@ -80,8 +81,7 @@ class ArchiveFile:
                 file = cls(path)
                 cls._open[file._identity or (0, id(file))] = file
             elif path not in file._names:
-                file._names.append(path)
-                file._has_a_name()  # it may have been moved, and be opened by its new name
+                file._names.append(path)  # another link to it; or it was moved, and this is its new name
             file._users += 1
             return file
 
@@ -95,42 +95,49 @@ class ArchiveFile:
         with self._lock:
             self._disconnect()
 
-    @contextmanager
-    def transaction(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction, of one thread. What it writes is on the disk at its end.
+    def transact(self, action: Callable[[sqlite3.Connection], Result], *, writing: bool = False) -> Result:
+        """What ``action`` returns, called in one transaction. What it writes is on the disk on return.
 
         Raises:
             ArchiveError: The archive was closed, cannot be read or written, or is held by somebody for longer than a minute.
         """
-        with self._lock, explaining(self.path), self._guarded():
+        # No context manager of our own: an interrupt that strikes as one is entered would leave the transaction open for as
+        # long as somebody (a notebook) holds the traceback.
+        with self._lock, explaining(self.path):
             if not self._users:
                 raise ArchiveError(f"archive {self.path} was closed: open it again, Archive(path)")
+            guard = None if self._stays_open else locks.LockFile(self.path)
             try:
+                if guard is not None:
+                    guard.acquire()
                 connection = self._begin(writing)
-                yield connection
+                result = action(connection)
                 changes = tables.changes(connection)
                 locks.patiently(connection, "COMMIT")
                 self._changes = changes
+                return result
             finally:
                 if self._connection is not None and self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                if not self._stays_open:
+                if guard is not None:
                     self._disconnect()
+                    guard.release()
 
     def write_evaluation(self, digest: str, facts: Facts, row: Row, *, again: bool = False) -> None:
         """``tables.put_evaluation`` in a transaction, remembered. A row without a time is of now."""
         row = row if row.time else replace(row, time=time.time())
+
+        def put(connection: sqlite3.Connection) -> str:
+            return tables.put_evaluation(connection, digest, facts, row, again=again)
+
         with self._lock:
-            with self.transaction(writing=True) as connection:
-                done = tables.put_evaluation(connection, digest, facts, row, again=again)
-            if done != "known" and self.path is not None:
+            if self.transact(put, writing=True) != "known" and self.path is not None:
                 self._written.take_evaluation(digest, facts, row, again)
 
     def write_sensitivity(self, digest: str, facts: Facts, sensitivity: Sensitivity) -> None:
         """``tables.put_sensitivity`` in a transaction, remembered."""
         with self._lock:
-            with self.transaction(writing=True) as connection:
-                tables.put_sensitivity(connection, digest, facts, sensitivity)
+            self.transact(lambda c: tables.put_sensitivity(c, digest, facts, sensitivity), writing=True)
             if self.path is not None:
                 self._written.take_sensitivity(digest, facts, sensitivity)
 
@@ -138,19 +145,19 @@ class ArchiveFile:
         self, choose: Callable[[sqlite3.Connection], tuple[Evaluations, Sensitivities]]
     ) -> Counter[str]:
         """``tables.put_all`` of what ``choose`` returns, in one transaction, remembered."""
+
+        def put(connection: sqlite3.Connection) -> Any:
+            evaluations, sensitivities = choose(connection)
+            return tables.put_all(connection, evaluations, sensitivities), evaluations, sensitivities
+
         with self._lock:
-            with self.transaction(writing=True) as connection:
-                evaluations, sensitivities = choose(connection)
-                done = tables.put_all(connection, evaluations, sensitivities)
+            done, evaluations, sensitivities = self.transact(put, writing=True)
             if self.path is not None:
                 for digest, facts, row in evaluations:
                     self._written.take_evaluation(digest, facts, row)
                 for digest, facts, sensitivity in sensitivities:
                     self._written.take_sensitivity(digest, facts, sensitivity)
             return done
-
-    def _guarded(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._stays_open else locks.lock_file(self.path)
 
     def _begin(self, writing: bool) -> sqlite3.Connection:
         """Begins a transaction on the file that is at ``path``, with all in it that this process has written."""
@@ -193,6 +200,7 @@ class ArchiveFile:
                 if name != self.path:
                     said = f"archive {self.path} is now {name}, or was known by both names: it goes on there"
                     self.path = name
+                    self._disconnect()  # SQLite writes only to a file that has the name by which it was opened
                     warnings.warn(said, QAWarning, stacklevel=2)
                 return True
         return False

@@ -4,8 +4,6 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import SoftFileLock, Timeout
@@ -40,25 +38,38 @@ def locks_work(folder: Path) -> bool:
     return folder_kind(folder) not in _WITHOUT_LOCKS.split()
 
 
-@contextmanager
-def lock_file(path: Path) -> Iterator[None]:
-    """Holds the lock file beside the archive at ``path``. One whose process has died on this machine is taken over.
+class LockFile:
+    """The lock file beside the archive at ``path``, to be held. One whose process has died on this machine is taken over."""
 
-    Raises:
-        ArchiveError: Somebody else holds it for longer than a minute; the message says who.
-    """
-    lock = SoftFileLock(lock_path(path), timeout=BUSY_SECONDS, poll_interval=0.005, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ArchiveError(
-            f"archive {path}: {holder(path)} has held it for {BUSY_SECONDS:.0f} seconds: wait for it, or stop it; if it is no "
-            f"longer there, delete {lock_path(path)}"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = SoftFileLock(
+            lock_path(path), timeout=BUSY_SECONDS, poll_interval=0.005, thread_local=False
+        )
+
+    def acquire(self) -> None:
+        """Takes it.
+
+        Raises:
+            ArchiveError: Somebody else holds it for longer than a minute; the message says who.
+        """
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise ArchiveError(
+                f"archive {self._path}: {holder(self._path)} has held it for {BUSY_SECONDS:.0f} seconds: wait for it, or "
+                f"stop it; if it is no longer there, delete {lock_path(self._path)}"
+            ) from error
+
+    def release(self) -> None:
+        """Gives it back, if it was taken."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
 
 
 def lock_path(path: Path) -> Path:

@@ -94,6 +94,8 @@ def _same(back: Any, given: Any) -> bool:
     """Whether a value came back from being packed as what it was."""
     if isinstance(back, tuple):
         return len(back) == len(given) and all(map(_same, back, given))
+    if isinstance(back, dict):
+        return list(back) == sorted(given) and all(_same(back[name], given[name]) for name in back)
     if isinstance(back, bytes):
         return back == memoryview(given).tobytes()
     if back is None or given is None:
@@ -146,7 +148,7 @@ def check_facts(facts: Any, row: Row | None = None) -> Any:
             raise ArchiveError(
                 f"facts have to hold names (a list) and images (a number from 1 up), and are {text:.200}"
             )
-        if len(names) != len(row.bit_widths) or row.images > images:
+        if len(names) != len(check_widths(row.bit_widths)) or row.images > images:
             raise ArchiveError(
                 f"an evaluation of {len(row.bit_widths)} quantizers on {row.images} images does not belong to facts of "
                 f"{len(names)} quantizers and {images} images"

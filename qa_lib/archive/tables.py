@@ -205,12 +205,11 @@ def faults(connection: sqlite3.Connection) -> list[str]:
     keys, starts, counts = np.unique(pairs[:, 0], return_index=True, return_counts=True)
     folded = np.bitwise_xor.reduceat(pairs[:, 1], starts) if len(keys) else []
     counted = {int(k): (int(n), int(f)) for k, n, f in zip(keys, counts, folded, strict=True)}
-    wrong = [key for key in expected.keys() | counted.keys() if expected.get(key) != counted.get(key, (0, 0))]
-    return (
-        [f"the rows of {len(wrong)} of {len(expected)} fingerprints are not those that it says it has"]
-        if wrong
-        else []
-    )
+    differing = [k for k in expected.keys() | counted.keys() if expected.get(k) != counted.get(k, (0, 0))]
+    if differing:
+        of_all = f"{len(differing)} of {len(expected)}"
+        found.append(f"the rows of {of_all} fingerprints are not those that it says it has")
+    return found
 
 
 def format_of(connection: sqlite3.Connection) -> int:

@@ -215,15 +215,13 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_written(tmp_path):
 
 def test_full_as_sqlite_says_it(archive):
     file = ArchiveFile.of(archive.path)
-    with file.transaction() as connection:
-        connection.execute("PRAGMA max_page_count = 12")
+    file.transact(lambda connection: connection.execute("PRAGMA max_page_count = 12"))
     written = 0
     with pytest.raises(ArchiveError, match="the disk is full"):
         for index in range(10_000):
             archive.write("a", row((2 + index % 15, 2 + index // 15 % 15), (1,) * 500), FACTS)
             written += 1
-    with file.transaction() as connection:
-        connection.execute("PRAGMA max_page_count = 100000")
+    file.transact(lambda connection: connection.execute("PRAGMA max_page_count = 100000"))
     file.release()
     archive.write("b", row(), FACTS)
     assert archive.read_all("b") == [row()]
@@ -298,9 +296,12 @@ def test_another_archive_of_the_file_leaves_the_locks_of_the_first(tmp_path):
     path = tmp_path / "archive.sqlite"
     Archive(path).close()
     inode = path.stat().st_ino
-    with ArchiveFile.of(path).transaction(writing=True):
+
+    def look(connection):
         Archive(path).close()
-        held = [line for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line]
+        return [line for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line]
+
+    held = ArchiveFile.of(path).transact(look, writing=True)
     assert any(f" {os.getpid()} " in line for line in held)
 
 

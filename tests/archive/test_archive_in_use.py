@@ -5,11 +5,13 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from archive_rows import FACTS, row, rows, write_earlier
@@ -289,7 +291,7 @@ def test_the_lock_file_of_a_killed_process_is_taken_over(tmp_path):
     path = tmp_path / "archive.sqlite"
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom qa_lib.archive import locks\n"
-        "with locks.lock_file(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+        "with locks.LockFile(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code, path]).returncode == -9
     assert locks.lock_path(path).exists()
@@ -464,3 +466,154 @@ def test_a_relative_path_stays_the_same_file_in_another_folder(tmp_path, monkeyp
         archive.write("a", row((5, 5)), FACTS)
         assert len(pickle.loads(pickle.dumps(archive)).read_all("a")) == 2
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["archive.sqlite"]
+
+
+def put_back(backup, path, in_place):
+    """The file as it was, by ``cp``; in a process of its own, as a user does."""
+    subprocess.run(["cp", *([] if in_place else ["--remove-destination"]), backup, path], check=True)
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["as another file", "in place"])
+def test_an_earlier_state_is_noticed_whatever_was_written_since(archive, tmp_path, in_place):
+    def finish(archive):
+        archive.write("a", row((2, 2)), FACTS)
+
+    def measure_again(archive):
+        archive.write("a", row((3, 3), (1, 1, 1)), FACTS, again=True)
+
+    def write_a_sensitivity(archive):
+        archive.write_sensitivity("s", 0, 4, 0.25)
+
+    def merge(archive):
+        with Archive() as other:
+            other.write("b", row((4, 4)), FACTS)
+            archive.merge(other)
+
+    archive.write("a", row((2, 2), (9,)), FACTS)
+    archive.write("a", row((3, 3)), FACTS)
+    for change in (finish, measure_again, write_a_sensitivity, merge):
+        subprocess.run(["cp", archive.path, tmp_path / "backup"], check=True)
+        change(archive)
+        put_back(tmp_path / "backup", archive.path, in_place)
+        with pytest.warns(QAWarning, match="was replaced"):
+            found = archive.read_all("a")
+    assert found == [row((2, 2)), row((3, 3), (1, 1, 1))]
+    assert archive.read_sensitivities("s") == {(0, 4): 0.25} and archive.read_all("b") == [row((4, 4))]
+
+
+def test_merged_rows_are_not_lost_with_the_file(archive):
+    with Archive() as other:
+        written(other)
+        archive.merge(other)
+    archive.path.unlink()
+    with pytest.warns(QAWarning, match="the 20 evaluations"):
+        assert archive.read_all("a") == rows(20)
+    assert archive.read_sensitivities("s") == {(0, 4): 0.25}
+
+
+def test_moved_and_opened_by_its_new_name(archive, tmp_path):
+    before = written(archive)
+    archive.path.rename(tmp_path / "new.sqlite")
+    with pytest.warns(QAWarning, match="archive.sqlite is now .*new.sqlite"):
+        new = Archive(tmp_path / "new.sqlite")
+        assert new.read_all("a") == before
+    assert new.path == archive.path == tmp_path / "new.sqlite"
+    archive.write("a", row((9, 9)), FACTS)
+    assert new.read_all("a") == [*before, row((9, 9))]
+    assert [p.name for p in tmp_path.iterdir() if "journal" not in p.name] == ["new.sqlite"]
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic link", "hard link"])
+def test_one_of_two_names_is_removed(archive, tmp_path, link):
+    before, name = written(archive), tmp_path / "link.sqlite"
+    archive.close()
+    link(archive.path, name)
+    first, second = Archive(name), Archive(archive.path)
+    name.unlink()
+    with pytest.warns(QAWarning, match="goes on there"):
+        first.write("a", row((9, 9)), FACTS)
+    assert second.read_all("a") == [*before, row((9, 9))]
+    assert second.path == archive.path and not name.exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer")
+def test_an_interrupt_at_any_moment_leaves_it_usable_for_all(archive):
+    """Timers of random lengths, so that it strikes in each part of a write."""
+    generator, acknowledged, struck = random.Random(0), [], 0
+
+    def raise_it(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, raise_it)
+    with closing(sqlite3.connect(archive.path, timeout=0, isolation_level=None)) as another:
+        try:
+            for each in rows(3000):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, generator.uniform(1e-4, 1e-3))
+                    archive.write("a", each, FACTS)
+                    acknowledged.append(each)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except KeyboardInterrupt:
+                    struck += 1
+                    another.execute("BEGIN IMMEDIATE")  # nobody else is kept out
+                    another.execute("ROLLBACK")
+                if struck == 150:
+                    break
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    assert struck > 20
+    kept = {r.bit_widths for r in archive.read_all("a")}
+    assert kept >= {r.bit_widths for r in acknowledged} and archive.check().whole
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_several_threads_may_fork_at_once(archive, tmp_path):
+    others = [Archive(tmp_path / f"{index}.sqlite") for index in range(3)]
+
+    def fork_often():
+        for _ in range(20):
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            os.waitpid(child, 0)
+
+    threads = [threading.Thread(target=fork_often, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for each in rows(50):
+        archive.write("a", each, FACTS)
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert [archive.read_all("a"), *(other.read_all("a") for other in others)] == [rows(50), [], [], []]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_says_that_the_file_was_removed(archive):
+    written(archive)
+    archive.path.unlink()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            with pytest.warns(QAWarning, match="was removed"):
+                archive.read_all("a")
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_in_a_network_folder_too_it_is_said_that_the_file_was_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "folder_kind", lambda folder: "nfs4")
+    with pytest.warns(QAWarning, match="network folder"):
+        archive = Archive(tmp_path / "archive.sqlite")
+    archive.path.unlink()
+    with pytest.warns(QAWarning, match="was removed"):
+        assert archive.read_all("a") == []
+    before = written(archive)
+    archive.path.unlink()
+    with pytest.warns(QAWarning, match="was removed.*the 20 evaluations"):
+        assert archive.read_all("a") == before
