@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "qa_lib" / "__init__.py").read_text()).group(1)
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "qa_lib" / "version.py").read_text()).group(1)
 
 setup(
     name="qa_lib",
@@ -49,7 +49,8 @@ setup(
             "nbclient>=0.10",
             "nbformat>=5.10",
             "pyyaml>=6.0",
-            "ruff>=0.8",
+            "ruff>=0.12",
+            "import-linter>=2.1",
             "playwright>=1.48",
         ],
     },

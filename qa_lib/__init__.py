@@ -29,9 +29,8 @@ from qa_lib.search.operators import SensitivitySampling, StepMutation
 from qa_lib.search.problem import LayerwiseQuantizationProblem
 from qa_lib.search.screening import ScreenedNSGA2
 from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
+from qa_lib.version import __version__
 from qa_lib.workloads.workload import Workload, load_workload, register_workload
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ActivationStatistics",
@@ -56,6 +55,7 @@ __all__ = [
     "TensorQuantizer",
     "WeightedBits",
     "Workload",
+    "__version__",
     "all_of",
     "any_of",
     "calibrate",

@@ -12,6 +12,7 @@ from qa_lib.errors import QAError
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.plots import plot_objective_space
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.report import write_page
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.exploring import DEFAULT_FULL_PASSES, explore
 from qa_lib.workloads.workload import known_workloads, load_workload
@@ -82,7 +83,7 @@ def _report(exploration: Exploration, folder: Path) -> int:
     plot_objective_space(exploration).savefig(folder / "front.png")
     written = [folder / "front.csv", folder / "front.png"]
     if exploration.measured:
-        exploration.to_html(folder / "front.html")
+        write_page(exploration, folder / "front.html")
         written.append(folder / "front.html")
     front = exploration.front.set_index(
         pd.Index([f"front {n}" for n in range(1, len(exploration.front) + 1)])

@@ -92,6 +92,8 @@ def _pack(row: Row) -> Packed:
 
 def _same(back: Any, given: Any) -> bool:
     """Whether a value came back from being packed as what it was."""
+    if type(back) is type(given) and back == given:
+        return True
     if isinstance(back, tuple):
         return len(back) == len(given) and all(map(_same, back, given))
     if isinstance(back, dict):

@@ -187,7 +187,7 @@ def sensitivities(
 def faults(connection: sqlite3.Connection) -> list[str]:
     """What is wrong with a file of this format: its pages, its tables, or rows that do not add up; empty if nothing is.
 
-    It reads the whole file: 0.4 s for 200,000 evaluations of 17 quantizers.
+    It reads the whole file: 0.7 s for 200,000 evaluations of 53 quantizers in 256 batches, 90 MB.
     """
     found = [text for (text,) in connection.execute("PRAGMA integrity_check(3)") if text != "ok"]
     if found or format_of(connection) in EARLIER:

@@ -14,12 +14,13 @@ from qa_lib.costs import Widths
 from qa_lib.errors import DataError, SearchError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.fingerprint import fingerprint_facts
 from qa_lib.evaluation.layout import check_workers, choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.evaluation.search_set import SearchSet, check_batch_size, check_logits, check_set
 from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replicas import Task, run_tasks
-from qa_lib.quantization.digests import digest_of, fingerprint_facts
+from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from qa_lib.batches.digests import add_tensor
 from qa_lib.errors import DataError
 
 
@@ -74,14 +75,6 @@ def in_channels_last(images: Tensor) -> Tensor:
     """A copy of ``images``, shape ``(N, C, H, W)``, with the channels innermost in memory."""
     # contiguous(memory_format=...) leaves images of one channel as they are, and with them the whole network.
     return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
-
-
-def add_tensor(digest: "hashlib._Hash", tensor: Tensor) -> None:
-    """Feeds ``tensor`` to ``digest``: its values and what they mean."""
-    digest.update(repr((tuple(tensor.shape), tensor.dtype, tensor.device.type)).encode())
-    flat = tensor.detach().contiguous().cpu().reshape(-1)
-    if flat.numel():
-        digest.update(flat.view(torch.uint8).numpy().data)
 
 
 def check_logits(logits: object, images: int, largest_label: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an accuracy depends on, as one digest: a changed fingerprint never reads an old result."""
+"""What of a model, and of where it runs, a number depends on, as digests."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qa_lib.evaluation.search_set import SearchSet, add_tensor
+from qa_lib.batches.digests import add_tensor
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 # Raised whenever a change to this library changes a number that it finds.
@@ -57,16 +57,6 @@ def model_digest(qmodel: QuantizedActivationsModel) -> str:
     with qmodel.lock:
         quantizers = qmodel.activation_fake_quantizers
         return _add_tensors(network_digest(qmodel), ((n, q.all_amax) for n, q in quantizers.items()))
-
-
-def fingerprint_facts(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> dict[str, Any]:
-    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model and data, metric, and environment."""
-    return {
-        "model": model_digest(qmodel),
-        "data": search_set.digest,
-        "metric": "accuracy",
-        "environment": environment(qmodel.device),
-    }
 
 
 def digest_of(facts: dict[str, Any]) -> str:

@@ -92,7 +92,7 @@ class Report:
 
 
 def report(exploration: Exploration, most_others: int = _MOST_OTHERS) -> Report:
-    """The data step of ``write_report``.
+    """The data step of ``write_page``.
 
     Args:
         exploration: What to show.
@@ -173,8 +173,22 @@ def page(exploration: Exploration) -> str:
         most_others = max(0, len(others) - int(too_many / each) - 1)
 
 
-def write_report(exploration: Exploration, path: str | Path) -> None:
-    """What ``Exploration.to_html`` does, and raises."""
+def write_page(exploration: Exploration, path: str | Path) -> None:
+    """Writes a page to ``path`` that shows the search to somebody without Python: the front, the widths of each
+    of its points, the sensitivities, a table to filter and sort, and how it was made. One file of at most 6 MB
+    that opens in a browser, without a network. A file that is there already is replaced as a whole.
+
+    Args:
+        exploration: The search.
+        path: Where to write it; the folder has to exist.
+
+    Raises:
+        SearchError: Nothing was measured to the end.
+        ReportError: The file cannot be written, or the front alone is too large for a page.
+
+    Example:
+        >>> write_page(exploration, "exploration.html")
+    """
     if not isinstance(path, (str, os.PathLike)):
         raise ReportError(
             f"path is {type(path).__name__}; give the name of a file, such as 'exploration.html'"

@@ -149,26 +149,6 @@ class Exploration:
         """Writes ``front`` to ``path``; the columns are those of the frame."""
         self.front.to_csv(path, index=False)
 
-    def to_html(self, path: str | Path) -> None:
-        """Writes a page to ``path`` that shows the search to somebody without Python: the front, the widths of each
-        of its points, the sensitivities, a table to filter and sort, and how it was made. One file of at most 6 MB
-        that opens in a browser, without a network. A file that is there already is replaced as a whole.
-
-        Args:
-            path: Where to write it; the folder has to exist.
-
-        Raises:
-            SearchError: Nothing was measured to the end.
-            ReportError: The file cannot be written, or the front alone is too large for a page.
-
-        Example:
-            >>> exploration.to_html("exploration.html")
-        """
-        # Here, because a report is about an Exploration, and plotly is not needed before.
-        from qa_lib.report.page import write_report
-
-        write_report(self, path)
-
     def _frame(self, evaluations: Iterable[Evaluation]) -> pd.DataFrame:
         evaluations = list(evaluations)
         facts = {

@@ -7,10 +7,10 @@ from importlib import metadata
 from platform import python_version
 from typing import Any
 
-import qa_lib
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.digests import environment
+from qa_lib.version import __version__
 
 _PACKAGES = ("torch", "torchvision", "pytorch-quantization", "pymoo", "numpy")
 
@@ -97,7 +97,7 @@ def versions() -> dict[str, str]:
     return {
         "python": python_version(),
         **{package: _version(package) for package in _PACKAGES},
-        "qa_lib": qa_lib.__version__,
+        "qa_lib": __version__,
     }
 
 

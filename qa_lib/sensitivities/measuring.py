@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from qa_lib.archive import Archive
+from qa_lib.batches.digests import add_tensor
 from qa_lib.bit_widths import check_limits
 from qa_lib.costs import Cost, Widths, cost_table, total_bits
 from qa_lib.errors import DataError, SearchError
-from qa_lib.evaluation.search_set import add_tensor
 from qa_lib.forward.incremental import IncrementalForward
 from qa_lib.forward.replicas import make_replicas, one_torch_thread
 from qa_lib.metrics.divergence import Divergence, diverges, output_divergence

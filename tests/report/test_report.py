@@ -11,6 +11,7 @@ from explorations import IMAGES, NASTY_NAMES, random_exploration, setting
 import qa_lib.report.page
 from qa_lib import Exploration, QAError, SensitivityTable, WeightedBits, explore
 from qa_lib.errors import ReportError, SearchError
+from qa_lib.report import write_page
 from qa_lib.report.page import LARGEST_PAGE, page, report
 
 NAMES = ("input", "conv1", "conv2")
@@ -91,7 +92,7 @@ def test_without_a_record_it_says_so(exploration):
 
 
 def test_the_file_loads_nothing(exploration, tmp_path):
-    exploration.to_html(tmp_path / "page.html")
+    write_page(exploration, tmp_path / "page.html")
     text = own_part((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert re.findall(r"https?://[^\s\"']+", text) == ["http://www.w3.org/2000/svg"]  # a name, not an address
     assert not re.search(r"<(link|iframe|img|object|embed)\b|\bsrc=|@import|url\(|\bimport\(|fetch\(", text)
@@ -101,7 +102,7 @@ def test_the_file_loads_nothing(exploration, tmp_path):
 def test_nothing_else_is_left_in_the_folder(exploration, tmp_path):
     target = tmp_path / "page.html"
     target.write_text("older")
-    exploration.to_html(str(target))
+    write_page(exploration, str(target))
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     assert target.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
@@ -115,7 +116,7 @@ def test_a_write_that_fails_leaves_the_old_page(exploration, tmp_path, monkeypat
 
     monkeypatch.setattr(qa_lib.report.page.os, "replace", fail)
     with pytest.raises(ReportError, match="no space left"):
-        exploration.to_html(target)
+        write_page(exploration, target)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("page.html", "older")]
 
 
@@ -202,7 +203,7 @@ def test_a_cost_of_the_users_own():
 def test_nothing_measured_is_an_error(candidates, tmp_path):
     bare = Exploration(NAMES, candidates, setting([None] * 3, 930), {}, 0.5, (2, 8), interrupted=True)
     with pytest.raises(SearchError, match="anything was measured to the end"):
-        bare.to_html(tmp_path / "page.html")
+        write_page(bare, tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -217,7 +218,7 @@ def test_impossible_paths_are_errors(exploration, tmp_path):
         "",
     ):
         with pytest.raises(ReportError, match=r"give (a path|the name of a file)") as raised:
-            exploration.to_html(path)
+            write_page(exploration, path)
         assert isinstance(raised.value, (QAError, OSError))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

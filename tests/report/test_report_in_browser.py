@@ -9,6 +9,7 @@ from explorations import NASTY_NAMES, random_exploration, setting
 from playwright.sync_api import expect
 
 from qa_lib import Exploration, WeightedBits, explore
+from qa_lib.report import write_page
 
 # Where a point of the plot is, in pixels of the window.
 PLACE = """([x, y]) => {
@@ -28,7 +29,7 @@ def opened(open_page, tmp_path):
     """Writes the page of an exploration and opens it."""
 
     def write_and_open(exploration, **options):
-        exploration.to_html(tmp_path / "page.html")
+        write_page(exploration, tmp_path / "page.html")
         page = open_page(tmp_path / "page.html", **options)
         page.wait_for_selector("html[data-ready]")
         return page

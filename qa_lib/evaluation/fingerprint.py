@@ -1,0 +1,17 @@
+"""What evaluations depend on: a changed fingerprint never reads an old result."""
+
+from typing import Any
+
+from qa_lib.evaluation.search_set import SearchSet
+from qa_lib.quantization.digests import environment, model_digest
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+
+
+def fingerprint_facts(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> dict[str, Any]:
+    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model and data, metric, and environment."""
+    return {
+        "model": model_digest(qmodel),
+        "data": search_set.digest,
+        "metric": "accuracy",
+        "environment": environment(qmodel.device),
+    }
