@@ -10,6 +10,8 @@ from qa_lib.errors import BitWidthError, SearchError
 SMALLEST_NUM_BITS = 2  # one signed bit has no level beside zero
 LARGEST_NUM_BITS = 16
 
+# One width for each quantizer, in order; None is float.
+Widths = tuple[int | None, ...]
 BitWidths = Sequence[int | None] | Mapping[str, int | None]
 
 

@@ -1,8 +1,10 @@
 import itertools
 
 import pytest
+from explorations import setting
 
-from qa_lib.costs import WeightedBits, cost_table, total_bits
+from qa_lib import Exploration
+from qa_lib.costs import FunctionCost, WeightedBits, cost_table, name_and_unit, named_cost, total_bits
 from qa_lib.errors import SearchError
 
 
@@ -24,9 +26,9 @@ def test_weighted_bits():
 def test_a_cost_table_adds_up_to_the_cost(cost):
     widths = range(2, 6)
     table = cost_table(cost, 3, widths)
-    for setting in itertools.product(widths, repeat=3):
-        assert sum(table[index, width - 2] for index, width in enumerate(setting)) == pytest.approx(
-            cost(setting)
+    for widths_chosen in itertools.product(widths, repeat=3):
+        assert sum(table[index, width - 2] for index, width in enumerate(widths_chosen)) == pytest.approx(
+            cost(widths_chosen)
         )
 
 
@@ -34,3 +36,33 @@ def test_a_cost_table_adds_up_to_the_cost(cost):
 def test_a_cost_that_is_no_sum_is_refused(cost):
     with pytest.raises(SearchError, match="not a sum over the quantizers"):
         cost_table(cost, 3, range(2, 6))
+
+
+def test_a_function_gets_a_name():
+    def activation_memory(widths):
+        return sum(widths)
+
+    assert named_cost(total_bits) is total_bits and named_cost(WeightedBits((1.0,))).name == "weighted bits"
+    cost = named_cost(activation_memory)
+    assert (cost.name, cost.unit, cost.is_sum, cost((2, 3))) == ("activation memory", "", None, 5)
+    assert named_cost(cost) is cost
+    assert named_cost(lambda widths: 1.0).name == "cost"
+    assert name_and_unit(total_bits) == "total bits" and name_and_unit(cost) == "activation memory"
+    assert name_and_unit(FunctionCost(max, "latency", "ms")) == "latency (ms)"
+
+
+def test_a_cost_that_says_that_it_is_no_sum_is_believed():
+    with pytest.raises(SearchError, match="latency is not a sum over the quantizers"):
+        cost_table(FunctionCost(sum, "latency", "ms", is_sum=False), 3, range(2, 6))
+
+
+@pytest.mark.parametrize("name", ["accuracy", "total bits", "conv", "mean bits"])
+def test_a_cost_named_as_another_column_does_not_take_its_place(name):
+    cost = FunctionCost(lambda widths: 7.0, name)
+    candidates = (setting((4, 4), 80),)
+    exploration = Exploration(
+        ("input", "conv"), candidates, setting((None, None), 90), {}, 0.0, (2, 8), cost=cost
+    )
+    front = exploration.front
+    assert front[f"{name.replace(' ', '_')}_cost"].tolist() == [7.0] and front.columns.is_unique
+    assert front["accuracy"].tolist() == [candidates[0].accuracy] and front["total_bits"].tolist() == [8]

@@ -22,7 +22,8 @@ from qa_lib.archive.row import (
     check_widths,
     pack_widths,
 )
-from qa_lib.costs import Widths, total_bits
+from qa_lib.bit_widths import Widths
+from qa_lib.costs import total_bits
 from qa_lib.errors import ArchiveError, QAWarning
 
 _COLUMNS = {

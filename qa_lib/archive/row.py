@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import Widths
 from qa_lib.errors import ArchiveError
 
 # What numbers are packed as: whole ones as the first kind that holds all of them, others in double precision.

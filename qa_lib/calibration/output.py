@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import Widths
 from qa_lib.errors import CalibrationError
 from qa_lib.forward.incremental import IncrementalForward
 from qa_lib.forward.replicas import make_replicas

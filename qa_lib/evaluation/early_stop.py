@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from qa_lib.costs import Widths, total_bits
+from qa_lib.bit_widths import Widths
+from qa_lib.costs import total_bits
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from qa_lib.bit_widths import check_limits
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.bit_widths import Widths
+from qa_lib.costs import Cost, total_bits
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from qa_lib.archive import Archive, Row
-from qa_lib.bit_widths import BitWidths
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.errors import DataError, SearchError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qa_lib.bit_widths import BitWidths
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward

@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qa_lib.bit_widths import check_bit_widths
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import Widths, check_bit_widths
 from qa_lib.errors import BitWidthError, DataError
 from qa_lib.evaluation.evaluation import Evaluation
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import Widths
 from qa_lib.errors import QAWarning
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 

@@ -11,8 +11,8 @@ from typing import Any
 import ipywidgets
 import pandas as pd
 
-from qa_lib.bit_widths import BitWidths
-from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.bit_widths import BitWidths, Widths
+from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import DataError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
@@ -110,10 +110,7 @@ class BitWidthPanel:
         least = exploration.min_accuracy if exploration and min_accuracy is None else min_accuracy or 0.0
         least = check_min_accuracy(least)
         self.cost: Cost = exploration.cost if exploration else total_bits
-        self.front = FrontView(
-            qmodel.names, self.float_evaluation, min_accuracy=least, cost=self.cost,
-            cost_name="total bits" if self.cost is total_bits else "cost",
-        )  # fmt: skip
+        self.front = FrontView(qmodel.names, self.float_evaluation, min_accuracy=least, cost=self.cost)
         self.comparison = Comparison(qmodel.names, class_names)
         self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES))
         self.readout = Readout(self.float_evaluation)
@@ -121,7 +118,7 @@ class BitWidthPanel:
             [*range(self.limits[0], self.limits[1] + 1), None], self.float_evaluation.accuracy - 0.01
         )
         self.suggestions = Suggestions(
-            lambda step: self.load(step.bit_widths), "bits" if self.cost is total_bits else "cost"
+            lambda step: self.load(step.bit_widths), self.cost.unit or self.cost.name
         )
         self.keeping = Keeping(self, folder)
         self._history: History[Widths] = History(self.bit_widths)

@@ -8,8 +8,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from qa_lib.bit_widths import check_limits
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.errors import BitWidthError
 from qa_lib.panel.groups import Groups, by_block
 from qa_lib.panel.subshell import answer_while_a_cell_runs

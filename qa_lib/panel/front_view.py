@@ -7,7 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.bit_widths import Widths
+from qa_lib.costs import Cost, name_and_unit, total_bits
 from qa_lib.evaluation.evaluation import Evaluation, feasible_front
 from qa_lib.panel.standing import Standing, standing
 from qa_lib.panel.theme import colour_axes, figure_widget, recolour
@@ -31,7 +32,6 @@ class FrontView:
         float_evaluation: The float model.
         min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
         cost: What is minimised beside the error.
-        cost_name: What the axis calls it.
 
     Attributes:
         widget: The ``plotly.graph_objects.FigureWidget``.
@@ -51,10 +51,9 @@ class FrontView:
         *,
         min_accuracy: float = 0.0,
         cost: Cost = total_bits,
-        cost_name: str = "total bits",
     ) -> None:
         self.names, self.float_evaluation = tuple(names), float_evaluation
-        self.min_accuracy, self.cost, self.cost_name = min_accuracy, cost, cost_name
+        self.min_accuracy, self.cost = min_accuracy, cost
         self.front: list[Evaluation] = []
         self._known: dict[Widths, Evaluation] = {}
         self._shown: dict[str, list[Evaluation]] = {}
@@ -193,12 +192,12 @@ class FrontView:
     def _describe(self, evaluation: Evaluation, title: str) -> str:
         widths = ["float" if num_bits is None else str(num_bits) for num_bits in evaluation.bit_widths]
         lines = [" ".join(widths[i : i + _PER_LINE]) for i in range(0, len(widths), _PER_LINE)]
-        cost = "" if self.cost is total_bits else f"; cost {self.cost(evaluation.bit_widths):g}"
+        amounts = {total_bits.name: evaluation.total_bits, self.cost.name: self.cost(evaluation.bit_widths)}
+        costs = ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())
         drop = 100 * (self.float_evaluation.accuracy - evaluation.accuracy)
         return (
             f"<b>{title}</b><br>{evaluation.accuracy:.2%}, drop {drop:.2f} points<br>"
-            f"{evaluation.total_bits} total bits, {evaluation.mean_bits:.2f} mean{cost}<br>"
-            + "<br>".join(lines)
+            f"{costs}, {evaluation.mean_bits:.2f} mean bits<br>" + "<br>".join(lines)
         )
 
     def _trace(self, name: str) -> Any:
@@ -250,7 +249,7 @@ class FrontView:
             margin={"l": 60, "r": 12, "t": 26, "b": 48},
             hovermode="closest",
             legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0, "font": {"size": 11}},
-            xaxis={"title": f"{self.cost_name}  (← fewer is better)"},
+            xaxis={"title": f"{name_and_unit(self.cost)}  (← fewer is better)"},
             yaxis={"title": "accuracy  (more is better →)", "tickformat": ".1%"},
             uirevision="as the user left it",
         )

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.bit_widths import Widths
+from qa_lib.costs import Cost, total_bits
 
 # What a step that loses nothing counts as losing, as a share of 1: less than one image of most sets.
 _LEAST_LOSS = 1e-4

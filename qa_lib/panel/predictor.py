@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import Widths
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.accuracy_model import AccuracyModel
 from qa_lib.sensitivities.measuring import SensitivityTable

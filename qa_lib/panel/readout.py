@@ -4,7 +4,8 @@ from html import escape
 
 import ipywidgets
 
-from qa_lib.costs import Widths, total_bits
+from qa_lib.bit_widths import Widths
+from qa_lib.costs import total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from qa_lib.costs import total_bits
+from qa_lib.costs import name_and_unit
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
@@ -64,7 +64,6 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
         chosen: A setting to mark.
     """
     data = objective_space(exploration)
-    cost = "total bits" if exploration.cost is total_bits else "cost"
     with style.new_figure(size=(7.2, 4.4)) as (figure, axes):
         axes.grid(True)
         if len(data.stopped):
@@ -88,7 +87,9 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
             )  # fmt: skip
         _set_view(axes, data)
         style.label_axes(
-            axes, f"{cost}  (← fewer is better)", "accuracy on the search set  (more is better →)"
+            axes,
+            f"{name_and_unit(exploration.cost)}  (← fewer is better)",
+            "accuracy on the search set  (more is better →)",
         )
         axes.legend(
             loc="lower right", ncols=2, frameon=True, facecolor="white", edgecolor="none", framealpha=0.85

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from qa_lib.costs import total_bits
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.provenance import Provenance, QuantizerPlace
@@ -42,7 +41,7 @@ def _search_facts(exploration: Exploration) -> list[Fact]:
     facts = [
         ("Widths searched", f"{least} to {most} bits for each quantizer"),
         ("Minimum accuracy", minimum),
-        ("Minimised beside the error", cost_name(exploration)),
+        ("Minimised beside the error", exploration.cost.name),
     ]
     if exploration.made is not None:
         facts.append(("Asked for", _settings(exploration.made.settings)))
@@ -50,12 +49,6 @@ def _search_facts(exploration: Exploration) -> list[Fact]:
     if exploration.interrupted:
         spent += "; it was stopped before its budget was used up"
     return [*facts, ("Cost of the search", spent), ("Candidates", _candidates(exploration))]
-
-
-def cost_name(exploration: Exploration) -> str:
-    """What the front is cheap in: total bits, or the name of a cost of the user's own."""
-    cost = exploration.cost
-    return "total bits" if cost is total_bits else getattr(cost, "__name__", type(cost).__name__)
 
 
 def _candidates(exploration: Exploration) -> str:

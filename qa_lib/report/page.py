@@ -19,10 +19,11 @@ import numpy as np
 from matplotlib.colors import to_hex
 from plotly.offline import get_plotlyjs
 
+from qa_lib.costs import name_and_unit
 from qa_lib.errors import ReportError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
-from qa_lib.report.facts import Fact, cost_name, report_facts
+from qa_lib.report.facts import Fact, report_facts
 from qa_lib.search.exploration import Exploration
 
 LARGEST_PAGE = 6_000_000  # bytes
@@ -58,7 +59,8 @@ class Report:
         num_bits_limits: Smallest and largest width of the search.
         search_images: Images that each point was measured on.
         min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
-        cost: What ``Point.cost`` is called.
+        cost: What ``Point.cost`` is called, with its unit.
+        cost_column: The same in a table.
         baseline: The float model.
         front: All of it, cheapest first.
         dominated: Feasible points that are not on the front, the nearest to it first.
@@ -78,6 +80,7 @@ class Report:
     search_images: int
     min_accuracy: float
     cost: str
+    cost_column: str
     baseline: Point
     front: tuple[Point, ...]
     dominated: tuple[Point, ...]
@@ -124,12 +127,13 @@ def report(exploration: Exploration, most_others: int = _MOST_OTHERS) -> Report:
     table = exploration.sensitivities
     model = f"{exploration.made.model}: " if exploration.made else ""
     return Report(
-        title=f"{model}accuracy against {cost_name(exploration)}",
+        title=f"{model}accuracy against {exploration.cost.name}",
         names=exploration.names,
         num_bits_limits=exploration.num_bits_limits,
         search_images=images,
         min_accuracy=exploration.min_accuracy,
-        cost=cost_name(exploration),
+        cost=name_and_unit(exploration.cost),
+        cost_column=exploration.cost_column,
         baseline=point(exploration.float_evaluation),
         front=front,
         dominated=feasible,

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import Widths
 from qa_lib.sensitivities.measuring import SensitivityTable
 
 # Accuracies below this share of the float model's are all the same: useless.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qa_lib.costs import Cost, total_bits
+from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation, feasible_front, images_saved
 from qa_lib.search.hypervolume import Hypervolume
@@ -49,6 +49,9 @@ class Exploration:
     cost: Cost = field(default=total_bits, repr=False)
     made: Provenance | None = field(default=None, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cost", named_cost(self.cost))
+
     @cached_property
     def measured(self) -> tuple[Evaluation, ...]:
         """The candidates that were shown the whole search set."""
@@ -78,7 +81,7 @@ class Exploration:
     def front(self) -> pd.DataFrame:
         """The feasible settings that no other setting dominates, of all that was ever measured (the
         archive's included), cheapest first: ``accuracy`` (0 to 1, higher is better), ``total_bits`` (lower
-        is better), ``mean_bits``, ``cost`` if that is not the total bits, then one column of widths for each
+        is better), ``mean_bits``, the cost by its name if that is not the total bits, then one column of widths for each
         quantizer. Settings that tie are all kept."""
         return self._frame(self.front_evaluations)
 
@@ -145,6 +148,14 @@ class Exploration:
         frame.index = ["float", *(f"{num_bits} bits" for num_bits in self.uniform_evaluations)]
         return frame
 
+    @property
+    def cost_column(self) -> str:
+        """What tables call the cost: its name in one word, with "_cost" where another column is called so."""
+        name = "_".join(self.cost.name.split())
+        taken = {"accuracy", "mean_bits", "feasible", "seconds", *self.names}
+        taken |= {"total_bits"} if self.cost != total_bits else set()
+        return f"{name}_cost" if name in taken else name
+
     def to_csv(self, path: str | Path) -> None:
         """Writes ``front`` to ``path``; the columns are those of the frame."""
         self.front.to_csv(path, index=False)
@@ -156,8 +167,8 @@ class Exploration:
             "total_bits": [evaluation.total_bits for evaluation in evaluations],
             "mean_bits": [evaluation.mean_bits for evaluation in evaluations],
         }
-        if self.cost is not total_bits:
-            facts["cost"] = [self.cost(evaluation.bit_widths) for evaluation in evaluations]
+        if self.cost != total_bits:
+            facts[self.cost_column] = [self.cost(evaluation.bit_widths) for evaluation in evaluations]
         widths = [evaluation.bit_widths for evaluation in evaluations]
         return pd.concat(
             [pd.DataFrame(facts), pd.DataFrame(widths, columns=list(self.names), dtype="Int64")], axis=1

@@ -11,7 +11,8 @@ from pymoo.core.mutation import Mutation
 from pymoo.core.sampling import Sampling
 from pymoo.core.variable import get
 
-from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.bit_widths import Widths
+from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.sensitivities.measuring import SensitivityTable
 
@@ -40,11 +41,9 @@ class SensitivitySampling(Sampling):
 
     def __init__(self, table: SensitivityTable, cost: Cost = total_bits, random_share: float = 0.1) -> None:
         super().__init__()
-        if not callable(cost):
-            raise SearchError(f"cost is {cost!r}; give a function of the widths, such as total_bits")
         if not isinstance(random_share, (int, float)) or not 0 <= random_share <= 1:
             raise SearchError(f"random_share is {random_share!r}; it is a share, 0 to 1")
-        self.table, self.cost, self.random_share = table, cost, random_share
+        self.table, self.cost, self.random_share = table, named_cost(cost), random_share
 
     def _do(
         self, problem: Any, n_samples: int, *args: Any, random_state: Any = None, **kwargs: Any

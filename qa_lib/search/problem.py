@@ -8,7 +8,7 @@ import numpy as np
 from pymoo.core.problem import Problem
 
 from qa_lib.bit_widths import check_limits
-from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.costs import Cost, check_cost, total_bits
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -74,7 +74,7 @@ class LayerwiseQuantizationProblem(Problem):
                 f"evaluator is {type(evaluator).__name__}; give an Evaluator, after the quantized model"
             )
         evaluator.check_measures(qmodel)
-        check_cost(cost, (upper,) * len(qmodel.names))
+        cost = check_cost(cost, (upper,) * len(qmodel.names))
         qmodel.check_calibrated([upper] * len(qmodel.names))
         self.run = SearchRun(evaluator, self.min_accuracy, cost)
         super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
@@ -107,20 +107,6 @@ def whole_widths(X: np.ndarray) -> list[tuple[int, ...]]:
             f"operators: {INTEGER_OPERATORS}"
         )
     return [tuple(row) for row in values.astype(int).tolist()]
-
-
-def check_cost(cost: Any, widths: Widths) -> Cost:
-    """``cost`` if it makes a number of ``widths``; raises ``SearchError`` if not."""
-    try:
-        value = float(cost(widths))
-    except Exception as error:  # a user's own function may raise anything
-        raise SearchError(
-            f"cost has to take the widths and return a number; for {list(widths)} it raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if not math.isfinite(value):
-        raise SearchError(f"cost of {list(widths)} is {value}; it has to be a finite number")
-    return cost
 
 
 def check_min_accuracy(min_accuracy: Any) -> float:

@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.bit_widths import Widths
+from qa_lib.costs import Cost, total_bits
 from qa_lib.evaluation.evaluation import Evaluation, feasible_front, images_saved
 from qa_lib.progress_bar import progress_bar
 from qa_lib.search.run import SearchRun
@@ -82,5 +83,5 @@ def best_so_far(evaluations: list[Evaluation], min_accuracy: float, cost: Cost =
         best = max((e.accuracy for e in evaluations if e.complete), default=0.0)
         return f"none feasible, best accuracy {best:.2%}, {saved}"
     cheapest = front[0]
-    least = "fewest bits" if cost is total_bits else "least cost"
+    least = f"{'fewest' if cost.unit == 'bits' else 'least'} {cost.name.removeprefix('total ')}"
     return f"{least} {cost(cheapest.bit_widths):g} at {cheapest.accuracy:.2%}, front {len(front)}, {saved}"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from qa_lib.bit_widths import BitWidths
-from qa_lib.costs import Cost, Widths, total_bits
+from qa_lib.bit_widths import BitWidths, Widths
+from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation, feasible_front
 from qa_lib.evaluation.evaluator import Evaluator
@@ -36,7 +36,7 @@ class SearchRun:
     def __init__(self, evaluator: Evaluator, min_accuracy: float = 0.0, cost: Cost = total_bits) -> None:
         self.evaluator = evaluator
         self.min_accuracy = min_accuracy
-        self.cost = cost
+        self.cost = named_cost(cost)
         self.passes_before = 0.0
         self.evaluations: dict[Widths, Evaluation] = {}
         self.on_evaluation: Callable[[Evaluation], None] | None = None

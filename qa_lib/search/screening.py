@@ -7,7 +7,7 @@ import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.population import Population
 
-from qa_lib.costs import Widths
+from qa_lib.bit_widths import Widths
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.accuracy_model import AccuracyModel

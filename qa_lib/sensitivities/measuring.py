@@ -13,8 +13,8 @@ from torch import Tensor
 
 from qa_lib.archive import Archive
 from qa_lib.batches.digests import add_tensor
-from qa_lib.bit_widths import check_limits
-from qa_lib.costs import Cost, Widths, cost_table, total_bits
+from qa_lib.bit_widths import Widths, check_limits
+from qa_lib.costs import Cost, cost_table, total_bits
 from qa_lib.errors import DataError, SearchError
 from qa_lib.forward.incremental import IncrementalForward
 from qa_lib.forward.replicas import make_replicas, one_torch_thread

@@ -272,7 +272,7 @@ def test_objective_space_of_another_cost(exploration, tmp_path):
     assert data.front.tolist() == [[23, 0.8], [88, 0.9]]
     assert data.uniform.tolist() == [[22, 0.4], [88, 0.9]]
     figure = plots.plot_objective_space(other)
-    assert figure.axes[0].get_xlabel().startswith("cost")
+    assert figure.axes[0].get_xlabel().startswith("weighted bits ")
     assert draws(figure, tmp_path)
 
 

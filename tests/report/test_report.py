@@ -195,8 +195,8 @@ def test_sensitivities_go_with_it():
 def test_a_cost_of_the_users_own():
     exploration = random_exploration(NAMES, 40, cost=WeightedBits((1.0, 2.5, 10.0)))
     data = report(exploration)
-    assert data.cost == "WeightedBits" and data.title == "accuracy against WeightedBits"
-    assert [p.cost for p in data.front] == exploration.front["cost"].tolist()
+    assert data.cost == "weighted bits" and data.title == "accuracy against weighted bits"
+    assert [p.cost for p in data.front] == exploration.front["weighted_bits"].tolist()
 
 
 @pytest.mark.parametrize("candidates", [(), (setting((2, 2, 2), 3, shown=100),)], ids=["nothing", "stopped"])

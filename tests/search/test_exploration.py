@@ -80,12 +80,12 @@ def test_another_cost_gives_another_front():
         "accuracy",
         "total_bits",
         "mean_bits",
-        "cost",
+        "weighted_bits",
         "input",
         "conv",
     ]
-    assert exploration.front[["cost", "input", "conv"]].to_numpy().tolist() == [[28.0, 8, 2]]
-    assert exploration.baselines().loc["float", "cost"] == 32 * 11
+    assert exploration.front[["weighted_bits", "input", "conv"]].to_numpy().tolist() == [[28.0, 8, 2]]
+    assert exploration.baselines().loc["float", "weighted_bits"] == 32 * 11
     assert exploration.hypervolume == pytest.approx(0.5 * (88 - 28) / (88 - 22))
 
 

@@ -311,8 +311,8 @@ def test_a_search_for_another_cost_begins_with_its_own_seeds(qmodel, evaluator):
     exploration = quiet(qmodel, evaluator, cost=cost, min_accuracy=0.6)
     everything = [(e.accuracy, cost(e.bit_widths)) for e in exploration.measured if e.accuracy >= 0.6]
     for row in exploration.front.itertuples():
-        assert row.cost == cost(row[-4:])
-        assert not any(a >= row.accuracy and c < row.cost for a, c in everything)
+        assert row.weighted_bits == cost(row[-4:])
+        assert not any(a >= row.accuracy and c < row.weighted_bits for a, c in everything)
 
 
 def test_a_cost_that_is_no_sum_is_refused_and_nothing_is_lost(qmodel, evaluator):
@@ -405,4 +405,4 @@ def test_objects_of_the_wrong_kind_are_refused_before_anything_is_measured(qmode
 
 def test_progress_of_another_cost_speaks_of_that(qmodel, evaluator, capfd):
     explore(qmodel, evaluator, evaluations=12, population_size=12, cost=WeightedBits((1.0, 2.0, 2.0, 2.0)))
-    assert "least cost" in capfd.readouterr().err
+    assert "fewest weighted bits " in capfd.readouterr().err

@@ -1,0 +1,57 @@
+"""Costs that count bits."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from qa_lib.errors import SearchError
+
+FLOAT_BITS = 32  # what a quantizer that is switched off counts: its activations stay float32
+
+
+@dataclass(frozen=True)
+class TotalBits:
+    """The sum of ``num_bits`` over all quantizers, in bits; None (float) counts 32.
+
+    Example:
+        >>> total_bits([8, 4, None])
+        44
+    """
+
+    name: ClassVar[str] = "total bits"
+    unit: ClassVar[str] = "bits"
+    is_sum: ClassVar[bool] = True
+
+    def __call__(self, bit_widths: Iterable[int | None]) -> int:
+        return sum(FLOAT_BITS if num_bits is None else num_bits for num_bits in bit_widths)
+
+
+total_bits = TotalBits()
+
+
+@dataclass(frozen=True)
+class WeightedBits:
+    """The sum of ``num_bits`` times a weight over all quantizers, as a cost: with the number of values of each
+    layer's output as weights, the bits that the activations of one image take.
+
+    Attributes:
+        weights: One for each quantizer, in order.
+        name: What it is called.
+
+    Example:
+        >>> WeightedBits((100.0, 10.0, 1.0))([8, 4, None])
+        872.0
+    """
+
+    weights: tuple[float, ...]
+    name: str = "weighted bits"
+    unit: ClassVar[str] = "bits"
+    is_sum: ClassVar[bool] = True
+
+    def __call__(self, bit_widths: Iterable[int | None]) -> float:
+        widths = [FLOAT_BITS if num_bits is None else num_bits for num_bits in bit_widths]
+        if len(widths) != len(self.weights):
+            raise SearchError(f"the cost has {len(self.weights)} weights, but there are {len(widths)} widths")
+        return float(np.dot(self.weights, widths))

@@ -1,0 +1,109 @@
+"""What a setting of the bit widths costs: things with a name and a unit; less is better."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from qa_lib.bit_widths import Widths
+from qa_lib.errors import SearchError
+
+_INSTEAD = "Search with an algorithm of your own: explore(..., algorithm=...)"
+
+
+class Cost(Protocol):
+    """What is minimised beside the error.
+
+    Attributes:
+        name: What axes, tables and pages call it: ``"total bits"``.
+        unit: What it is counted in: ``"bits"``; empty if it has none.
+        is_sum: Whether it is a sum over the quantizers, which dynamic programming needs; None if nobody knows.
+    """
+
+    name: str
+    unit: str
+    is_sum: bool | None
+
+    def __call__(self, bit_widths: Widths) -> float:
+        """The cost of a setting."""
+
+
+@dataclass(frozen=True)
+class FunctionCost:
+    """A user's function of the widths, as a cost.
+
+    Attributes:
+        function: Takes the widths, one for each quantizer, and returns a number.
+        name: What it is called.
+        unit: What it is counted in.
+        is_sum: Whether it is a sum over the quantizers; None leaves it to be looked at.
+    """
+
+    function: Callable[[Widths], float]
+    name: str = "cost"
+    unit: str = ""
+    is_sum: bool | None = None
+
+    def __call__(self, bit_widths: Widths) -> float:
+        return self.function(bit_widths)
+
+
+def named_cost(cost: Any) -> Cost:
+    """``cost``, with a name if it has none: that of the function, or "cost" where that says nothing."""
+    if all(hasattr(cost, attribute) for attribute in ("name", "unit", "is_sum")):
+        return cost
+    if not callable(cost):
+        raise SearchError(f"cost is {cost!r}; give a function of the widths, such as total_bits")
+    name = getattr(cost, "__name__", "<lambda>")
+    return FunctionCost(cost) if name == "<lambda>" else FunctionCost(cost, name.replace("_", " "))
+
+
+def name_and_unit(cost: Cost) -> str:
+    """What an axis is called: the unit only where the name does not hold it."""
+    return f"{cost.name} ({cost.unit})" if cost.unit and cost.unit not in cost.name.split() else cost.name
+
+
+def check_cost(cost: Any, widths: Widths) -> Cost:
+    """``cost``, with a name, if it makes a number of ``widths``; raises ``SearchError`` if not."""
+    try:
+        value = float(cost(widths))
+    except Exception as error:  # a user's own function may raise anything
+        raise SearchError(
+            f"cost has to take the widths and return a number; for {list(widths)} it raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not math.isfinite(value):
+        raise SearchError(f"cost of {list(widths)} is {value}; it has to be a finite number")
+    return named_cost(cost)
+
+
+def cost_table(cost: Any, quantizers: int, widths: Sequence[int]) -> np.ndarray:
+    """What each width of each quantizer adds to ``cost``, shape ``(quantizers, widths)``; the first quantizer's
+    hold what does not depend on any.
+
+    Raises:
+        SearchError: The cost is not a sum over the quantizers.
+    """
+    cost = named_cost(cost)
+    if cost.is_sum is False:
+        raise SearchError(f"{cost.name} is not a sum over the quantizers. {_INSTEAD}")
+    base = [widths[0]] * quantizers
+    least = float(cost(tuple(base)))
+    table = np.array(
+        [
+            [float(cost((*base[:index], width, *base[index + 1 :]))) - least for width in widths]
+            for index in range(quantizers)
+        ]
+    )
+    table[0] += least
+    probe = np.random.default_rng(0).integers(0, len(widths), (8, quantizers))
+    found = [float(cost(tuple(widths[choice] for choice in row))) for row in probe]
+    expected = table[np.arange(quantizers), probe].sum(axis=1)
+    if not np.allclose(found, expected, rtol=1e-9, atol=1e-9 * max(1.0, np.abs(table).max())):
+        raise SearchError(
+            f"the cost is not a sum over the quantizers: dynamic programming gives {expected[0]:g} for "
+            f"{[widths[choice] for choice in probe[0]]}, the cost is {found[0]:g}. {_INSTEAD}"
+        )
+    return table
