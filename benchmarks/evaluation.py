@@ -15,7 +15,8 @@ from pymoo.core.callback import Callback
 from pymoo.optimize import minimize
 from side_by_side import work
 
-from qa_lib import Evaluation, Evaluator, load_workload
+from qa_lib import Evaluator, load_workload
+from qa_lib.evaluation import Evaluation
 from qa_lib.evaluation.evaluation import non_dominated
 from qa_lib.search.run import SearchRun
 

@@ -18,7 +18,9 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from search_runs import NETWORKS, Bench, at
 from side_by_side import work
 
-from qa_lib import Archive, ScreenedNSGA2, SensitivitySampling, SensitivityTable, StepMutation
+from qa_lib import Archive
+from qa_lib.search import ScreenedNSGA2, SensitivitySampling, StepMutation
+from qa_lib.sensitivities import SensitivityTable
 
 ROUNDED = {"vtype": float, "repair": RoundingRepair()}
 

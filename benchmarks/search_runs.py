@@ -13,17 +13,17 @@ from pymoo.optimize import minimize
 
 from qa_lib import (
     Archive,
-    Evaluation,
     Evaluator,
     QuantizedActivationsModel,
-    SensitivityTable,
     Workload,
     explore,
     load_workload,
     sensitivity,
 )
+from qa_lib.evaluation import Evaluation
 from qa_lib.evaluation.evaluation import feasible_front
 from qa_lib.search.hypervolume import Hypervolume
+from qa_lib.sensitivities import SensitivityTable
 
 NETWORKS = ("fashion_mnist", "fashion_mnist_mobilenet")
 LOSS_ALLOWED = 0.05

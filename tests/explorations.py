@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from qa_lib import Evaluation, Exploration, SensitivityTable
+from qa_lib import Exploration
+from qa_lib.evaluation import Evaluation
+from qa_lib.sensitivities import SensitivityTable
 
 IMAGES = 1000
 

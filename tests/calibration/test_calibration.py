@@ -15,10 +15,10 @@ from qa_lib import (
     QAWarning,
     QuantizedActivationsModel,
     calibrate,
-    collect_statistics,
     conv2d_predicate,
     explore,
 )
+from qa_lib.calibration import collect_statistics
 from qa_lib.errors import CalibrationError, DeviceError, RemovedError
 from qa_lib.plots.activation_histogram import float_activations
 

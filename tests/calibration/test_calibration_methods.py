@@ -6,10 +6,12 @@ import torch
 from pytorch_quantization.calib import histogram as toolkit_histogram
 from test_statistics_collection import VALUES, statistics_of
 
-from qa_lib import TensorQuantizer, calibrate, register_calibration_method
+from qa_lib import calibrate
+from qa_lib.calibration import register_calibration_method
 from qa_lib.calibration.methods import find_method, known_methods
 from qa_lib.calibration.squared_error import squared_error
 from qa_lib.errors import CalibrationError
+from qa_lib.quantization import TensorQuantizer
 from qa_lib.quantization.fake_quantize import grid_bounds
 
 RANDOM = np.random.default_rng(11)

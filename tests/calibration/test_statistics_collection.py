@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from qa_lib import QuantizedActivationsModel, calibrate, collect_statistics, conv2d_predicate
+from qa_lib import QuantizedActivationsModel, calibrate, conv2d_predicate
+from qa_lib.calibration import collect_statistics
 from qa_lib.calibration.collection import _Collector, _scan, _scan_on_device
 from qa_lib.errors import CalibrationError
 from qa_lib.plots.activation_histogram import float_activations

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qa_lib import Archive, Evaluation, Exploration, SensitivityTable, Workload, conv2d_predicate
+from qa_lib import Archive, Exploration, Workload, conv2d_predicate
 from qa_lib.__main__ import _report, main
+from qa_lib.evaluation import Evaluation
+from qa_lib.sensitivities import SensitivityTable
 from qa_lib.workloads import workload as workloads
 
 

@@ -5,15 +5,9 @@ import itertools
 import pytest
 from torch import nn
 
-from qa_lib import (
-    Evaluator,
-    QuantizedActivationsModel,
-    calibrate,
-    enumerate_settings,
-    explore,
-)
+from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, explore
 from qa_lib.errors import BitWidthError, SearchError
-from qa_lib.evaluation import enumeration
+from qa_lib.evaluation import enumerate_settings, enumeration
 from qa_lib.evaluation.evaluation import non_dominated
 
 

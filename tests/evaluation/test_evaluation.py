@@ -3,7 +3,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa_lib import Evaluation
+from qa_lib.evaluation import Evaluation
 from qa_lib.evaluation.evaluation import images_saved
 
 

@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from qa_lib import Evaluation, Evaluator, calibrate, explore, sensitivity
+from qa_lib import Evaluator, calibrate, explore, sensitivity
 from qa_lib.errors import BitWidthError, DataError, SearchError
+from qa_lib.evaluation import Evaluation
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel import BitWidthPanel, Equalizer
 from qa_lib.panel.standing import standing

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from qa_lib import Evaluation, Exploration, SensitivityTable, WeightedBits, calibrate, errors, plots
+from qa_lib import Exploration, calibrate, errors, plots
+from qa_lib.costs import WeightedBits
+from qa_lib.evaluation import Evaluation
 from qa_lib.plots import style
 from qa_lib.plots.activation_histogram import float_activations
+from qa_lib.sensitivities import SensitivityTable
 
 
 def setting(widths, correct):

@@ -9,10 +9,12 @@ import pytest
 from explorations import IMAGES, NASTY_NAMES, random_exploration, setting
 
 import qa_lib.report.page
-from qa_lib import Exploration, QAError, SensitivityTable, WeightedBits, explore
+from qa_lib import Exploration, QAError, explore
+from qa_lib.costs import WeightedBits
 from qa_lib.errors import ReportError, SearchError
 from qa_lib.report import write_page
 from qa_lib.report.page import LARGEST_PAGE, page, report
+from qa_lib.sensitivities import SensitivityTable
 
 NAMES = ("input", "conv1", "conv2")
 

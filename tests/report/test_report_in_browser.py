@@ -8,7 +8,8 @@ from browser import SCREENSHOTS, find_chromium
 from explorations import NASTY_NAMES, random_exploration, setting
 from playwright.sync_api import expect
 
-from qa_lib import Exploration, WeightedBits, explore
+from qa_lib import Exploration, explore
+from qa_lib.costs import WeightedBits
 from qa_lib.report import write_page
 
 # Where a point of the plot is, in pixels of the window.

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from qa_lib import Evaluation, Exploration, SensitivityTable, WeightedBits
+from qa_lib import Exploration
+from qa_lib.costs import WeightedBits
 from qa_lib.errors import SearchError
+from qa_lib.evaluation import Evaluation
 from qa_lib.evaluation.evaluation import non_dominated
+from qa_lib.sensitivities import SensitivityTable
 
 
 def setting(widths, correct, images=100):

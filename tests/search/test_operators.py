@@ -5,8 +5,9 @@ import pytest
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 
-from qa_lib import SensitivitySampling, SensitivityTable, StepMutation
 from qa_lib.errors import SearchError
+from qa_lib.search import SensitivitySampling, StepMutation
+from qa_lib.sensitivities import SensitivityTable
 
 
 def problem(layers=6, lower=2, upper=8):

@@ -11,17 +11,12 @@ from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.optimize import minimize
 
-from qa_lib import (
-    LayerwiseQuantizationProblem,
-    ScreenedNSGA2,
-    SensitivitySampling,
-    SensitivityTable,
-    StepMutation,
-    sensitivity,
-)
+from qa_lib import LayerwiseQuantizationProblem, sensitivity
 from qa_lib.errors import BitWidthError, DataError, SearchError
+from qa_lib.search import ScreenedNSGA2, SensitivitySampling, StepMutation
 from qa_lib.search.accuracy_model import AccuracyModel
 from qa_lib.search.screening import most_promising, nearest_to_front
+from qa_lib.sensitivities import SensitivityTable
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from pymoo.operators.mutation.pm import PM
 from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
-from qa_lib import Archive, Evaluator, QAWarning, WeightedBits, explore, sensitivity
+from qa_lib import Archive, Evaluator, QAWarning, explore, sensitivity
 from qa_lib.archive.file import ArchiveFile
+from qa_lib.costs import WeightedBits
 from qa_lib.errors import ArchiveError, BitWidthError, SearchError
 from qa_lib.evaluation.evaluation import non_dominated
 from qa_lib.search.run import SearchRun

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 from pymoo.core.problem import Problem
 
-from qa_lib import Evaluation, FullPasses, Seconds, StalledHypervolume
 from qa_lib.costs import total_bits
 from qa_lib.errors import SearchError
+from qa_lib.evaluation import Evaluation
+from qa_lib.search import FullPasses, Seconds, StalledHypervolume
 from qa_lib.search.hypervolume import Hypervolume
 
 

@@ -10,17 +10,16 @@ from qa_lib import (
     Archive,
     IncrementalForward,
     QuantizedActivationsModel,
-    SensitivityTable,
-    WeightedBits,
     calibrate,
     conv2d_predicate,
     explore,
     load_workload,
     sensitivity,
 )
-from qa_lib.costs import total_bits
+from qa_lib.costs import WeightedBits, total_bits
 from qa_lib.errors import BitWidthError, CalibrationError, DataError, NotCalibratedError, SearchError
 from qa_lib.metrics.divergence import kullback_leibler, mean_squared_error
+from qa_lib.sensitivities import SensitivityTable
 
 NAMES = ("input", "shortcut", "conv1", "conv2")
 
