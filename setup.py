@@ -15,7 +15,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["qa_lib", "qa_lib.*"]),
-    package_data={"qa_lib.report": ["*.html"], "qa_lib.panel": ["*.js", "*.css"]},
+    package_data={"qa_lib.report": ["*.html", "*.css", "*.js"], "qa_lib.panel": ["*.js", "*.css"]},
     # Slider events on a thread of their own, so that the panel answers while a cell runs.
     data_files=[("share/jupyter/lab/settings", ["notebooks/overrides.json"])],
     install_requires=[

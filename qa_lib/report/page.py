@@ -1,6 +1,6 @@
 """A search as one page: the data step, the record, and how the record becomes a file.
 
-What the page looks like and does is in ``report.html``.
+What the page holds is in ``report.html``, how it looks in ``report.css``, and what it does in ``report.js``.
 """
 
 import html
@@ -29,7 +29,7 @@ from qa_lib.search.exploration import Exploration
 LARGEST_PAGE = 6_000_000  # bytes
 # Points beside the front; a browser draws each as an element of its own.
 _MOST_OTHERS = 5_000
-_TEMPLATE = Path(__file__).with_name("report.html")
+_FOLDER = Path(__file__).parent
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -247,7 +247,15 @@ def _fill(data: Report) -> str:
         "plotly": _plotly(),
     }
     # In one go: what was filled in is not looked at again, whatever a layer is called.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _TEMPLATE.read_text(encoding="utf-8"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _template())
+
+
+@cache
+def _template() -> str:
+    markup, css, js = (
+        (_FOLDER / f"report.{ending}").read_text(encoding="utf-8") for ending in ("html", "css", "js")
+    )
+    return markup.replace("{{css}}", css).replace("{{js}}", js)
 
 
 def _json(value: Any) -> str:

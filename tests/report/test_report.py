@@ -227,5 +227,5 @@ def test_impossible_paths_are_errors(exploration, tmp_path):
 
 def test_the_template_is_shipped():
     setup = (Path(__file__).parents[2] / "setup.py").read_text()
-    assert '"qa_lib.report": ["*.html"]' in setup and '"qa_lib.panel": ["*.js", "*.css"]' in setup
+    assert '"qa_lib.report": ["*.html", "*.css", "*.js"]' in setup and '"qa_lib.panel": ["*.js", "*.css"]' in setup
     assert "notebooks/overrides.json" in setup

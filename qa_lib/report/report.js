@@ -1,0 +1,458 @@
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+const at = (id) => document.getElementById(id);
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+const make = (tag, text, properties) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  if (text !== undefined) element.textContent = text;
+  return element;
+};
+
+// ---- What the numbers are, and how they are written.
+const [LOWER, UPPER] = data.num_bits_limits;
+const OWN_COST = data.cost_column !== "total_bits";
+const HALF_NAME = 13;
+const whole = (count) => count.toLocaleString("en");
+const percent = (share) => (100 * share).toFixed(2) + " %";
+const points = (share) => (100 * share).toFixed(2).replace("-", "−");
+const amount = (cost) => String(Number(cost.toPrecision(6)));
+const bits = (width) => (width ? String(width) : "float");
+// Both ends of a long name tell more than its beginning.
+const shorten = (name) => {
+  const letters = Array.from(name);
+  const kept = letters.length <= 2 * HALF_NAME + 1;
+  return kept ? name : letters.slice(0, HALF_NAME - 3).join("") + "…" + letters.slice(-HALF_NAME - 3).join("");
+};
+// Plotly reads its texts as a kind of HTML.
+const escape = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const barColour = (width) => (width ? data.width_colours[width - LOWER] : "var(--float)");
+
+// One object for each setting, also if it is shown twice: a uniform width may well be on the front.
+const everything = [];
+const known = new Map();
+const read = (title) => ([widths, correct, total, cost], index) => {
+  if (known.has(widths)) return known.get(widths);
+  const point = {
+    key: everything.length, title: title(index), widths: Array.from(widths, (digit) => parseInt(digit, 36)),
+    accuracy: correct / data.search_images, total, mean: total / data.names.length, cost,
+  };
+  everything.push(point);
+  known.set(widths, point);
+  return point;
+};
+const baseline = read(() => "Float model")(data.baseline, 0);
+for (const kind of ["front", "dominated", "infeasible", "uniform"]) {
+  const title = { front: (i) => `Front, ${i + 1} of ${data.front.length}`, dominated: () => "Dominated",
+    infeasible: () => "Infeasible", uniform: () => "Measured" }[kind];
+  data[kind] = data[kind].map(read(title));
+}
+for (const point of data.uniform) point.title += `, ${point.widths[0]} bits everywhere`;
+const nearest = data.nearest && read(() => "Infeasible")(data.nearest, 0);
+if (nearest) nearest.title += ", the nearest to feasible";
+const drop = (point) => baseline.accuracy - point.accuracy;
+
+// ---- What is chosen at the moment; everything below draws it.
+let selected = data.front[Math.floor(data.front.length / 2)] || nearest || baseline;
+let hovered = null;
+let sorted = { by: "cost", ascending: true };
+let visible = data.front;
+
+// ---- The head of the page.
+at("title").textContent = data.title;
+const images = `${whole(data.search_images)} images`;
+const ends = [data.front[0], data.front[data.front.length - 1]];
+at("summary").textContent = data.front.length
+  ? `${whole(data.front.length)} ${data.front.length === 1 ? "setting" : "settings"} on the Pareto front, from `
+    + `${percent(ends[0].accuracy)} at ${ends[0].total} total bits to ${percent(ends[1].accuracy)} at ${ends[1].total}. `
+    + `The float model has ${percent(baseline.accuracy)} on the same ${images}.`
+  : `The float model has ${percent(baseline.accuracy)} on ${images}.`;
+if (nearest) {
+  at("notice").hidden = false;
+  at("notice").textContent =
+    `Nothing that was measured reaches the minimum accuracy of ${percent(data.min_accuracy)}, so there is no front. The `
+    + `nearest has ${percent(nearest.accuracy)}, ${points(data.min_accuracy - nearest.accuracy)} points short, at `
+    + `${nearest.total} total bits; it is the one selected below.`;
+}
+at("measured").textContent =
+  `Every accuracy on this page was measured, on all ${images} of the search set, with the quantizers in place; none is an `
+  + "estimate. Candidates that were stopped early have no accuracy and appear nowhere as points. The front was chosen on these "
+  + "same images, so check what you take from it on others."
+  + (data.sensitivities
+    ? ` The sensitivities were measured too, on ${whole(data.sensitivities.images)} images and one layer at a time; that they `
+      + "foretell how layers behave together is an assumption."
+    : " The search had no sensitivities.");
+for (const [term, description] of data.facts) {
+  const short = description.length <= 300;
+  const text = make("dd", short ? description : undefined);
+  if (!short) {
+    const details = make("details");
+    details.append(make("summary", "show"), description);
+    text.append(details);
+  }
+  at("facts").append(make("dt", term), text);
+}
+
+// ---- The legend, with switches.
+const SVG = "http://www.w3.org/2000/svg";
+const swatch = (shape, properties) => {
+  const svg = document.createElementNS(SVG, "svg");
+  const mark = document.createElementNS(SVG, shape);
+  svg.setAttribute("aria-hidden", "true");
+  for (const [name, value] of Object.entries(properties)) mark.setAttribute(name, value);
+  svg.append(mark);
+  return svg;
+};
+const lineSwatch = (name, dash) => swatch("path", { d: "M0 6H18", style: `stroke:var(--${name})`, "stroke-width": 2, "stroke-dasharray": dash });
+const circle = (name, r) => swatch("circle", { cx: 9, cy: 6, r, style: `fill:var(--${name})` });
+const entry = (mark, text, id) => {
+  const item = make(id ? "label" : "span");
+  if (id) {
+    const box = make("input", undefined, { type: "checkbox", id, checked: true });
+    box.addEventListener("change", drawFront);
+    item.append(box);
+  }
+  item.append(mark, text);
+  at("legend").append(item);
+};
+if (data.front.length) entry(circle("front", 5), "front");
+entry(swatch("rect", { x: 3.5, y: 0.5, width: 11, height: 11, style: "fill:var(--uniform)" }), "uniform widths");
+entry(lineSwatch("float", "5 3"), `float model ${percent(baseline.accuracy)}`);
+if (data.min_accuracy > 0) entry(lineSwatch("limit", "2 3"), `minimum ${percent(data.min_accuracy)}`);
+if (data.dominated.length) entry(circle("dominated", 4), `dominated (${whole(data.dominated.length)})`, "show-dominated");
+if (data.infeasible.length) {
+  const cross = swatch("path", { d: "M5 2l8 8m0-8l-8 8", style: "stroke:var(--infeasible)", "stroke-width": 2 });
+  entry(cross, `infeasible (${whole(data.infeasible.length)})`, "show-infeasible");
+}
+
+// ---- Accuracy against cost.
+const inLines = (widths) => {
+  const lines = [];
+  for (let start = 0; start < widths.length; start += 20) lines.push(widths.slice(start, start + 20).map(bits).join(" "));
+  return lines.join("<br>");
+};
+const describe = (point) =>
+  `<b>${point.title}</b><br>accuracy ${percent(point.accuracy)}, drop ${points(drop(point))} points`
+  + `<br>total bits ${point.total}, mean ${point.mean.toFixed(2)}${OWN_COST ? `<br>${escape(data.cost)} ${amount(point.cost)}` : ""}`
+  + `<br>widths ${inLines(point.widths)}`;
+const trace = (chosen, marker, more) => ({
+  type: "scatter", mode: "markers", x: chosen.map((p) => p.cost), y: chosen.map((p) => p.accuracy),
+  customdata: chosen.map((p) => p.key), text: chosen.map(describe), hovertemplate: "%{text}<extra></extra>", marker, ...more,
+});
+const isOn = (id) => Boolean(at(id) && at(id).checked);
+// What lies far below the minimum would squeeze the front: it is counted instead, and a double click shows it.
+const lowest = data.front.length && data.min_accuracy > 0 ? Math.max(0, data.min_accuracy - 0.12) : 0;
+const placed = [...new Set([...data.front, ...data.dominated, ...data.infeasible, ...data.uniform])];
+const inView = placed.filter((p) => p.accuracy >= lowest);
+const span = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+const xs = span(inView.map((p) => p.cost));
+const ys = span([baseline.accuracy, ...(data.min_accuracy > 0 ? [data.min_accuracy] : []), ...inView.map((p) => p.accuracy)]);
+const room = 0.06 * (ys[1] - ys[0]) || 0.01;
+const margin = Math.max(OWN_COST ? 0 : 1, 0.04 * (xs[1] - xs[0])) || 1;
+const view = { x: [xs[0] - margin, xs[1] + margin], y: [Math.max(lowest, ys[0] - room), ys[1] + room] };
+const hint = (text) => `<span style="font-size:12px">${text}</span>`;
+// Under the point, or above it, or not at all: wherever it hides no point of the front.
+function uniformLabels() {
+  const [width, height] = [at("plot").clientWidth - 72, at("plot").clientHeight - 60];
+  const free = (point, lower) => data.front.every((p) => {
+    const across = Math.abs(p.cost - point.cost) / (view.x[1] - view.x[0]) * width;
+    const under = (point.accuracy - p.accuracy) / (view.y[1] - view.y[0]) * height;
+    return across > 25 || Math.abs(under - lower) > 13;
+  });
+  return data.uniform.filter((p) => p.accuracy >= view.y[0]).flatMap((p) => {
+    const lower = [14, -14].find((side) => free(p, side));
+    const font = { size: 11, color: colour("text") };
+    return lower ? [{ x: p.cost, y: p.accuracy, text: `${p.widths[0]} bits`, showarrow: false, yshift: -lower, font }] : [];
+  });
+}
+const shared = () => ({
+  paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, uirevision: "kept",
+  font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("text") },
+  hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("line"), align: "left", font: { family: getComputedStyle(document.body).fontFamily, color: colour("text"), size: 12 } },
+  modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("quiet"), activecolor: colour("text") },
+});
+const CONFIG = {
+  responsive: true, displaylogo: false, showSendToCloud: false, showEditInChartStudio: false, plotlyServerURL: "",
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+};
+const level = (accuracy, name, dash) => ({
+  type: "line", xref: "paper", x0: 0, x1: 1, y0: accuracy, y1: accuracy, layer: "below", line: { color: colour(name), width: 2, dash },
+});
+function drawFront() {
+  const line = data.front.length > 1 ? data.front : [];
+  const traces = [
+    trace(data.infeasible, { symbol: "x-thin", size: 6, line: { width: 1.3, color: colour("infeasible") } }, { visible: isOn("show-infeasible") }),
+    trace(data.dominated, { size: 6, opacity: 0.75, color: colour("dominated") }, { visible: isOn("show-dominated") }),
+    trace(line, {}, { mode: "lines", hoverinfo: "skip", hovertemplate: null, line: { shape: "hv", width: 1.5, color: colour("front") } }),
+    trace(data.uniform, { symbol: "square", size: 11, color: colour("uniform") }),
+    trace(visible, { size: 10, color: colour("front"), line: { width: 1, color: colour("page") } }, { name: "front" }),
+  ];
+  const axis = { gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true, showline: true };
+  const layout = {
+    ...shared(), hovermode: "closest", dragmode: "zoom", margin: { l: 60, r: 12, t: 12, b: 48 },
+    xaxis: { ...axis, title: { text: `${escape(data.cost)} ${hint("(← fewer is better)")}`, standoff: 8 }, range: [...view.x] },
+    yaxis: { ...axis, title: { text: `accuracy on the search set ${hint("(more is better →)")}`, standoff: 8 }, range: [...view.y], tickformat: ".0%" },
+    shapes: [level(baseline.accuracy, "float", "dash"), ...(data.min_accuracy > 0 ? [level(data.min_accuracy, "limit", "dot")] : [])],
+    annotations: uniformLabels(),
+  };
+  return Plotly.react("plot", traces, layout, CONFIG);
+}
+function placeRing() {
+  const { xaxis, yaxis } = at("plot")._fullLayout;
+  const point = hovered || selected;
+  const [x, y] = [xaxis.d2p(point.cost), yaxis.d2p(point.accuracy)];
+  at("ring").hidden = !(x >= 0 && x <= xaxis._length && y >= 0 && y <= yaxis._length);
+  at("ring").style.left = `${xaxis._offset + x}px`;
+  at("ring").style.top = `${yaxis._offset + y}px`;
+}
+const notes = [];
+const below = placed.length - inView.length;
+if (below) notes.push(`${whole(below)} ${below === 1 ? "point lies" : "points lie"} below ${percent(lowest)}: double-click the plot to see all.`);
+if (data.uniform_stopped.length) notes.push(`Stopped early, so without an accuracy: uniform ${data.uniform_stopped.join(", ")} bits.`);
+const [dominatedLeft, infeasibleLeft] = data.not_shown;
+if (dominatedLeft + infeasibleLeft) {
+  notes.push(`To keep this file small, the ${whole(dominatedLeft)} dominated and ${whole(infeasibleLeft)} infeasible points that are furthest `
+    + "from the front are left out. The front is complete.");
+}
+at("plot-note").textContent = notes.join(" ");
+
+// ---- The strip: a bar for each quantizer.
+const bars = data.names.map((name) => {
+  const item = make("li", undefined, { title: name });
+  const [number, room, bar] = [make("b"), make("div", undefined, { className: "room" }), make("div", undefined, { className: "bar" })];
+  room.append(bar);
+  item.append(number, room, make("span", shorten(name), { className: "name" }));
+  at("strip").firstElementChild.append(item);
+  return { name, item, number, bar };
+});
+function drawStrip() {
+  const point = hovered || selected;
+  bars.forEach(({ name, item, number, bar }, index) => {
+    const width = point.widths[index];
+    number.textContent = width ? width : "f";
+    item.dataset.bits = bits(width);
+    item.title = `${name}: ${width ? `${width} bits` : "float"}`;
+    item.setAttribute("aria-label", item.title);
+    bar.style.height = `${width ? Math.max(3, 100 * width / UPPER) : 100}%`;
+    bar.style.background = barColour(width);
+  });
+  const said = [point.title, `accuracy ${percent(point.accuracy)}`, `drop against float ${points(drop(point))} points`,
+    `total bits ${point.total}`, `mean bits ${point.mean.toFixed(2)}`];
+  if (OWN_COST) said.push(`${data.cost} ${amount(point.cost)}`);
+  at("shown-facts").replaceChildren(...said.map((text, index) => make(index ? "span" : "strong", text)));
+}
+
+// ---- The table of the front.
+const COLUMNS = [
+  ["accuracy", "accuracy", (p) => p.accuracy, percent], ["drop", "drop", drop, points],
+  ["total", "total bits", (p) => p.total, String], ["mean", "mean bits", (p) => p.mean, (mean) => mean.toFixed(2)],
+  ...(OWN_COST ? [["cost", data.cost, (p) => p.cost, amount]] : []),
+];
+if (!OWN_COST) sorted.by = "total";
+const heads = new Map(COLUMNS.map(([key, title]) => {
+  const cell = make("th", undefined, { scope: "col" });
+  const button = make("button", title, { type: "button" });
+  if (key === "drop") button.title = "percentage points below the float model";
+  button.addEventListener("click", () => {
+    sorted = { by: key, ascending: sorted.by === key ? !sorted.ascending : true };
+    drawTable();
+  });
+  cell.append(button);
+  at("head").append(cell);
+  return [key, cell];
+}));
+const lastHead = make("th", undefined, { scope: "col" });
+lastHead.append(make("span", "widths"));
+at("head").append(lastHead);
+const gradient = (widths) => {
+  const stops = widths.map((width, i) => `${barColour(width)} ${100 * i / widths.length}% ${100 * (i + 1) / widths.length}%`);
+  return `linear-gradient(to right, ${stops.join(", ")})`;
+};
+for (const point of data.front) {
+  point.row = make("tr", undefined, { tabIndex: -1 });
+  point.row.dataset.key = point.key;
+  for (const [, , value, written] of COLUMNS) point.row.append(make("td", written(value(point))));
+  const strip = make("div", undefined, { className: "small-strip", title: point.widths.join(" ") });
+  strip.setAttribute("role", "img");
+  strip.setAttribute("aria-label", `widths ${point.widths.join(" ")}`);
+  strip.style.background = gradient(point.widths);
+  const cell = make("td");
+  cell.append(strip);
+  point.row.append(cell);
+  point.row.addEventListener("mouseenter", () => hover(point));
+  point.row.addEventListener("mouseleave", () => hover(null));
+  point.row.addEventListener("focus", () => hover(point));
+  point.row.addEventListener("blur", () => hover(null));
+  point.row.addEventListener("click", () => select(point));
+}
+function drawTable() {
+  const [, , value] = COLUMNS.find(([key]) => key === sorted.by);
+  const order = [...visible].sort((a, b) => (sorted.ascending ? 1 : -1) * (value(a) - value(b)) || a.key - b.key);
+  for (const [key, cell] of heads) {
+    cell.setAttribute("aria-sort", key !== sorted.by ? "none" : sorted.ascending ? "ascending" : "descending");
+  }
+  at("body").replaceChildren(...order.map((point) => point.row));
+  at("empty").hidden = visible.length > 0;
+  at("empty").textContent = data.front.length ? "No point of the front passes the filter." : "The front is empty: nothing reaches the minimum accuracy.";
+  at("count").textContent = data.front.length ? `${whole(visible.length)} of ${whole(data.front.length)} shown` : "";
+  markRows();
+}
+function markRows() {
+  const rows = [...at("body").children];
+  // One stop for the tab key; the arrow keys go on from there.
+  const stop = selected.row && selected.row.isConnected ? selected.row : rows[0];
+  for (const point of data.front) {
+    point.row.setAttribute("aria-selected", String(point === selected));
+    point.row.classList.toggle("hovered", point === hovered);
+    point.row.tabIndex = point.row === stop ? 0 : -1;
+  }
+}
+at("body").addEventListener("keydown", (event) => {
+  const rows = [...at("body").children];
+  const index = rows.indexOf(document.activeElement);
+  if (index < 0) return;
+  const next = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: rows.length - 1 }[event.key];
+  if (event.key === "Enter" || event.key === " ") select(everything[rows[index].dataset.key]);
+  else if (next === undefined) return;
+  else if (rows[next]) rows[next].focus();
+  event.preventDefault();
+});
+function filter() {
+  const [least, most] = [at("least-accuracy").valueAsNumber, at("most-bits").valueAsNumber];
+  // A hair below, because 85.1 % is no binary number: what is shown as 85.10 % passes "at least 85.1".
+  visible = data.front.filter((p) => !(p.accuracy < least / 100 - 1e-9) && !(p.total > most));
+  hovered = null;
+  drawTable();
+  drawFront();
+  show();
+}
+at("filter").addEventListener("submit", (event) => event.preventDefault());
+at("filter").addEventListener("input", filter);
+at("filter").addEventListener("reset", () => setTimeout(filter));
+
+// ---- The same file as Exploration.to_csv writes.
+const number = (value) => (Number.isInteger(value) ? `${value}.0` : String(value));
+const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
+function csv() {
+  const rows = [["accuracy", "total_bits", "mean_bits", ...(OWN_COST ? [data.cost_column] : []), ...data.names.map(quoted)]];
+  for (const p of data.front) {
+    rows.push([number(p.accuracy), p.total, number(p.mean), ...(OWN_COST ? [number(p.cost)] : []), ...p.widths.map((w) => w || "")]);
+  }
+  return rows.map((row) => row.join(",") + "\n").join("");
+}
+at("download").disabled = !data.front.length;
+at("download").addEventListener("click", () => {
+  const link = make("a", undefined, { href: URL.createObjectURL(new Blob([csv()], { type: "text/csv" })), download: "front.csv" });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+});
+
+// ---- The sensitivities, with the widths of the point that is shown.
+const table = data.sensitivities;
+// One line around the cell of each layer's width; float has no cell.
+function outlines() {
+  const [x, y] = [[], []];
+  (hovered || selected).widths.forEach((width, row) => {
+    if (!width) return;
+    x.push(width - 0.5, width + 0.5, width + 0.5, width - 0.5, width - 0.5, null);
+    y.push(row - 0.5, row - 0.5, row + 0.5, row + 0.5, row - 0.5, null);
+  });
+  return { x, y };
+}
+function drawSensitivities() {
+  if (!table) return null;
+  const largest = Math.max(...table.divergence.map((row) => Math.max(...row))) || 1;
+  const floor = Math.log10(1e-5 * largest);
+  const z = table.divergence.map((row) => row.map((value) => Math.max(floor, value > 0 ? Math.log10(value) : floor)));
+  const [low, high] = span(z.flat());
+  const decades = [];
+  for (let power = Math.ceil(low); power <= high; power += 1) decades.push(power);
+  const few = table.divergence.length * table.widths.length <= 500;
+  const brief = (value) => (value >= 1e-3 || !value ? String(Number(value.toPrecision(2))) : value.toExponential(0));
+  const traces = [
+    {
+      type: "heatmap", x: table.widths, y: data.names.map((_, index) => index), z, zmin: low, zmax: high > low ? high : low + 1,
+      colorscale: "Cividis", reversescale: true, xgap: 1, ygap: 1,
+      customdata: table.divergence.map((row, index) => row.map((value) => [escape(data.names[index]), value])),
+      hovertemplate: "<b>%{customdata[0]}</b><br>%{x} bits: divergence %{customdata[1]:.3g}<extra></extra>",
+      ...(few ? { text: table.divergence.map((row) => row.map(brief)), texttemplate: "%{text}", textfont: { size: 10 } } : {}),
+      colorbar: {
+        thickness: 12, outlinewidth: 1, outlinecolor: colour("line"),
+        lenmode: "pixels", len: Math.min(320, 19 * data.names.length), y: 1, yanchor: "top", ypad: 0, tickfont: { size: 11 },
+        tickvals: decades, ticktext: decades.map((power) => String(10 ** power)),
+      },
+    },
+    {
+      type: "scatter", mode: "lines", ...outlines(), hoverinfo: "skip", cliponaxis: false,
+      line: { width: 2.5, color: colour("chosen"), simplify: false },
+    },
+  ];
+  const edge = 0.5;
+  const layout = {
+    ...shared(), height: Math.max(220, 70 + 19 * data.names.length), margin: { l: 10, r: 10, t: 44, b: 8 },
+    xaxis: {
+      side: "top", tickvals: table.widths, zeroline: false, showgrid: false, fixedrange: true, ticks: "",
+      range: [table.widths[0] - edge, table.widths[table.widths.length - 1] + edge],
+      title: { text: "bits of this layer, all others in float", standoff: 4, font: { size: 12 } },
+    },
+    yaxis: {
+      tickvals: data.names.map((_, index) => index), ticktext: data.names.map((name) => escape(shorten(name))), tickfont: { size: 11 },
+      range: [data.names.length - edge, -edge], zeroline: false, showgrid: false, fixedrange: true, automargin: true, ticks: "",
+    },
+  };
+  return Plotly.react("heatmap", traces, layout, { ...CONFIG, displayModeBar: false });
+}
+if (table) {
+  at("sensitivities").hidden = false;
+  at("background").classList.add("both");
+  at("sensitivities-note").textContent =
+    `Divergence of the output from the float one with only one layer quantized, on ${whole(table.images)} images: dark minds most. `
+    + "Outlined: the widths of the setting shown above.";
+}
+
+// ---- The links between them.
+let waiting = false;
+function show() {
+  drawStrip();
+  markRows();
+  placeRing();
+  if (!table || waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    const { x, y } = outlines();
+    Plotly.restyle("heatmap", { x: [x], y: [y] }, [1]);
+  });
+}
+function hover(point) {
+  if (point === hovered) return;
+  hovered = point;
+  show();
+}
+function select(point) {
+  selected = point;
+  hovered = null;
+  show();
+  if (!point.row || !point.row.isConnected) return;
+  // Into the middle of the table, without moving the page.
+  const box = at("rows");
+  const away = point.row.offsetTop - box.scrollTop;
+  if (away < point.row.offsetHeight || away > box.clientHeight - point.row.offsetHeight) {
+    box.scrollTop = point.row.offsetTop - box.clientHeight / 2;
+  }
+}
+async function draw() {
+  await drawFront();
+  await drawSensitivities();
+}
+drawTable();
+drawStrip();
+draw().then(() => {
+  const plot = at("plot");
+  plot.on("plotly_hover", (event) => hover(everything[event.points[0].customdata]));
+  plot.on("plotly_unhover", () => hover(null));
+  plot.on("plotly_click", (event) => select(everything[event.points[0].customdata]));
+  plot.on("plotly_afterplot", placeRing);
+  select(selected);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  document.documentElement.dataset.ready = "yes";
+});
