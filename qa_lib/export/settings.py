@@ -1,15 +1,14 @@
 """Settings of the bit widths in a JSON file, by name."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from qa_lib.bit_widths import Widths, check_bit_widths
 from qa_lib.errors import BitWidthError, DataError
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.files import write_whole
 
 
 def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluation: Evaluation) -> None:
@@ -35,13 +34,9 @@ def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluat
         "correct": evaluation.correct,
         "images": evaluation.images,
     }
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        beside.write_text(json.dumps(saved, indent=1, ensure_ascii=False), encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+        write_whole(path, json.dumps(saved, indent=1, ensure_ascii=False))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be written ({error}): name a file in a folder that exists") from error
 
 

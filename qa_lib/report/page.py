@@ -7,7 +7,6 @@ import html
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -22,6 +21,7 @@ from plotly.offline import get_plotlyjs
 from qa_lib.costs import name_and_unit
 from qa_lib.errors import ReportError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.files import write_whole
 from qa_lib.plots import style
 from qa_lib.report.facts import Fact, report_facts
 from qa_lib.search.exploration import Exploration
@@ -203,14 +203,8 @@ def write_page(exploration: Exploration, path: str | Path) -> None:
             f"'{target}' is a folder: give the name of a file in it, such as 'exploration.html'"
         )
     text = page(exploration)
-    # Beside the target, so that replacing it is one step: nobody ever opens half a page.
-    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        try:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(target, text)
     except (OSError, ValueError) as error:
         raise ReportError(
             f"the page cannot be written to {str(target)!r} ({error}): give a path in a folder that exists and may be "

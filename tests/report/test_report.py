@@ -116,7 +116,7 @@ def test_a_write_that_fails_leaves_the_old_page(exploration, tmp_path, monkeypat
     def fail(*paths):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(qa_lib.report.page.os, "replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(ReportError, match="no space left"):
         write_page(exploration, target)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("page.html", "older")]
@@ -227,5 +227,8 @@ def test_impossible_paths_are_errors(exploration, tmp_path):
 
 def test_the_template_is_shipped():
     setup = (Path(__file__).parents[2] / "setup.py").read_text()
-    assert '"qa_lib.report": ["*.html", "*.css", "*.js"]' in setup and '"qa_lib.panel": ["*.js", "*.css"]' in setup
+    assert (
+        '"qa_lib.report": ["*.html", "*.css", "*.js"]' in setup
+        and '"qa_lib.panel": ["*.js", "*.css"]' in setup
+    )
     assert "notebooks/overrides.json" in setup
