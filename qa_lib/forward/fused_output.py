@@ -42,9 +42,9 @@ class FusedOutput:
     def __call__(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         if self._has_plain_task(output):
             num_bits = self.quantizer.num_bits
-            amax = 1.0 if num_bits is None else self.quantizer._amax.item()
+            amax = 1.0 if num_bits is None else self.quantizer.amax_in_use.item()
             if amax > SMALLEST_AMAX:
-                self._one_pass(output, num_bits, amax)
+                self.one_pass(output, num_bits, amax)
                 return output
         quantized = self.norm(self.quantizer(output))
         return quantized if self.relu is None else self.relu(quantized)
@@ -59,8 +59,9 @@ class FusedOutput:
             and output.dtype == torch.float32
         )
 
-    def _one_pass(self, output: Tensor, num_bits: int | None, amax: float) -> None:
-        narrow_range = self.quantizer._narrow_range
+    def one_pass(self, output: Tensor, num_bits: int | None, amax: float) -> None:
+        """Quantizes ``output`` with ``num_bits`` (None: not at all) and ``amax``, then norm and ReLU, in place."""
+        narrow_range = self.quantizer.narrow_range
         smallest, largest = map(np.float32, grid_bounds(num_bits or 2, narrow_range=narrow_range))
         _quantize_norm_relu(
             flat_view(output).numpy(),
@@ -85,7 +86,7 @@ def same_bits(fused: FusedOutput) -> bool:
             expected = norm(quantizer(values))
             expected = expected if fused.relu is None else fused.relu(expected)
             got = values.clone()
-            fused._one_pass(got, num_bits, amax)
+            fused.one_pass(got, num_bits, amax)
             if not torch.equal(got.contiguous().view(torch.int32), expected.contiguous().view(torch.int32)):
                 return False
     return True

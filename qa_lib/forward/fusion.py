@@ -64,7 +64,7 @@ def find_fusion(qmodel: QuantizedActivationsModel, images: Tensor) -> Fusion:
         graph = trace(replica.eval())
     except LayerError:
         return Fusion()
-    modules, chosen = dict(replica.sequential.named_modules()), set(replica._chosen.values())
+    modules, chosen = dict(replica.sequential.named_modules()), set(replica.chosen_modules.values())
     called = [modules[node.target] for node in graph.nodes if node.op == "call_module"]
 
     def taker(node: fx.Node, kinds: Sequence[type]) -> fx.Node | None:

@@ -214,7 +214,7 @@ class IncrementalForward:
         quantizers = self._graph.replica.activation_fake_quantizers
         for name, (num_bits, _) in states.items():
             quantizers[name].num_bits = num_bits
-            quantizers[name]._amax = self.qmodel.activation_fake_quantizers[name].amax_at(num_bits)
+            quantizers[name].amax_in_use = self.qmodel.activation_fake_quantizers[name].amax_at(num_bits)
 
     def _follow_the_network(self) -> None:
         """Starts anew if a weight, a setting or the code of the model has changed."""

@@ -175,7 +175,7 @@ def trace(replica: QuantizedActivationsModel) -> fx.Graph:
         LayerError: The model cannot be traced.
     """
     quantizers = replica.activation_fake_quantizers
-    module_of = {module: quantizers[name] for name, module in replica._chosen.items()}
+    module_of = {module: quantizers[name] for name, module in replica.chosen_modules.items()}
     try:
         graph = _Tracer({quantizers[INPUT], *module_of}).trace(replica.sequential)
     except Exception as error:  # a user's forward may raise anything when it meets a proxy

@@ -41,8 +41,8 @@ class Task:
     seconds: float = 0.0
     finished: bool = False
     _ahead: dict[int, tuple[int, float]] = field(default_factory=dict)
-    _next_batch: int = 0
-    _running: int = 0
+    next_batch: int = 0
+    running: int = 0
 
     def take(self, batch_sizes: Sequence[int], index: int, correct: int, seconds: float) -> None:
         """Takes in the result of batch ``index``; results may arrive in any order.
@@ -78,21 +78,21 @@ class _Board:
         with self.lock:
             helped = None
             for task in () if self.stopped else self.waiting:
-                if task._next_batch < len(self.batch_sizes):
+                if task.next_batch < len(self.batch_sizes):
                     helped = helped or task
-                    if not task._running:
+                    if not task.running:
                         return self._issue(task)
             return self._issue(helped) if helped else None
 
     def _issue(self, task: Task) -> tuple[Task, int]:
-        task._next_batch += 1
-        task._running += 1
-        return task, task._next_batch - 1
+        task.next_batch += 1
+        task.running += 1
+        return task, task.next_batch - 1
 
     def report(self, task: Task, index: int, correct: int, seconds: float) -> None:
         with self.lock:
             self.forwards += self.batch_sizes[index]
-            task._running -= 1
+            task.running -= 1
             if task.finished:
                 return
             task.take(self.batch_sizes, index, correct, seconds)

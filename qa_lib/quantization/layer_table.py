@@ -34,7 +34,7 @@ def layer_table(
             "calls": known.count if known else None,
             "num_bits": quantizer.num_bits,
             "unsigned": quantizer.unsigned,
-            "amax": float(quantizer._amax.max()),
+            "amax": float(quantizer.amax_in_use.max()),
             "negatives": quantizer.negatives,
         }
         if all_widths:

@@ -122,9 +122,14 @@ class QuantizedActivationsModel(nn.Module):
         return (INPUT, *self._chosen)
 
     @property
+    def chosen_modules(self) -> dict[str, nn.Module]:
+        """The modules with a quantizer on their output, by name, in order."""
+        return dict(self._chosen)
+
+    @property
     def device(self) -> torch.device:
         """Where the quantizers are, and with them the model."""
-        return self.quantizers[INPUT]._amax.device
+        return self.quantizers[INPUT].amax_in_use.device
 
     @property
     def bit_widths(self) -> tuple[int | None, ...]:

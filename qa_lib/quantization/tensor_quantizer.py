@@ -102,6 +102,15 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         self._amax = self._check_amax(value)
         self._amax_by_width = _no_amax_by_width().to(self._amax.device)
 
+    @property
+    def amax_in_use(self) -> Tensor:
+        """The magnitude that the present width takes; NaN before calibration. Setting it leaves those of other widths."""
+        return self._amax
+
+    @amax_in_use.setter
+    def amax_in_use(self, value: Tensor) -> None:
+        self._amax = value
+
     def set_amax_by_width(self, amax: Mapping[int, float]) -> None:
         """Gives each width an ``amax`` of its own, in place.
 
