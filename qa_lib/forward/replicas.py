@@ -50,7 +50,7 @@ class Task:
         Where the candidate stops depends on the results in the order of the batches only.
         """
         self._ahead[index] = (correct, seconds)
-        self._next_batch = max(self._next_batch, index + 1)
+        self.next_batch = max(self.next_batch, index + 1)
         while not self.finished and len(self.block_counts) in self._ahead:
             correct, seconds = self._ahead.pop(len(self.block_counts))
             self.images += batch_sizes[len(self.block_counts)]
