@@ -83,7 +83,7 @@ class Evaluator:
         self.images_forwarded = 0
         self._negatives = NegativesReport(qmodel)
         self._fusing = Fusing()
-        self.archive = archive if isinstance(archive, Archive) else Archive(archive)
+        self._keep_in(archive)
         labels = labels.to(images.device)
         in_order = torch.arange(len(images), device=images.device)
         self._check_logits(images[:2], int(labels.max()))
@@ -110,10 +110,21 @@ class Evaluator:
         """Whether the images lie in memory with their channels innermost."""
         return self._set.channels_last
 
+    def close(self) -> None:
+        """Closes the archive if it was opened here, by its path."""
+        if self._closes_archive:
+            self.archive.close()
+
+    def __enter__(self) -> "Evaluator":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def using(self, archive: Archive | str | Path) -> "Evaluator":
         """The same evaluator with another archive."""
         other = copy.copy(self)
-        other.archive = archive if isinstance(archive, Archive) else Archive(archive)
+        other._keep_in(archive)
         return other
 
     def sample_images(self, count: int) -> Tensor:
@@ -244,6 +255,10 @@ class Evaluator:
         """Everything that the archive knows of this model on this search set, complete or stopped."""
         rows = self.archive.read_all(self.fingerprint())
         return [self._evaluation(self._task(row.bit_widths, 0, row)) for row in rows]
+
+    def _keep_in(self, archive: Archive | str | Path | None) -> None:
+        self._closes_archive = not isinstance(archive, Archive)
+        self.archive = Archive(archive) if self._closes_archive else archive
 
     def _task(self, bit_widths: Widths, correct_needed: int, known: Row | None) -> Task:
         task = Task(bit_widths, correct_needed)

@@ -31,6 +31,8 @@ class Task:
         images: Images in those batches.
         seconds: Time that their forward passes took, in one thread.
         finished: Whether it has stopped or seen all batches.
+        next_batch: The first batch that nobody has begun.
+        running: How many workers are at it.
     """
 
     bit_widths: Widths
@@ -40,9 +42,9 @@ class Task:
     images: int = 0
     seconds: float = 0.0
     finished: bool = False
-    _ahead: dict[int, tuple[int, float]] = field(default_factory=dict)
     next_batch: int = 0
     running: int = 0
+    _ahead: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     def take(self, batch_sizes: Sequence[int], index: int, correct: int, seconds: float) -> None:
         """Takes in the result of batch ``index``; results may arrive in any order.

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from qa_lib import (
+    Archive,
     Evaluator,
     QAWarning,
     QuantizedActivationsModel,
@@ -19,6 +20,7 @@ from qa_lib import (
     load_workload,
 )
 from qa_lib.errors import (
+    ArchiveError,
     BitWidthError,
     DataError,
     DeviceError,
@@ -392,3 +394,19 @@ def test_ctrl_c_itself_ends_an_evaluation_between_two_batches(qmodel, images, la
     known = evaluator.known()
     assert known and all(e.complete for e in known)
     assert evaluator.evaluate(known[0].bit_widths, remeasure=True).correct == known[0].correct
+
+
+def test_it_closes_the_archive_that_it_opened_and_no_other(qmodel, images, labels, tmp_path):
+    path = tmp_path / "archive.sqlite"
+    with Archive(path) as archive:
+        with Evaluator(qmodel, images, labels, batch_size=8, archive=archive, workers=1) as evaluator:
+            evaluator.evaluate_uniform(4)
+            with evaluator.using(tmp_path / "other.sqlite") as other:
+                other.evaluate_uniform(5)
+        assert evaluator.recall([4] * 4) is not None
+        with pytest.raises(ArchiveError, match="was closed"):
+            other.known()
+    with Evaluator(qmodel, images, labels, batch_size=8, archive=path, workers=1) as evaluator:
+        assert evaluator.recall([4] * 4) is not None
+    with pytest.raises(ArchiveError, match="was closed"):
+        evaluator.known()
