@@ -17,7 +17,7 @@ from side_by_side import work
 
 from qa_lib import Evaluator, load_workload
 from qa_lib.evaluation import Evaluation
-from qa_lib.evaluation.evaluation import non_dominated
+from qa_lib.search.pareto import non_dominated
 from qa_lib.search.run import SearchRun
 
 

@@ -21,8 +21,7 @@ from qa_lib import (
     sensitivity,
 )
 from qa_lib.evaluation import Evaluation
-from qa_lib.evaluation.evaluation import feasible_front
-from qa_lib.search.hypervolume import Hypervolume
+from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.sensitivities import SensitivityTable
 
 NETWORKS = ("fashion_mnist", "fashion_mnist_mobilenet")

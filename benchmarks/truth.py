@@ -18,9 +18,8 @@ from side_by_side import work
 
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, explore, load_workload, sensitivity
 from qa_lib.evaluation import Evaluation, enumerate_settings
-from qa_lib.evaluation.evaluation import feasible_front
 from qa_lib.plots import plot_hypervolume_by_cost
-from qa_lib.search.hypervolume import Hypervolume
+from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.sensitivities import SensitivityTable
 
 FIGURES = Path(__file__).parent.parent / "figures"

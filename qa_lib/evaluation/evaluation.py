@@ -1,14 +1,11 @@
 """What one setting of the bit widths scored."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
-
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import Cost, total_bits
+from qa_lib.costs import total_bits
 
 
 @dataclass(frozen=True)
@@ -65,25 +62,6 @@ class Evaluation:
     def mean_bits(self) -> float:
         """Bits of a quantizer on average; lower is better."""
         return self.total_bits / len(self.bit_widths)
-
-
-def non_dominated(evaluations: Sequence[Evaluation], cost: Cost = total_bits) -> list[Evaluation]:
-    """Those of ``evaluations``, all complete, that no other one of them dominates, in the order given;
-    ties are all kept."""
-    if not evaluations:
-        return []
-    objectives = np.array([(-e.accuracy, cost(e.bit_widths)) for e in evaluations])
-    kept = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
-    return [evaluations[index] for index in sorted(kept)]
-
-
-def feasible_front(
-    evaluations: Iterable[Evaluation], min_accuracy: float, cost: Cost = total_bits
-) -> list[Evaluation]:
-    """The complete ones of ``evaluations`` with ``min_accuracy`` or more that no other of them dominates, cheapest first;
-    ties are all kept."""
-    feasible = [e for e in evaluations if e.complete and e.accuracy >= min_accuracy]
-    return sorted(non_dominated(feasible, cost), key=lambda e: (cost(e.bit_widths), e.bit_widths))
 
 
 def images_saved(evaluations: Sequence[Evaluation]) -> float:

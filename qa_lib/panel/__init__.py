@@ -6,6 +6,6 @@ from qa_lib.panel.equalizer import Equalizer
 from qa_lib.panel.front_view import FrontView
 from qa_lib.panel.layer_view import LayerView
 from qa_lib.panel.readout import Readout
-from qa_lib.panel.standing import Standing
+from qa_lib.search.pareto import Standing
 
 __all__ = ["BitWidthPanel", "Comparison", "Equalizer", "FrontView", "LayerView", "Readout", "Standing"]

@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, name_and_unit, total_bits
-from qa_lib.evaluation.evaluation import Evaluation, feasible_front
-from qa_lib.panel.standing import Standing, standing
+from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.panel.theme import colour_axes, figure_widget, recolour
 from qa_lib.plots import style
+from qa_lib.search.pareto import Standing, feasible_front, knee, standing
 
 # Widths on one line of what is shown over a point.
 _PER_LINE = 20
@@ -118,25 +118,12 @@ class FrontView:
         self._callbacks.append(callback)
 
     def knee(self, limits: tuple[int, int] | None = None) -> Evaluation | None:
-        """The point of the front that lies farthest from the line between its ends, both objectives scaled to the front's
-        range (Das, "On characterizing the knee of the Pareto curve", 1999); None if there is no front.
+        """The knee of the front; None if there is no front.
 
         Args:
             limits: Smallest and largest width that it may have; None for all.
         """
-        front = self._within(limits)
-        if len(front) < 3:
-            return front[0] if front else None
-        first, last = front[0], front[-1]
-        width = self.cost(last.bit_widths) - self.cost(first.bit_widths) or 1.0
-        height = last.accuracy - first.accuracy or 1.0
-
-        def above(e: Evaluation) -> float:
-            return (e.accuracy - first.accuracy) / height - (
-                self.cost(e.bit_widths) - self.cost(first.bit_widths)
-            ) / width
-
-        return max(front, key=above)
+        return knee(self._within(limits), self.cost)
 
     def cheapest(self, accuracy: float, limits: tuple[int, int] | None = None) -> Evaluation | None:
         """The cheapest point of the front with ``accuracy``, 0 to 1, or more; None if there is none.

@@ -9,8 +9,8 @@ import pandas as pd
 
 from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
-from qa_lib.evaluation.evaluation import Evaluation, feasible_front, images_saved
-from qa_lib.search.hypervolume import Hypervolume
+from qa_lib.evaluation.evaluation import Evaluation, images_saved
+from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.search.provenance import Provenance
 from qa_lib.sensitivities.measuring import SensitivityTable
 

@@ -12,7 +12,7 @@ from qa_lib.costs import Cost, check_cost, total_bits
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.search.hypervolume import Hypervolume
+from qa_lib.search.pareto import Hypervolume
 from qa_lib.search.run import SearchRun
 
 INTEGER_OPERATORS = (

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, total_bits
-from qa_lib.evaluation.evaluation import Evaluation, feasible_front, images_saved
+from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.progress_bar import progress_bar
+from qa_lib.search.pareto import feasible_front
 from qa_lib.search.run import SearchRun
 
 _SECONDS_BETWEEN_TEXTS = 0.5

@@ -8,8 +8,9 @@ from typing import Any
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.evaluation.early_stop import StopRule
-from qa_lib.evaluation.evaluation import Evaluation, feasible_front
+from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.search.pareto import feasible_front
 
 # Candidates that are measured together when the nearest to feasible is looked for.
 _NEAREST_AT_A_TIME = 8

@@ -8,7 +8,7 @@ from torch import nn
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, explore
 from qa_lib.errors import BitWidthError, SearchError
 from qa_lib.evaluation import enumerate_settings, enumeration
-from qa_lib.evaluation.evaluation import non_dominated
+from qa_lib.search.pareto import non_dominated
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -11,7 +11,7 @@ from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation import Evaluation
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel import BitWidthPanel, Equalizer
-from qa_lib.panel.standing import standing
+from qa_lib.search.pareto import standing
 
 
 @pytest.fixture

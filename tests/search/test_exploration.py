@@ -7,7 +7,7 @@ from qa_lib import Exploration
 from qa_lib.costs import WeightedBits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation import Evaluation
-from qa_lib.evaluation.evaluation import non_dominated
+from qa_lib.search.pareto import non_dominated
 from qa_lib.sensitivities import SensitivityTable
 
 

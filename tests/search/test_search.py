@@ -14,7 +14,7 @@ from qa_lib import Archive, Evaluator, QAWarning, explore, sensitivity
 from qa_lib.archive.file import ArchiveFile
 from qa_lib.costs import WeightedBits
 from qa_lib.errors import ArchiveError, BitWidthError, SearchError
-from qa_lib.evaluation.evaluation import non_dominated
+from qa_lib.search.pareto import non_dominated
 from qa_lib.search.run import SearchRun
 
 NAMES = ["input", "shortcut", "conv1", "conv2"]

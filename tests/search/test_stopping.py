@@ -10,7 +10,7 @@ from qa_lib.costs import total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation import Evaluation
 from qa_lib.search import FullPasses, Seconds, StalledHypervolume
-from qa_lib.search.hypervolume import Hypervolume
+from qa_lib.search.pareto import Hypervolume
 
 
 def algorithm(full_passes, points=(), nearest=0.1):

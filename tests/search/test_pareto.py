@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qa_lib.search.hypervolume import Hypervolume
+from qa_lib.search.pareto import Hypervolume
 
 BOX = Hypervolume(0.5, 1.0, least_cost=0, largest_cost=10)
 

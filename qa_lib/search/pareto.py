@@ -1,0 +1,130 @@
+"""Fronts: who dominates whom, how good a front is, its knee, and where a setting stands. What every view shows is made here."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pymoo.indicators.hv import HV
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+from qa_lib.costs import Cost, total_bits
+from qa_lib.evaluation.evaluation import Evaluation
+
+
+def non_dominated(evaluations: Sequence[Evaluation], cost: Cost = total_bits) -> list[Evaluation]:
+    """Those of ``evaluations``, all complete, that no other one of them dominates, in the order given;
+    ties are all kept."""
+    if not evaluations:
+        return []
+    objectives = np.array([(-e.accuracy, cost(e.bit_widths)) for e in evaluations])
+    kept = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
+    return [evaluations[index] for index in sorted(kept)]
+
+
+def feasible_front(
+    evaluations: Iterable[Evaluation], min_accuracy: float, cost: Cost = total_bits
+) -> list[Evaluation]:
+    """The complete ones of ``evaluations`` with ``min_accuracy`` or more that no other of them dominates, cheapest first;
+    ties are all kept."""
+    feasible = [e for e in evaluations if e.complete and e.accuracy >= min_accuracy]
+    return sorted(non_dominated(feasible, cost), key=lambda e: (cost(e.bit_widths), e.bit_widths))
+
+
+def knee(front: Sequence[Evaluation], cost: Cost = total_bits) -> Evaluation | None:
+    """The point of ``front``, the cheapest first, that lies farthest above the line between its ends, both objectives scaled
+    to the front's range (Das, "On characterizing the knee of the Pareto curve", 1999); None if there is no front."""
+    if len(front) < 3:
+        return front[0] if front else None
+    first, last = front[0], front[-1]
+    width = cost(last.bit_widths) - cost(first.bit_widths) or 1.0
+    height = last.accuracy - first.accuracy or 1.0
+
+    def above(e: Evaluation) -> float:
+        return (e.accuracy - first.accuracy) / height - (cost(e.bit_widths) - cost(first.bit_widths)) / width
+
+    return max(front, key=above)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a setting stands in relation to the front.
+
+    Attributes:
+        on_front: Whether it is on it.
+        dominated_by: The numbers of the front's points, from 1 on, that are better in one objective and no worse in the
+            other.
+        feasible: Whether it has the accuracy that is asked for.
+    """
+
+    on_front: bool
+    dominated_by: tuple[int, ...]
+    feasible: bool
+
+    def __str__(self) -> str:
+        if self.dominated_by:
+            return f"dominated by {', '.join(f'#{number}' for number in self.dominated_by[:3])}" + (
+                f" and {len(self.dominated_by) - 3} more" if len(self.dominated_by) > 3 else ""
+            )
+        if not self.feasible:
+            return "below the accuracy that is asked for"
+        return "on the front" if self.on_front else "beyond the front"
+
+
+def standing(
+    evaluation: Evaluation, front: Sequence[Evaluation], min_accuracy: float = 0.0, cost: Cost = total_bits
+) -> Standing:
+    """Where ``evaluation``, measured, stands in relation to ``front``."""
+    own, better = cost(evaluation.bit_widths), []
+    for number, other in enumerate(front, 1):
+        costs = cost(other.bit_widths)
+        as_good = other.accuracy >= evaluation.accuracy and costs <= own
+        if as_good and (other.accuracy > evaluation.accuracy or costs < own):
+            better.append(number)
+    on_front = any(evaluation.bit_widths == other.bit_widths for other in front)
+    return Standing(on_front, tuple(better), evaluation.accuracy >= min_accuracy)
+
+
+@dataclass(frozen=True)
+class Hypervolume:
+    """The share of the box between the worst acceptable and the ideal point that a front dominates.
+
+    The box reaches from (``min_accuracy``, ``largest_cost``) to (``float_accuracy``, ``least_cost``). Settings more
+    accurate than the float model count beyond it (Zitzler and Thiele, "Multiobjective evolutionary algorithms", 1999).
+
+    Attributes:
+        min_accuracy: Accuracy, 0 to 1, below which a setting counts nothing.
+        float_accuracy: The float model's, 0 to 1.
+        least_cost: Cost of the smallest width everywhere.
+        largest_cost: Cost of the largest width everywhere.
+
+    Example:
+        >>> Hypervolume(0.5, 1.0, least_cost=0, largest_cost=10)([(0.75, 5), (0.4, 1)])
+        0.25
+    """
+
+    min_accuracy: float
+    float_accuracy: float
+    least_cost: float
+    largest_cost: float
+
+    @property
+    def empty(self) -> bool:
+        """Whether the box has no inside, and every front counts 0."""
+        return self.float_accuracy <= self.min_accuracy or self.largest_cost <= self.least_cost
+
+    def gain(self, accuracy: np.ndarray) -> np.ndarray:
+        """Accuracies as shares of the box's height."""
+        return (np.asarray(accuracy, float) - self.min_accuracy) / (self.float_accuracy - self.min_accuracy)
+
+    def loss(self, cost: np.ndarray) -> np.ndarray:
+        """Costs as shares of the box's width."""
+        return (np.asarray(cost, float) - self.least_cost) / (self.largest_cost - self.least_cost)
+
+    def __call__(self, points: Iterable[tuple[float, float]]) -> float:
+        """Of (accuracy, cost) pairs; 0 or more, higher is better."""
+        points = np.array(list(points), float).reshape(-1, 2)
+        points = points[points[:, 0] >= self.min_accuracy]
+        if self.empty or not len(points):
+            return 0.0
+        losses = np.column_stack([1 - self.gain(points[:, 0]), self.loss(points[:, 1])])
+        return float(HV(ref_point=np.ones(2))(losses))
