@@ -69,6 +69,7 @@ def enumerate_settings(
     first = max(0, layers - _KEPT_FOR)
     prefixes = list(itertools.product(widths, repeat=first))
     endings = list(itertools.product(widths, repeat=layers - first))
+    facts = evaluator.facts()
     replicas = make_replicas(qmodel, min(evaluator.workers, len(prefixes)))
     evaluations: list[Evaluation] = []
     with progress_bar(count, " settings", shown=progress) as bar, one_torch_thread():
@@ -77,7 +78,7 @@ def enumerate_settings(
             for start in range(0, len(prefixes), len(workers)):
                 share = prefixes[start : start + len(workers)]
                 for rows in pool.map(_Worker.run, workers, share, itertools.repeat(endings)):
-                    evaluations += evaluator.keep(rows)
+                    evaluations += evaluator.keep(rows, facts)
                     bar.update(len(rows))
     return evaluations
 

@@ -198,7 +198,7 @@ class Evaluator:
             raise SearchError(f"the stop rule is for {stop.images} images, the search set has {self.images}")
         needed = stop.correct_needed(widths) if stop else [0] * len(widths)
         with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
-            facts = fingerprint_facts(self.qmodel, self._set)
+            facts = self.facts()
             digest = digest_of(facts)
             known = {} if remeasure else self.archive.read(digest, widths)
             tasks = [self._task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
@@ -221,14 +221,16 @@ class Evaluator:
         self._run(replicas, unfinished, self._count_correct, keep)
         return [evaluations[w] for w in asked]
 
-    def keep(self, measured: Iterable[tuple[Widths, Sequence[int], float]]) -> list[Evaluation]:
+    def keep(
+        self, measured: Iterable[tuple[Widths, Sequence[int], float]], facts: dict[str, Any]
+    ) -> list[Evaluation]:
         """Takes in what was measured elsewhere, on this model and in the batches of ``search_set``: it is in the archive on
         return.
 
         Args:
             measured: Bit widths, right answers in each batch, and seconds.
+            facts: ``facts()`` of the model that it was measured on, as it was then.
         """
-        facts = fingerprint_facts(self.qmodel, self._set)
         evaluations = []
         for bit_widths, counts, seconds in measured:
             task = Task(bit_widths)
@@ -238,10 +240,14 @@ class Evaluator:
             evaluations.append(self._evaluation(task))
         return evaluations
 
+    def facts(self) -> dict[str, Any]:
+        """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment."""
+        return fingerprint_facts(self.qmodel, self._set)
+
     def fingerprint(self) -> str:
         """The digest of everything that an accuracy depends on, the model as it is now: what the archive keeps evaluations
         under (SHA-256, hexadecimal)."""
-        return digest_of(fingerprint_facts(self.qmodel, self._set))
+        return digest_of(self.facts())
 
     def recall(self, bit_widths: BitWidths) -> Evaluation | None:
         """The evaluation of one setting if the archive has it complete, and None if not: nothing is measured."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
 from qa_lib.forward.replicas import one_torch_thread
+from qa_lib.quantization.digests import digest_of
 
 
 def _never() -> bool:
@@ -122,7 +124,7 @@ class LiveEvaluator:
     def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> Evaluation | None:
         self.evaluator.qmodel.check_usable()
         while not superseded():
-            digest = self.evaluator.fingerprint()
+            facts = self.evaluator.facts()
             start = time.perf_counter()
             self._prepare()
             found = list(
@@ -131,8 +133,8 @@ class LiveEvaluator:
             torch.set_num_threads(self._torch_threads)  # the workers have set what threads begin with
             if any(part is None for part in found):
                 return None
-            if self.evaluator.fingerprint() == digest:  # nobody has calibrated in between
-                return self._keep(digest, widths, found, time.perf_counter() - start)
+            if self.evaluator.facts() == facts:  # nobody has calibrated in between
+                return self._keep(facts, widths, found, time.perf_counter() - start)
         return None
 
     def _run(
@@ -153,7 +155,11 @@ class LiveEvaluator:
         return found
 
     def _keep(
-        self, digest: str, widths: Widths, found: Sequence[Sequence[tuple[int, Tensor]]], seconds: float
+        self,
+        facts: dict[str, Any],
+        widths: Widths,
+        found: Sequence[Sequence[tuple[int, Tensor]]],
+        seconds: float,
     ) -> Evaluation:
         search_set = self.evaluator.search_set
         count = len(search_set.batches)
@@ -161,8 +167,8 @@ class LiveEvaluator:
         labels = torch.cat([labels for _, labels in search_set.batches])
         right = torch.cat([right for _, right in by_batch])
         classes = search_set.largest_label + 1
-        self._by_class[digest, widths] = ClassAccuracy(
+        self._by_class[digest_of(facts), widths] = ClassAccuracy(
             tuple(torch.bincount(labels[right], minlength=classes).tolist()),
             tuple(torch.bincount(labels, minlength=classes).tolist()),
         )
-        return self.evaluator.keep([(widths, [correct for correct, _ in by_batch], seconds)])[0]
+        return self.evaluator.keep([(widths, [correct for correct, _ in by_batch], seconds)], facts)[0]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from qa_lib import Evaluator, QAWarning, QuantizedActivationsModel, calibrate, conv2d_predicate, load_workload
+from qa_lib.calibration.output import OutputCalibration
 from qa_lib.errors import CalibrationError
 from qa_lib.metrics.divergence import kullback_leibler, mean_squared_error, output_divergence
 
@@ -184,3 +185,13 @@ def test_at_few_bits_the_accuracy_gains(name):
     for num_bits in (3, 4):
         others = [accuracy[method, num_bits] for method in ("max", "percentile", "mse", "entropy")]
         assert accuracy["output", num_bits] >= max(others)
+
+
+def test_it_starts_from_whatever_other_method_is_best(qmodel, images):
+    """The first candidate is so far off that no factor around it leads back."""
+    names = qmodel.names
+    good = {name: float(qmodel.activation_fake_quantizers[name].amax) for name in names}
+    bad = {name: 1e4 * value for name, value in good.items()}
+    search = OutputCalibration(qmodel, [images], dict.fromkeys(names, False), output_divergence)
+    found = search.find((4,) * len(names), {"max": bad, "mse": good}, lambda: None)
+    assert all(found[name] < 10 * good[name] for name in names)

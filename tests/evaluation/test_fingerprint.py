@@ -204,3 +204,11 @@ def test_the_digest_of_a_known_structure_stays_the_same():
     """Moving a file, or naming a private thing anew, must not make every archive unknown; what must, raises ``NUMERICS``."""
     qmodel = QuantizedActivationsModel(SmallConvNet(), conv2d_predicate)
     assert structure_digest(qmodel) == "b29bf542246826049aea35fa7dcdae063558820101c36995ab0e583e384ca739"
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+def test_the_kernels_of_onednn_are_told_from_others(evaluator):
+    before = evaluator.fingerprint()
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert evaluator.fingerprint() != before
+    assert evaluator.fingerprint() == before

@@ -131,3 +131,22 @@ def test_cancelled_requests_are_not_answered():
     go_on.set()
     assert requests.wait(10)
     assert answered == [(1, True)]
+
+
+def test_what_was_measured_across_a_calibration_is_measured_again(qmodel, images, labels):
+    """Somebody calibrates in the middle of a measurement."""
+    evaluator = Evaluator(qmodel, images, labels, batch_size=8, workers=1)
+    live, asked = LiveEvaluator(evaluator), []
+    live.evaluate([8] * 4)
+
+    def calibrate_once():
+        asked.append(1)
+        if len(asked) == 5:
+            quantizer = qmodel.activation_fake_quantizers["conv1"]
+            quantizer.amax = quantizer.amax / 20
+        return False
+
+    found = live.evaluate([3] * 4, superseded=calibrate_once)
+    fresh = Evaluator(qmodel, images, labels, batch_size=8, workers=1)
+    assert len(asked) > 12 + 5 and found.correct == fresh.evaluate([3] * 4).correct
+    assert evaluator.recall([3] * 4).correct == found.correct

@@ -226,3 +226,23 @@ def test_the_users_model_keeps_its_modules():
     assert {name: type(module) for name, module in qmodel.named_modules()} == before
     hooks = [hook for module in qmodel.modules() for hook in module._forward_hooks.values()]
     assert not any(isinstance(hook, FusedOutput) for hook in hooks)
+
+
+class SumIntoABuffer(nn.Module):
+    """A sum that is written where somebody else reads it, beside a chain that can be fused."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.relu = nn.Conv2d(3, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU()
+        self.last = nn.ReLU()
+        self.register_buffer("kept", torch.zeros(6, 5, 12, 10), persistent=False)
+
+    def forward(self, images):
+        features = self.relu(self.norm(self.conv(images)))
+        return (self.last(torch.add(features, -0.5, out=self.kept)) + self.kept).mean(dim=(2, 3))
+
+
+def test_a_sum_into_a_buffer_is_left_alone():
+    qmodel = quantized(SumIntoABuffer())
+    fusion = find_fusion(qmodel, in_channels_last(IMAGES))
+    assert fusion.chains and not fusion.sums

@@ -370,3 +370,10 @@ def test_a_setting_says_where_it_stands():
         str(standing(scored((5, 5), 10), [*front, scored((4, 5), 90)]))
         == "dominated by #1, #2, #3 and 1 more"
     )
+
+
+def test_reset_leaves_locked_layers(panel, qmodel):
+    panel.set_all(4)
+    panel.equalizer.lock("conv1")
+    panel.reset()
+    assert panel.wait(60) and panel.bit_widths == qmodel.bit_widths == (8, 8, 4, 8)

@@ -165,3 +165,20 @@ def test_gradients_still_flow(images):
     calibrate(qmodel, images)
     qmodel(images).sum().backward()
     assert float(model[0].weight.grad.abs().sum()) > 0
+
+
+def test_what_a_global_hook_keeps_is_left_as_it_was(qmodel, images):
+    """A hook of all modules may keep what a convolution returned."""
+    kept = []
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: kept.append(output) if module is qmodel.model.conv1 else None
+    )
+    try:
+        with torch.no_grad(), qmodel.temporary_bit_widths([2] * len(qmodel.names)):
+            qmodel(images)
+            expected = kept.pop().clone()
+            quantized = qmodel.activation_fake_quantizers["conv1"](expected)
+            qmodel(images)
+    finally:
+        handle.remove()
+    assert not torch.equal(expected, quantized) and torch.equal(kept.pop(), expected)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from explorations import setting
 
-from qa_lib.search.pareto import Hypervolume
+from qa_lib.costs import FunctionCost
+from qa_lib.search.pareto import Hypervolume, knee
 
 BOX = Hypervolume(0.5, 1.0, least_cost=0, largest_cost=10)
 
@@ -40,3 +42,11 @@ def test_it_is_the_share_of_cells_that_are_dominated():
 )
 def test_a_box_without_inside_holds_nothing(box):
     assert box.empty and box([(1.0, 0)]) == 0.0
+
+
+def test_the_knee_lies_farthest_above_the_line_between_the_ends():
+    front = [setting((2, 2), 500), setting((3, 2), 850), setting((4, 4), 900), setting((8, 8), 950)]
+    assert knee(front) is front[1]
+    assert knee(front[:2]) is front[0] and knee([]) is None
+    # By a cost of which the first two differ much, and all others little.
+    assert knee(front, FunctionCost(lambda widths: {2: 0, 3: 49, 4: 50, 8: 100}[widths[0]])) is front[2]

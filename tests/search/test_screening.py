@@ -149,3 +149,17 @@ def test_another_models_sensitivities_are_refused(problem, table):
     other = SensitivityTable(("a", "b", "c", "d"), table.widths, table.divergence, 96)
     with pytest.raises(DataError, match="another model"):
         minimize(problem, screened(other, sampling=SensitivitySampling(table)), ("n_gen", 2))
+
+
+def test_of_more_than_are_drawn_the_promising_are(problem, table):
+    """What is picked first adds most of what any could, as the model expects it."""
+    model = learned(problem, table, 40)
+    brood = [w for w in itertools.product((3, 4, 5, 6, 7), repeat=4) if w not in problem.run.evaluations]
+    front = [(e.accuracy, e.total_bits) for e in problem.run.front()]
+    before = problem.hypervolume(front)
+    added = {
+        widths: problem.hypervolume([*front, (accuracy, sum(widths))]) - before
+        for widths, accuracy in zip(brood, model.predict(brood), strict=True)
+    }
+    first = most_promising(problem, model, brood, 1, np.random.default_rng(3))[0]
+    assert max(added.values()) > 0 and added[first] >= 0.5 * max(added.values())

@@ -4,7 +4,7 @@ import itertools
 import pytest
 
 from qa_lib.errors import BitWidthError
-from qa_lib.search.progress import best_so_far
+from qa_lib.search.progress import SearchProgressBar, best_so_far
 from qa_lib.search.run import SearchRun
 
 GRID = list(itertools.product((2, 3), repeat=4))
@@ -60,3 +60,12 @@ def test_the_progress_text_tells_best_and_savings(evaluator):
     accuracy = run.evaluations[6, 6, 6, 6].accuracy
     assert text.startswith(f"fewest bits 24 at {accuracy:.2%}, front 1, images saved ")
     assert 0 < float(text.split()[-1].rstrip("%")) < 100
+
+
+def test_progress_begins_with_the_passes_that_were_spent_before(evaluator):
+    run = SearchRun(evaluator)
+    run.passes_before = 5.0
+    bar = SearchProgressBar({"full_passes": 10.0}, run, shown=True)
+    bar.add_passes(1.0)
+    assert bar.bar.n == 6.0
+    bar.close()
