@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from qa_lib import QuantizedActivationsModel
@@ -37,7 +38,12 @@ class ToolkitModel(nn.Module):
                 quantizer.enable()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(self.quantizers["input"](images))
+        quantized = self.quantizers["input"](images)
+        if quantized.stride() != images.stride():
+            # The toolkit forgets the layout of images with one channel, and in another layout a convolution may add up in
+            # another order: on some processors that is another level.
+            quantized = torch.empty_like(images).copy_(quantized)
+        return self.network(quantized)
 
 
 def with_toolkit_quantizers(model: nn.Module, qmodel: QuantizedActivationsModel) -> ToolkitModel:

@@ -171,8 +171,6 @@ class ArchiveFile:
                     self._follow()
             connection = self._connection
             try:
-                if connection.in_transaction:  # an interrupt has left it
-                    connection.execute("ROLLBACK")
                 locks.patiently(connection, "BEGIN IMMEDIATE" if writing else "BEGIN")
                 if self._is_ours(connection):
                     if writing:  # the first page goes into the journal first: it says whose journal that is
