@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from qa_lib import Archive, Exploration, Workload, conv2d_predicate
-from qa_lib.__main__ import _report, main
+from qa_lib.__main__ import main
+from qa_lib.cli.explore import report
 from qa_lib.evaluation import Evaluation
 from qa_lib.sensitivities import SensitivityTable
 from qa_lib.workloads import workload as workloads
@@ -63,7 +64,7 @@ def test_nothing_feasible_says_which_layers_to_relax(tmp_path, capsys):
         ("input", "conv"), (setting((3, 3), 60),), setting((None, None), 90), {2: setting((2, 2), 5, images=20)},
         0.8, (2, 4), sensitivities=table,
     )  # fmt: skip
-    assert _report(exploration, tmp_path) == 1
+    assert report(exploration, tmp_path) == 1
     shown = capsys.readouterr().out
     assert "these layers disturb most: conv (3 bits, 80 %), input (3 bits, 20 %)" in shown
     assert [line.split()[2] for line in shown.splitlines() if line.startswith("2 bits")] == ["infeasible"]

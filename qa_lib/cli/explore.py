@@ -1,0 +1,165 @@
+"""``python -m qa_lib explore``: from a workload to its front, as files and on the screen."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qa_lib.calibration.calibrating import all_methods, calibrate
+from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.plots import plot_objective_space
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.report import write_page
+from qa_lib.search.exploration import Exploration
+from qa_lib.search.exploring import DEFAULT_FULL_PASSES, explore
+from qa_lib.workloads.workload import known_workloads, load_workload
+
+DESCRIPTION = """\
+Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
+accuracy against total bits, beside the float model and the uniform widths.
+
+Every accuracy is measured on the workload's whole search set. These files go to --out:
+  front.csv       accuracy (0 to 1), total_bits, mean_bits, and one column of widths per quantizer
+  front.png       the front, everything else that was measured, and the baselines
+  front.html      the same as a page to open in a browser, with the widths of each point, and how it was made
+  archive.sqlite  every evaluation, as soon as it is finished; the next run begins with what it knows
+"""
+
+EPILOG = """\
+examples:
+  python -m qa_lib explore
+  python -m qa_lib explore --min-accuracy 0.90 --full-passes 200 --seed 7 --out results/run7
+
+The same seed asks for the same candidates. Ctrl-C ends the search early and keeps what it has; the same
+command again goes on from there, also after a crash.
+Exit status: 0 with a front, 1 if nothing reaches --min-accuracy, 2 for a mistake in the arguments.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command ``explore`` to the parsers of ``python -m qa_lib``."""
+    command = commands.add_parser(
+        "explore",
+        help="search per-layer bit widths and print the Pareto front",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=_run)
+    add = command.add_argument
+    add("--workload", default="fashion_mnist", metavar="NAME",
+        help=f"model and images: {', '.join(known_workloads())} (default: %(default)s)")  # fmt: skip
+    add("--calibration", default="mse", choices=all_methods(), metavar="METHOD",
+        help=f"how amax is found, for each width: {', '.join(all_methods())} (default: %(default)s); max is what "
+        "the toolkit does, output takes a minute and is better below 5 bits")  # fmt: skip
+    add("--min-accuracy", type=float, default=0.85, metavar="A",
+        help="accuracy, 0 to 1, that a solution has to reach (default: %(default)s)")  # fmt: skip
+    add("--full-passes", type=float, metavar="P",
+        help=f"budget: passes over the search set, everything counted (default: {DEFAULT_FULL_PASSES:g} if no other "
+        "budget is given)")  # fmt: skip
+    add("--seconds", type=float, metavar="S", help="budget: how long to search")
+    add("--evaluations", type=int, metavar="N", help="budget: candidates to ask for")
+    add("--patience", type=float, metavar="P",
+        help="end it, too, when the front has not grown for so many full passes")  # fmt: skip
+    add("--population-size", type=int, default=20, metavar="P",
+        help="candidates in the first generation, and what the population keeps (default: %(default)s)")  # fmt: skip
+    add("--lower", type=int, default=2, metavar="BITS", help="smallest width (default: %(default)s)")
+    add("--upper", type=int, default=8, metavar="BITS", help="largest width (default: %(default)s)")
+    add("--seed", type=int, default=1, metavar="S", help="seed of the search (default: %(default)s)")
+    add("--archive", type=Path, metavar="FILE",
+        help="where every evaluation is kept, made if missing (default: archive.sqlite in --out)")  # fmt: skip
+    add("--out", type=Path, default=Path("out"), metavar="DIR",
+        help="folder for the front and the archive, made if missing (default: %(default)s)")  # fmt: skip
+
+
+def _run(options: argparse.Namespace) -> int:
+    options.out.mkdir(parents=True, exist_ok=True)
+    return report(_explore(options), options.out)
+
+
+def _explore(options: argparse.Namespace) -> Exploration:
+    workload = load_workload(options.workload)
+    qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
+    calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
+    evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels)
+    return explore(
+        qmodel,
+        evaluator,
+        num_bits_lower_limit=options.lower,
+        num_bits_upper_limit=options.upper,
+        min_accuracy=options.min_accuracy,
+        full_passes=options.full_passes,
+        seconds=options.seconds,
+        evaluations=options.evaluations,
+        patience=options.patience,
+        population_size=options.population_size,
+        seed=options.seed,
+        archive=options.archive or options.out / "archive.sqlite",
+    )
+
+
+def report(exploration: Exploration, folder: Path) -> int:
+    """Writes an exploration into ``folder`` and prints it; returns the exit status."""
+    if not exploration.candidates:
+        print("\nStopped before anything was measured.")
+        return 1
+    exploration.to_csv(folder / "front.csv")
+    plot_objective_space(exploration).savefig(folder / "front.png")
+    written = [folder / "front.csv", folder / "front.png"]
+    if exploration.measured:
+        write_page(exploration, folder / "front.html")
+        written.append(folder / "front.html")
+    front = exploration.front.set_index(
+        pd.Index([f"front {n}" for n in range(1, len(exploration.front) + 1)])
+    )
+    print(f"\nquantizers, in the order of the widths: {', '.join(exploration.names)}\n")
+    print(
+        _as_text(
+            pd.concat([exploration.baselines(), front] if len(front) else [exploration.baselines()]),
+            exploration.names,
+        )
+    )
+    print(
+        f"\n{len(exploration.measured)} settings measured on {exploration.float_evaluation.images} images each, "
+        f"{len(exploration.stopped)} stopped early as hopeless ({exploration.images_saved:.0%} of all images saved); "
+        f"{exploration.full_passes:.1f} full passes in all.",
+        end=" ",
+    )
+    if exploration.interrupted:
+        print("Stopped early.", end=" ")
+    if front.empty:
+        nearest = exploration.nearest
+        print(
+            f"None reaches the minimum accuracy {exploration.min_accuracy:.2%}: the nearest has "
+            f"{'' if nearest.complete else 'at most '}{nearest.upper_bound:.2%} ({100 * exploration.shortfall:.2f} points short) at "
+            f"{nearest.total_bits} total bits. {_what_to_relax(exploration)}Lower --min-accuracy, or raise --upper."
+        )
+    else:
+        print(f"The front has {len(front)} solutions at or above {exploration.min_accuracy:.2%}.")
+    print(f"Written: {', '.join(map(str, written))}")
+    return 1 if front.empty else 0
+
+
+def _what_to_relax(exploration: Exploration) -> str:
+    """The layers that disturb most, as a sentence."""
+    if exploration.sensitivities is None:
+        return ""
+    relax = exploration.layers_to_relax().head(3)
+    layers = ", ".join(
+        f"{row.layer} ({row.num_bits} bits, {100 * row.share:.0f} %)" for row in relax.itertuples()
+    )
+    return f"By the sensitivities (an estimate), these layers disturb most: {layers}. Give them more bits. "
+
+
+def _as_text(frame: pd.DataFrame, names: tuple[str, ...]) -> str:
+    widths = frame[list(names)].astype(object).where(frame[list(names)].notna(), "-")
+    table = pd.DataFrame(
+        {
+            "accuracy": frame["accuracy"].map(lambda a: "infeasible" if pd.isna(a) else f"{a:.2%}"),
+            "total bits": frame["total_bits"],
+            "mean bits": frame["mean_bits"].map("{:.2f}".format),
+            "widths": widths.apply(lambda row: " ".join(map(str, row)), axis=1),
+        }
+    )
+    return table.to_string(justify="right")
