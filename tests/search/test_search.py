@@ -221,9 +221,8 @@ def test_a_larger_budget_goes_on_where_the_smaller_one_ended(qmodel, evaluator, 
 def test_a_full_disk_in_the_middle_of_a_search_hands_over_what_there_was(qmodel, evaluator, tmp_path):
     archive = Archive(tmp_path / "archive.sqlite")
     file = ArchiveFile.of(archive.path)
-    with file.transaction() as connection:
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = file.transact(lambda connection: connection.execute("PRAGMA page_count").fetchone())
+    file.transact(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}"))
     with pytest.raises(ArchiveError, match="the disk is full") as caught:
         quiet(qmodel, evaluator, archive=archive, evaluations=400)
     assert caught.value.exploration.interrupted
