@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="three short trials")
     options = parser.parse_args(arguments)
-    trials, seconds = (3, 0.8) if options.quick else (options.trials, options.seconds)
+    trials, seconds = (3, 0.3) if options.quick else (options.trials, options.seconds)
     work(f"{trials} trials of 2 to 4 processes on one file")
     generator, totals = random.Random(options.seed), Counter()
     small_network()  # what is compiled when it is first used
@@ -229,7 +229,7 @@ def search(qmodel, evaluator, archive) -> None:
         qmodel,
         evaluator,
         archive=archive,
-        evaluations=60,
+        evaluations=24,
         population_size=8,
         min_accuracy=0.3,
         progress=False,

@@ -66,9 +66,8 @@ def disconnect(connection: sqlite3.Connection, path: Path | None, identity: Iden
         with suppress(sqlite3.Error):
             connection.execute("BEGIN")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            _left[identity] = _signature(
-                path
-            )  # under a lock: nobody changes it between being read and being closed
+            # Under a lock: nobody changes it between being read and being closed.
+            _left[identity] = _signature(path)
     connection.close()
 
 

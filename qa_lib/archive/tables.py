@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from qa_lib.archive.row import Row, checksum, pack, unpack, unpack_widths
+from qa_lib.errors import ArchiveError
 
 # "QALB", so that another program's SQLite file is told from an archive.
 APPLICATION_ID = 0x51414C42
@@ -219,8 +220,15 @@ def format_of(connection: sqlite3.Connection) -> int:
 
 def _fingerprint(connection: sqlite3.Connection, digest: str, facts: Facts) -> int:
     """The number of a fingerprint, made if there is none; what is said of it is kept if nothing was said before."""
-    found = connection.execute("SELECT id, facts FROM fingerprints WHERE digest = ?", (digest,)).fetchone()
+    found = connection.execute(
+        "SELECT id, facts, checksum FROM fingerprints WHERE digest = ?", (digest,)
+    ).fetchone()
     if found and (found[1] != _UNSAID or not facts):
+        names = _facts(digest, *found[1:]).get("names")
+        if names and "names" in facts and names != list(facts["names"]):
+            raise ArchiveError(
+                f"fingerprint {digest:.12} is of the quantizers {names}, not {list(facts['names'])}"
+            )
         return found[0]
     text = json.dumps(facts)
     values = (text, checksum((digest, text)), digest)

@@ -155,6 +155,15 @@ def test_sensitivities_may_come_before_anything_is_said(archive):
     assert still_whole(archive)
 
 
+def test_rows_of_other_quantizers_do_not_come_under_a_fingerprint(archive):
+    other = FACTS | {"names": ["input", "conv", "linear"]}
+    with pytest.raises(ArchiveError, match=r"is of the quantizers \['input', 'conv'\]"):
+        archive.write("before", row((4, 4, 4)), other)
+    with pytest.raises(ArchiveError, match="is of the quantizers"):
+        archive.write_sensitivity("before", 2, 4, 0.5, other)
+    assert still_whole(archive)
+
+
 def test_what_was_said_is_kept_as_it_was(archive):
     facts = dict(FACTS)
     archive.write("a", row(), facts)
