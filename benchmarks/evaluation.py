@@ -60,8 +60,8 @@ class TakeTurns(Callback):
 
 
 def _front(evaluations: list[Evaluation], min_accuracy: float) -> set[tuple[tuple[int | None, ...], int]]:
-    feasible = [e for e in evaluations if e.accuracy >= min_accuracy]
-    return {(e.bit_widths, e.correct) for e in non_dominated(feasible)}
+    feasible = [e for e in evaluations if e.score >= min_accuracy]
+    return {(e.bit_widths, e.score) for e in non_dominated(feasible)}
 
 
 def _report(problem: PlainProblem, turns: TakeTurns, own: Engine, alike: Engine) -> None:
@@ -72,7 +72,7 @@ def _report(problem: PlainProblem, turns: TakeTurns, own: Engine, alike: Engine)
     print(f"front of plain: {len(front)} settings; of the engine alike: {len(alike.front())}")
     print(f"identical fronts in plain's layout and batch size: {alike.front() == front}")
     measured = [e for e in own.run.evaluations.values() if e.complete]
-    differences = [abs(e.correct - plain[e.bit_widths].correct) for e in measured]
+    differences = [abs(e.score - plain[e.bit_widths].score) for e in measured]
     print(f"{len(measured)} of {len(plain)} were measured completely; largest difference at the engine's own")
     print(f"  setting: {max(differences)} of {problem.images} images")
     asked = len(problem.evaluated) * problem.images

@@ -66,12 +66,12 @@ def main() -> None:
             panel.equalizer.moving = []
             start = time.perf_counter()
             panel.equalizer.release(widths)
-            panel._requests.wait()
+            panel.session._requests.wait()
             seconds[label].append(time.perf_counter() - start)
-            found.add(panel.evaluation.correct)
+            found.add(panel.evaluation.score)
             panel.wait()
         start = time.perf_counter()
-        found.add(whole.evaluate(widths).correct)
+        found.add(whole.evaluate(widths).score)
         seconds["whole pass"].append(time.perf_counter() - start)
         if len(found) != 1:
             raise SystemExit(f"{widths}: the numbers differ, {found}")

@@ -90,7 +90,7 @@ def measure(bench: Bench, options: argparse.Namespace) -> tuple[pd.DataFrame, pd
     plain = frame["search"] == "plain"
     frame.loc[plain, "seconds"] = frame.loc[plain, "full_passes"] * statistics.median(bench.plain_seconds)
     recorded = frame["best"].max() if "best" in frame else 0.0
-    frame["best"] = max(bench.box((e.accuracy, e.total_bits) for e in bench.known), recorded)
+    frame["best"] = max(bench.box((e.score, e.total_bits) for e in bench.known), recorded)
     return frame, on_held_out(bench, runs, options.full_passes)
 
 
@@ -106,8 +106,8 @@ def on_held_out(bench: Bench, runs: dict[str, Points], full_passes: float) -> pd
         budgets = [b for b in BUDGETS if b - 1 <= reached and (run != LONG_RUN or b > full_passes)]
         fronts |= {(run, b): points.front_after(b) for b in budgets}
     for (run, budget), front in fronts.items():
-        searched = area(bench.box, front, [e.accuracy for e in front])
-        assert np.isclose(searched, bench.box((e.accuracy, e.total_bits) for e in front))
+        searched = area(bench.box, front, [e.score for e in front])
+        assert np.isclose(searched, bench.box((e.score, e.total_bits) for e in front))
         rows.append((bench.workload.name, run, budget, searched, held_out.hypervolume(front)))
     return pd.DataFrame(rows, columns=["network", "run", "full_passes", "hypervolume", "held_out"])
 

@@ -44,13 +44,13 @@ class Points:
         if self._improves(evaluation):
             self.entered.append((full_passes, evaluation))
             self.front = stair([*self.front, evaluation], self.box.min_accuracy)
-            reached = self.box((e.accuracy, e.total_bits) for e in self.front)
+            reached = self.box((e.score, e.total_bits) for e in self.front)
         self.rows.append((full_passes, seconds, reached))
 
     def _improves(self, evaluation: Evaluation) -> bool:
         """Whether it is complete and feasible, and no point has as much accuracy for as few bits."""
-        return evaluation.accuracy >= self.box.min_accuracy and not any(
-            e.accuracy >= evaluation.accuracy and e.total_bits <= evaluation.total_bits for e in self.front
+        return evaluation.score >= self.box.min_accuracy and not any(
+            e.score >= evaluation.score and e.total_bits <= evaluation.total_bits for e in self.front
         )
 
     def front_after(self, full_passes: float) -> list[Evaluation]:
@@ -78,7 +78,7 @@ class Bench:
         self.qmodel: QuantizedActivationsModel = calibrated(self.workload)
         self.archive = archive or Archive()
         self.evaluator = self.fresh_evaluator(self.archive)
-        self.float_accuracy = self.evaluator.evaluate_uniform(None).accuracy
+        self.float_accuracy = self.evaluator.evaluate_uniform(None).score
         layers = len(self.qmodel.names)
         self.box = Hypervolume(
             self.float_accuracy - LOSS_ALLOWED, self.float_accuracy, 2 * layers, 8 * layers
@@ -165,7 +165,7 @@ class PlainOnEngine(Problem):
         evaluations = self.evaluator.evaluate_many(x.astype(int).tolist())
         for evaluation in evaluations:
             self.take(evaluation)
-        accuracy = np.array([e.accuracy for e in evaluations])
+        accuracy = np.array([e.score for e in evaluations])
         out["F"] = np.column_stack([-accuracy, x.sum(axis=1)])
         out["G"] = self.min_accuracy - accuracy
 
@@ -176,14 +176,14 @@ class HeldOut:
     def __init__(self, bench: Bench) -> None:
         workload = bench.workload
         self.evaluator = Evaluator(bench.qmodel, workload.holdout_images, workload.holdout_labels)
-        accuracy = self.evaluator.evaluate_uniform(None).accuracy
+        accuracy = self.evaluator.evaluate_uniform(None).score
         self.box = replace(bench.box, min_accuracy=accuracy - LOSS_ALLOWED, float_accuracy=accuracy)
 
     def hypervolume(self, front: Sequence[Evaluation]) -> float:
         """That of the accuracies which the same settings have here: at each cost it is the setting that the search set
         calls best which counts, and none is chosen by what it scores here."""
         here = self.evaluator.evaluate_many([e.bit_widths for e in front])
-        return area(self.box, front, [e.accuracy for e in here])
+        return area(self.box, front, [e.score for e in here])
 
 
 def area(box: Hypervolume, front: Sequence[Evaluation], accuracies: Sequence[float]) -> float:

@@ -42,12 +42,12 @@ class Truth:
         start = time.perf_counter()
         self.evaluations = enumerate_settings(self.evaluator, num_bits_upper_limit=upper)
         self.seconds = time.perf_counter() - start
-        self.min_accuracy = self.evaluator.evaluate_uniform(None).accuracy - LOSS_ALLOWED
+        self.min_accuracy = self.evaluator.evaluate_uniform(None).score - LOSS_ALLOWED
         self.box = Hypervolume(
             self.min_accuracy, self.min_accuracy + LOSS_ALLOWED, LOWER * self.layers, upper * self.layers
         )
         self.front = feasible_front(self.evaluations, self.min_accuracy)
-        self.hypervolume = self.box((e.accuracy, e.total_bits) for e in self.front)
+        self.hypervolume = self.box((e.score, e.total_bits) for e in self.front)
 
     def measure(self, setting: tuple[int, ...]) -> Evaluation:
         return self.evaluator.evaluate(setting)
@@ -93,10 +93,10 @@ def greedy(truth: Truth, seed: int, budget: float) -> Asked:
             if now[layer] > LOWER:
                 tried.append(truth.measure((*now[:layer], now[layer] - 1, *now[layer + 1 :])))
                 yield 1.0, tried[-1]
-        feasible = [e for e in tried if e.accuracy >= truth.min_accuracy]
+        feasible = [e for e in tried if e.score >= truth.min_accuracy]
         if not feasible:
             return
-        now = max(feasible, key=lambda e: e.accuracy).bit_widths
+        now = max(feasible, key=lambda e: e.score).bit_widths
 
 
 def additive(truth: Truth, seed: int, budget: float) -> Asked:
@@ -147,7 +147,7 @@ METHODS: dict[str, Callable[[Truth, int, float], Asked]] = {
 
 
 def measure(truth: Truth, seeds: range, budget: float) -> pd.DataFrame:
-    true_points = {(e.accuracy, e.total_bits) for e in truth.front}
+    true_points = {(e.score, e.total_bits) for e in truth.front}
     frames = []
     for name, method in METHODS.items():
         for seed in seeds:
@@ -157,7 +157,7 @@ def measure(truth: Truth, seeds: range, budget: float) -> pd.DataFrame:
                 if passes > budget:
                     break
                 points.take(passes, np.nan, evaluation)
-                found = {(e.accuracy, e.total_bits) for e in points.front}
+                found = {(e.score, e.total_bits) for e in points.front}
                 share.append(len(true_points & found) / len(true_points))
             frame = points.frame(network="fashion_mnist_convnet", search=name, seed=seed)
             frames.append(frame.assign(share_of_front=[share[index] for index in frame.index]))

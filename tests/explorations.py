@@ -19,8 +19,11 @@ NASTY_NAMES = (
 )
 
 
-def setting(widths, correct, shown=IMAGES):
-    return Evaluation(tuple(widths), correct, shown, IMAGES, block_counts=(correct,))
+def setting(widths, correct, images=IMAGES, shown=None):
+    """One with ``correct`` right answers out of ``shown``; the rest is as good at most, and as bad as that at a guess."""
+    shown = images if shown is None else shown
+    upper_bound, estimate = (correct + images - shown) / images, correct / shown
+    return Evaluation(tuple(widths), shown, images, upper_bound, estimate, sums=((correct, shown),))
 
 
 def random_exploration(

@@ -78,7 +78,7 @@ def test_predictions_come_near_what_is_measured(qmodel, evaluator, images):
     known = evaluator.evaluate_many(settings)
     predictor.learn(known, around=(4, 4, 4, 4))
     expected = predictor.predict(settings)
-    assert np.abs(expected - [e.accuracy for e in known]).mean() < 0.03
+    assert np.abs(expected - [e.score for e in known]).mean() < 0.03
     assert np.isnan(predictor.predict([(9, 4, 4, 4)])).all()
     assert predictor.predict([(None,) * 4])[0] == pytest.approx(1.0, abs=0.05)
 
@@ -88,7 +88,7 @@ def test_settings_are_saved_by_name_and_loaded(tmp_path, qmodel, evaluator):
     for name, widths in (("one", [2, 3, None, 5]), ("two", [4] * 4), ("one", [3] * 4)):
         save_setting(path, name, qmodel.names, evaluator.evaluate(widths))
     assert load_settings(path, qmodel.names) == {"one": (3, 3, 3, 3), "two": (4, 4, 4, 4)}
-    assert json.loads(path.read_text())["two"]["accuracy"] == evaluator.evaluate([4] * 4).accuracy
+    assert json.loads(path.read_text())["two"]["accuracy"] == evaluator.evaluate([4] * 4).score
     assert list(tmp_path.iterdir()) == [path]
 
 

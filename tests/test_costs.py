@@ -65,4 +65,4 @@ def test_a_cost_named_as_another_column_does_not_take_its_place(name):
     )
     front = exploration.front
     assert front[f"{name.replace(' ', '_')}_cost"].tolist() == [7.0] and front.columns.is_unique
-    assert front["accuracy"].tolist() == [candidates[0].accuracy] and front["total_bits"].tolist() == [8]
+    assert front["accuracy"].tolist() == [candidates[0].score] and front["total_bits"].tolist() == [8]

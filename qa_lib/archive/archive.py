@@ -134,8 +134,8 @@ class Archive:
         for digest, facts, row in found:
             if row is not None:
                 images = facts.get("images", math.nan)
-                upper_bound = (sum(row.sums) + images - row.images) / images
-                accuracy = math.nan if row.score is None else row.score
+                upper_bound = math.nan if row.score is None else row.score
+                accuracy = upper_bound if row.images == images else math.nan
                 known = (accuracy, upper_bound, row.images, row.images == images)
                 records.append((digest[:12], *known, total_bits(row.bit_widths), row.seconds))
                 names = facts.get("names", map(str, range(len(row.bit_widths))))

@@ -32,10 +32,10 @@ class Row:
     Attributes:
         bit_widths: ``num_bits`` of each quantizer; None is float.
         sums: What each batch that was shown added to the metric, from the first on: a number, or k of them; for accuracy
-            the right answers.
+            the right answers and the images.
         images: Images that were shown.
         seconds: Time that their forward passes took.
-        score: The metric over all images; None unless all were shown.
+        score: The metric over all images; unless all were shown, the most that it can be. None if that is not known.
         divergences: How far each batch's outputs are from the float model's, summed over its images; empty if not recorded.
         further_scores: What else the same pass measured, by name.
         items: A bit for each image, in the order in which they are shown, whether it was right (``numpy.packbits``); empty if

@@ -286,7 +286,7 @@ def _earlier_evaluations(
         counts = tuple(np.frombuffer(packed, dtype=f"<u{packed[0]}", offset=1).tolist())
         size, names = facts["batch_size"], facts["names"]
         images = min(len(counts) * size, facts["images"])
-        score = sum(counts) / images if images == facts["images"] else None
+        score = (sum(counts) + facts["images"] - images) / facts["images"]
         row = Row(unpack_widths(widths), counts, images, seconds, score)
         # There was no checksum: what cannot be is damage.
         plausible = max(counts, default=0) <= size and len(counts) <= -(-facts["images"] // size)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 
 from qa_lib.bit_widths import Widths, check_limits
@@ -87,18 +88,21 @@ class _Worker:
     """Runs settings on a copy of the model, and keeps what they have in common."""
 
     def __init__(self, evaluator: Evaluator, replica: QuantizedActivationsModel) -> None:
-        self.search_set = evaluator.search_set
+        self.search_set, self.metric = evaluator.search_set, evaluator.metric
         batches = [images for images, _ in self.search_set.batches]
         self.forward = IncrementalForward(replica, batches, network_may_change=False)
 
-    def run(self, prefix: Widths, endings: Sequence[Widths]) -> list[tuple[Widths, tuple[int, ...], float]]:
+    def run(self, prefix: Widths, endings: Sequence[Widths]) -> list[tuple[Widths, list[np.ndarray], float]]:
         torch.set_num_threads(1)
         rows = []
         for ending in endings:
             start = time.perf_counter()
             if all(width == endings[0][-1] for width in ending[1:]):
                 self.forward.rebase((*prefix, *ending))
-            logits = self.forward((*prefix, *ending)).split(self.search_set.batch_sizes)
-            counts = tuple(self.search_set.count_correct(part, index) for index, part in enumerate(logits))
-            rows.append(((*prefix, *ending), counts, time.perf_counter() - start))
+            outputs = self.forward((*prefix, *ending)).split(self.search_set.batch_sizes)
+            sums = [
+                self.metric.measure(part, targets).cpu().numpy()
+                for part, (_, targets) in zip(outputs, self.search_set.batches, strict=True)
+            ]
+            rows.append(((*prefix, *ending), sums, time.perf_counter() - start))
         return rows

@@ -14,19 +14,22 @@ class Evaluation:
 
     Attributes:
         bit_widths: ``num_bits`` of each quantizer, in order; None is float.
-        correct: Right answers (highest logit is the label's) among the images that were shown.
         images: Images that were shown to the model.
         search_images: Size of the search set.
+        upper_bound: What the score can be at most; the score itself if all images were shown.
+        estimate: The score if it was measured; otherwise a guess for ranking, at most ``upper_bound``: the images that were
+            not shown count as the last batch did.
         seconds: Time of the forward passes, on one torch thread.
-        block_counts: Right answers in each batch, in the evaluator's order.
+        sums: What each batch added to the metric's sums, in the evaluator's order: k numbers.
     """
 
     bit_widths: Widths
-    correct: int
     images: int
     search_images: int
+    upper_bound: float
+    estimate: float
     seconds: float = field(default=0.0, compare=False)
-    block_counts: tuple[int, ...] = field(default=(), repr=False)
+    sums: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
 
     @property
     def complete(self) -> bool:
@@ -34,24 +37,10 @@ class Evaluation:
         return self.images == self.search_images
 
     @property
-    def accuracy(self) -> float:
-        """Share of the search set that is right, 0 to 1; higher is better. NaN if it was stopped: it was
-        not measured then."""
-        return self.correct / self.search_images if self.complete else math.nan
-
-    @property
-    def upper_bound(self) -> float:
-        """What the accuracy can be at most, 0 to 1: all images that were not shown count as right."""
-        return (self.correct + self.search_images - self.images) / self.search_images
-
-    @property
-    def estimate(self) -> float:
-        """The accuracy if it was measured. Otherwise a guess for ranking, at most ``upper_bound``: the
-        images that were not shown count as the last batch did."""
-        if self.complete or not self.block_counts:
-            return self.upper_bound
-        last = self.block_counts[-1] / (self.images / len(self.block_counts))
-        return (self.correct + (self.search_images - self.images) * last) / self.search_images
+    def score(self) -> float:
+        """What the metric makes of the whole search set: the accuracy, 0 to 1; higher is better. NaN if it was stopped: it
+        was not measured then."""
+        return self.upper_bound if self.complete else math.nan
 
     @property
     def total_bits(self) -> int:

@@ -5,20 +5,23 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from qa_lib.archive import Archive, Row
 from qa_lib.bit_widths import BitWidths, Widths
-from qa_lib.errors import DataError, SearchError
-from qa_lib.evaluation.early_stop import StopRule
+from qa_lib.errors import DataError
+from qa_lib.evaluation.early_stop import Needed, StopRule
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.fingerprint import fingerprint_facts
 from qa_lib.evaluation.layout import check_workers, choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.negatives import NegativesReport
-from qa_lib.evaluation.search_set import SearchSet, check_batch_size, check_logits, check_set
+from qa_lib.evaluation.scoring import Scoring
+from qa_lib.evaluation.search_set import SearchSet, check_batch_size, check_set
 from qa_lib.forward.fusion import Fusing
-from qa_lib.forward.replicas import Task, run_tasks
+from qa_lib.forward.replicas import RunBatch, Task, run_tasks
+from qa_lib.metrics import Accuracy, Metric
 from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -45,6 +48,7 @@ class Evaluator:
         archive: Where evaluations are kept: an ``Archive``, the path of one, or None for memory only.
 
     Attributes:
+        metric: What the score is made by: the accuracy.
         images: Size of the search set.
         images_forwarded: Images that went through the model so far, those for the order included.
 
@@ -61,6 +65,8 @@ class Evaluator:
         4096
     """
 
+    metric: Metric = Accuracy()
+
     def __init__(
         self,
         qmodel: QuantizedActivationsModel,
@@ -73,7 +79,7 @@ class Evaluator:
         hardest_first: bool = True,
         archive: Archive | str | Path | None = None,
     ) -> None:
-        check_set(images, labels)
+        check_set(images, labels, self.metric)
         check_batch_size(batch_size)
         check_workers(workers)
         qmodel.check_usable()
@@ -86,14 +92,15 @@ class Evaluator:
         self._keep_in(archive)
         labels = labels.to(images.device)
         in_order = torch.arange(len(images), device=images.device)
-        self._check_logits(images[:2], int(labels.max()))
+        self._check_outputs(images[:2], labels[:2])
         batch_size = batch_size or suitable_batch_size(qmodel, images[:2])
         channels_last = suits_channels_last(images) if channels_last is None else channels_last
         self._set = SearchSet.cut(images, labels, in_order, batch_size, channels_last)
         self.workers = workers or self._choose_workers()
-        if hardest_first:
-            order = torch.argsort(self._float_margins(), stable=True)
+        if hardest_first and (margins := self._float_margins()) is not None:
+            order = torch.argsort(margins, stable=True)
             self._set = SearchSet.cut(images, labels, order, batch_size, channels_last)
+        self._scoring = Scoring(self.metric, self._set)
 
     @property
     def batch_size(self) -> int:
@@ -194,9 +201,7 @@ class Evaluator:
         self.qmodel.check_calibrated(
             [next(filter(None, column), None) for column in zip(*widths, strict=True)]
         )
-        if stop is not None and stop.images != self.images:
-            raise SearchError(f"the stop rule is for {stop.images} images, the search set has {self.images}")
-        needed = stop.correct_needed(widths) if stop else [0] * len(widths)
+        needed = stop.needed(widths) if stop else [None] * len(widths)
         with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
             facts = self.facts()
             digest = digest_of(facts)
@@ -207,7 +212,7 @@ class Evaluator:
         evaluations: dict[Widths, Evaluation] = {}
 
         def finish(task: Task) -> None:
-            evaluations[task.bit_widths] = evaluation = self._evaluation(task)
+            evaluations[task.bit_widths] = evaluation = self._scoring.evaluation(task)
             if on_evaluation is not None:
                 on_evaluation(evaluation)
 
@@ -218,31 +223,29 @@ class Evaluator:
         for task in tasks:
             if task.finished:
                 finish(task)
-        self._run(replicas, unfinished, self._count_correct, keep)
+        self._run(replicas, unfinished, self._measure, keep)
         return [evaluations[w] for w in asked]
 
     def keep(
-        self, measured: Iterable[tuple[Widths, Sequence[int], float]], facts: dict[str, Any]
+        self, measured: Iterable[tuple[Widths, Sequence[Any], float]], facts: dict[str, Any]
     ) -> list[Evaluation]:
         """Takes in what was measured elsewhere, on this model and in the batches of ``search_set``: it is in the archive on
         return.
 
         Args:
-            measured: Bit widths, right answers in each batch, and seconds.
+            measured: Bit widths, what each batch adds to the metric's sums (``k`` numbers), and seconds.
             facts: ``facts()`` of the model that it was measured on, as it was then.
         """
         evaluations = []
-        for bit_widths, counts, seconds in measured:
-            task = Task(bit_widths)
-            for index, correct in enumerate(counts):
-                task.take(self._set.batch_sizes, index, correct, seconds / len(counts))
+        for bit_widths, sums, seconds in measured:
+            task = self._resumed(Task(bit_widths), sums, seconds)
             self.archive.write(digest_of(facts), self._row(task), self._describe(facts))
-            evaluations.append(self._evaluation(task))
+            evaluations.append(self._scoring.evaluation(task))
         return evaluations
 
     def facts(self) -> dict[str, Any]:
         """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment."""
-        return fingerprint_facts(self.qmodel, self._set)
+        return fingerprint_facts(self.qmodel, self._set, self.metric)
 
     def fingerprint(self) -> str:
         """The digest of everything that an accuracy depends on, the model as it is now: what the archive keeps evaluations
@@ -255,34 +258,33 @@ class Evaluator:
         row = self.archive.read(self.fingerprint(), [widths]).get(widths)
         if row is None or row.images < self.images:
             return None
-        return self._evaluation(self._task(widths, 0, row))
+        return self._scoring.evaluation(self._task(widths, None, row))
 
     def known(self) -> list[Evaluation]:
         """Everything that the archive knows of this model on this search set, complete or stopped."""
         rows = self.archive.read_all(self.fingerprint())
-        return [self._evaluation(self._task(row.bit_widths, 0, row)) for row in rows]
+        return [self._scoring.evaluation(self._task(row.bit_widths, None, row)) for row in rows]
 
     def _keep_in(self, archive: Archive | str | Path | None) -> None:
         self._closes_archive = not isinstance(archive, Archive)
         self.archive = Archive(archive) if self._closes_archive else archive
 
-    def _task(self, bit_widths: Widths, correct_needed: int, known: Row | None) -> Task:
-        task = Task(bit_widths, correct_needed)
-        for index, correct in enumerate(known.sums if known else ()):
-            if not task.finished:
-                task.take(self._set.batch_sizes, index, correct, known.seconds / len(known.sums))
-        return task
+    def _task(self, bit_widths: Widths, needed: Needed | None, known: Row | None) -> Task:
+        task = self._scoring.task(bit_widths, needed)
+        return self._resumed(task, known.sums, known.seconds) if known else task
 
-    def _evaluation(self, task: Task) -> Evaluation:
-        return Evaluation(
-            task.bit_widths, task.correct, task.images, self.images, task.seconds, tuple(task.block_counts)
-        )
+    def _resumed(self, task: Task, sums: Sequence[Any], seconds: float) -> Task:
+        """``task`` with what its first batches are known to add."""
+        for index, added in enumerate(sums):
+            if not task.finished:
+                task.take(self._set.batch_sizes, index, np.asarray(added), seconds / len(sums))
+        return task
 
     def _run(
         self,
         replicas: Sequence[QuantizedActivationsModel],
         tasks: Sequence[Task],
-        run_batch: Callable[[QuantizedActivationsModel, int], int],
+        run_batch: RunBatch,
         on_finished: Callable[[Task], None],
     ) -> None:
         if tasks:
@@ -298,12 +300,15 @@ class Evaluator:
         images, _ = self._set.batches[0]
         return self._fusing.make_replicas(self.qmodel, min(self.workers, batches), images[:2])
 
-    def _count_correct(self, replica: QuantizedActivationsModel, index: int) -> int:
-        return self._set.count_correct(replica(self._set.batches[index][0]), index)
+    def _measure(self, replica: QuantizedActivationsModel, index: int) -> np.ndarray:
+        inputs, targets = self._set.batches[index]
+        return self.metric.measure(replica(inputs), targets).cpu().numpy()
 
     def _row(self, task: Task) -> Row:
-        score = task.correct / self.images if task.images == self.images else None
-        return Row(task.bit_widths, tuple(task.block_counts), task.images, task.seconds, score)
+        evaluation = self._scoring.evaluation(task)
+        return Row(
+            task.bit_widths, evaluation.sums, evaluation.images, evaluation.seconds, evaluation.upper_bound
+        )
 
     def _describe(self, facts: dict[str, Any]) -> dict[str, Any]:
         """What the archive keeps of a fingerprint: all that it is a digest of, and what a reader knows that by."""
@@ -316,10 +321,10 @@ class Evaluator:
             "network": type(self.qmodel.model).__name__,
         }
 
-    def _check_logits(self, images: Tensor, largest_label: int) -> None:
+    def _check_outputs(self, images: Tensor, labels: Tensor) -> None:
         floats = [None] * len(self.qmodel.names)
         with self.qmodel.temporary_bit_widths(floats), self.qmodel.evaluation_mode(), torch.inference_mode():
-            check_logits(self.qmodel(images), len(images), largest_label)
+            self.metric.measure(self.qmodel(images), labels)
 
     def _choose_workers(self) -> int:
         most = torch.get_num_threads() if self.qmodel.device.type == "cpu" else 1
@@ -328,24 +333,23 @@ class Evaluator:
 
         def run(count: int) -> None:
             task, sizes = Task((None,) * len(self.qmodel.names)), self._set.batch_sizes[:count]
-            self.images_forwarded += run_tasks(replicas[:count], [task], sizes, self._count_correct, _ignore)
+            self.images_forwarded += run_tasks(replicas[:count], [task], sizes, self._measure, _ignore)
 
         return choose_workers(run, len(replicas))
 
-    def _float_margins(self) -> Tensor:
-        """By how much the right class's logit leads in the float model, negative where it does not."""
-        margins: dict[int, Tensor] = {}
+    def _float_margins(self) -> Tensor | None:
+        """How safely the float model answers each image; None if the metric does not say."""
+        margins: dict[int, Tensor | None] = {}
 
-        def measure(replica: QuantizedActivationsModel, index: int) -> int:
-            images, labels = self._set.batches[index]
-            logits, right = replica(images), labels[:, None]
-            others = logits.scatter(1, right, -torch.inf).amax(dim=1)
-            margins[index] = logits.gather(1, right)[:, 0] - others
-            return 0
+        def look(replica: QuantizedActivationsModel, index: int) -> np.ndarray:
+            inputs, targets = self._set.batches[index]
+            margins[index] = self.metric.margins(replica(inputs), targets)
+            return np.zeros(1)
 
         replicas = self._make_replicas(len(self._set.batch_sizes))
-        self._run(replicas, [Task((None,) * len(self.qmodel.names))], measure, _ignore)
-        return torch.cat([margins[index] for index in range(len(margins))])
+        self._run(replicas, [Task((None,) * len(self.qmodel.names))], look, _ignore)
+        in_order = [margins[index] for index in range(len(margins))]
+        return None if in_order[0] is None else torch.cat(in_order)
 
 
 def _ignore(task: Task) -> None:

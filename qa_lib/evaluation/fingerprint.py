@@ -3,15 +3,19 @@
 from typing import Any
 
 from qa_lib.evaluation.search_set import SearchSet
-from qa_lib.quantization.digests import environment, model_digest
+from qa_lib.metrics import Metric
+from qa_lib.quantization.digests import environment, model_digest, object_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 
-def fingerprint_facts(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> dict[str, Any]:
-    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model and data, metric, and environment."""
+def fingerprint_facts(
+    qmodel: QuantizedActivationsModel, search_set: SearchSet, metric: Metric
+) -> dict[str, Any]:
+    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model, data and metric, and environment."""
     return {
         "model": model_digest(qmodel),
         "data": search_set.digest,
-        "metric": "accuracy",
+        "metric": metric.name,
+        "metric_digest": object_digest(metric),
         "environment": environment(qmodel.device),
     }

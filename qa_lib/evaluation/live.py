@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,22 +16,12 @@ from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
 from qa_lib.forward.replicas import one_torch_thread
 from qa_lib.quantization.digests import digest_of
 
+# What a batch adds to the metric's sums, and to each class.
+_OfBatch = tuple[np.ndarray, Tensor | None]
+
 
 def _never() -> bool:
     return False
-
-
-@dataclass(frozen=True)
-class ClassAccuracy:
-    """How a setting does on each class.
-
-    Attributes:
-        correct: Right answers of each class, by its number.
-        images: Images of each class.
-    """
-
-    correct: tuple[int, ...]
-    images: tuple[int, ...]
 
 
 class LiveEvaluator:
@@ -49,7 +39,7 @@ class LiveEvaluator:
 
     Example:
         >>> live = LiveEvaluator(evaluator)
-        >>> live.evaluate([8] * 17).correct == evaluator.evaluate([8] * 17).correct
+        >>> live.evaluate([8] * 17).score == evaluator.evaluate([8] * 17).score
         True
     """
 
@@ -58,7 +48,7 @@ class LiveEvaluator:
         self._memory_budget = memory_budget if reuse else 0
         self._torch_threads = torch.get_num_threads()
         self._workers: list[IncrementalForward] = []
-        self._by_class: dict[tuple[str, Widths], ClassAccuracy] = {}
+        self._by_class: dict[tuple[str, Widths], Tensor | None] = {}
         # One turn at a time: a turn moves the base of all workers.
         self._turn = ThreadPoolExecutor(1, "qa_lib live")
         self._pool = ThreadPoolExecutor(evaluator.workers, "qa_lib live worker")
@@ -89,8 +79,11 @@ class LiveEvaluator:
         widths = self.evaluator.qmodel.check_bit_widths(bit_widths)
         return self.recall(widths) or self._turn.submit(self._measure, widths, superseded).result()
 
-    def class_accuracy(self, bit_widths: BitWidths) -> ClassAccuracy:
+    def by_class(self, bit_widths: BitWidths) -> Tensor | None:
         """How one setting does on each class of the search set; measured, unless it was a moment ago.
+
+        Returns:
+            Right answers and images of each class, shape ``(2, classes)``; None if the metric knows no classes.
 
         Raises:
             The same errors as ``evaluate``.
@@ -137,38 +130,23 @@ class LiveEvaluator:
                 return self._keep(facts, widths, found, time.perf_counter() - start)
         return None
 
-    def _run(
-        self, worker: int, widths: Widths, superseded: Callable[[], bool]
-    ) -> list[tuple[int, Tensor]] | None:
-        """The right answers of a worker's batches: how many, and which; None if superseded."""
+    def _run(self, worker: int, widths: Widths, superseded: Callable[[], bool]) -> list[_OfBatch] | None:
+        """What the worker's batches add to the metric's sums, and to the classes; None if superseded."""
         torch.set_num_threads(1)
-        search_set, indices = (
-            self.evaluator.search_set,
-            range(worker, len(self.evaluator.search_set.batches), len(self._workers)),
-        )
+        metric, batches = self.evaluator.metric, self.evaluator.search_set.batches
+        own = batches[worker :: len(self._workers)]
         found = []
-        for index, logits in zip(indices, self._workers[worker].rebase_batches(widths), strict=True):
-            correct = search_set.count_correct(logits, index)
-            found.append((correct, logits.argmax(dim=1) == search_set.batches[index][1]))
+        for (_, targets), outputs in zip(own, self._workers[worker].rebase_batches(widths), strict=True):
+            found.append((metric.measure(outputs, targets).cpu().numpy(), metric.by_class(outputs, targets)))
             if superseded():
                 return None
         return found
 
     def _keep(
-        self,
-        facts: dict[str, Any],
-        widths: Widths,
-        found: Sequence[Sequence[tuple[int, Tensor]]],
-        seconds: float,
+        self, facts: dict[str, Any], widths: Widths, found: Sequence[Sequence[_OfBatch]], seconds: float
     ) -> Evaluation:
-        search_set = self.evaluator.search_set
-        count = len(search_set.batches)
-        by_batch = [found[index % len(found)][index // len(found)] for index in range(count)]
-        labels = torch.cat([labels for _, labels in search_set.batches])
-        right = torch.cat([right for _, right in by_batch])
-        classes = search_set.largest_label + 1
-        self._by_class[digest_of(facts), widths] = ClassAccuracy(
-            tuple(torch.bincount(labels[right], minlength=classes).tolist()),
-            tuple(torch.bincount(labels, minlength=classes).tolist()),
-        )
-        return self.evaluator.keep([(widths, [correct for correct, _ in by_batch], seconds)], facts)[0]
+        count = len(self.evaluator.search_set.batches)
+        sums, by_class = zip(*(found[i % len(found)][i // len(found)] for i in range(count)), strict=True)
+        known = None not in by_class
+        self._by_class[digest_of(facts), widths] = torch.stack(by_class).sum(dim=0) if known else None
+        return self.evaluator.keep([(widths, sums, seconds)], facts)[0]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qa_lib.batches.digests import add_tensor
 from qa_lib.errors import DataError
+from qa_lib.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,6 @@ class SearchSet:
         return [len(labels) for _, labels in self.batches]
 
     @cached_property
-    def largest_label(self) -> int:
-        """The largest class number among the labels."""
-        return max(int(labels.max()) for _, labels in self.batches)
-
-    @cached_property
     def digest(self) -> str:
         """SHA-256 of every image and label, their order, batches, layout, dtype and device."""
         digest = hashlib.sha256(repr((self.channels_last, self.batch_size)).encode())
@@ -61,15 +57,6 @@ class SearchSet:
             add_tensor(digest, labels)
         return digest.hexdigest()
 
-    def count_correct(self, logits: object, index: int) -> int:
-        """Right answers among ``logits``, what a model returned for batch ``index``.
-
-        Raises:
-            DataError: They are no logits for these images and labels.
-        """
-        images, labels = self.batches[index]
-        return int((check_logits(logits, len(images), self.largest_label).argmax(dim=1) == labels).sum())
-
 
 def in_channels_last(images: Tensor) -> Tensor:
     """A copy of ``images``, shape ``(N, C, H, W)``, with the channels innermost in memory."""
@@ -77,37 +64,19 @@ def in_channels_last(images: Tensor) -> Tensor:
     return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
 
 
-def check_logits(logits: object, images: int, largest_label: int) -> Tensor:
-    """``logits`` if they are one row for each image and reach the largest label."""
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != images:
-        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise DataError(
-            f"for {images} images the model returns {given}; accuracy needs logits of shape ({images}, classes)"
-        )
-    if largest_label >= logits.shape[1]:
-        raise DataError(
-            f"the largest label is {largest_label}, but the model has {logits.shape[1]} classes, "
-            f"0 to {logits.shape[1] - 1}: labels and model do not belong together"
-        )
-    return logits
-
-
-def check_set(images: Tensor, labels: Tensor) -> None:
-    """Raises ``DataError`` unless ``images`` and ``labels`` are a set that can be measured on."""
+def check_set(images: Tensor, labels: Tensor, metric: Metric) -> None:
+    """Raises ``DataError`` unless ``images`` and ``labels`` are a set that ``metric`` can be measured on."""
     for name, value in (("images", images), ("labels", labels)):
         if not isinstance(value, Tensor):
             raise DataError(f"{name} is {type(value).__name__}; give a tensor")
-    if not images.dim() or not labels.dim() or len(images) != len(labels) or labels.dim() != 1:
+    if not images.dim() or not labels.dim() or len(images) != len(labels):
         raise DataError(
             f"images have shape {tuple(images.shape)}, labels {tuple(labels.shape)}; "
             "give one label for each image"
         )
     if not len(images):
-        raise DataError("the set of images is empty: an accuracy needs at least one")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise DataError(f"labels are {labels.dtype}; give integer class numbers")
-    if int(labels.min()) < 0:
-        raise DataError(f"the smallest label is {int(labels.min())}; class numbers begin at 0")
+        raise DataError("the set of images is empty: a score needs at least one")
+    metric.perfect(labels)  # which looks at them
     if not images.is_floating_point():
         raise DataError(f"images are {images.dtype}; give what the model takes: images.float() / 255, say")
     if not images.is_meta and not bool(torch.isfinite(images).all()):

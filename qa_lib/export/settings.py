@@ -29,9 +29,8 @@ def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluat
     saved = _read(path) if _exists(path) else {}
     saved[name.strip()] = {
         "bit_widths": dict(zip(quantizers, evaluation.bit_widths, strict=True)),
-        "accuracy": evaluation.accuracy,
+        "accuracy": evaluation.score,
         "total_bits": evaluation.total_bits,
-        "correct": evaluation.correct,
         "images": evaluation.images,
     }
     try:

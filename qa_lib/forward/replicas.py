@@ -9,14 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import QAWarning
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
-# Runs one batch, by its index, through a replica that has the widths already.
-RunBatch = Callable[[QuantizedActivationsModel, int], int]
+# Runs one batch, by its index, through a replica that has the widths already: what it adds to the candidate's sums.
+RunBatch = Callable[[QuantizedActivationsModel, int], np.ndarray]
+
+
+def _never(task: "Task") -> bool:
+    return False
 
 
 @dataclass
@@ -25,9 +30,9 @@ class Task:
 
     Attributes:
         bit_widths: Its widths.
-        correct_needed: It stops once it can no longer have so many right answers; 0 is never.
-        block_counts: Right answers in each batch so far, from the first batch on without a gap.
-        correct: Their sum.
+        hopeless: Asked after each batch whether it can stop.
+        sums: What each batch so far has added, from the first batch on without a gap.
+        total: Their sum.
         images: Images in those batches.
         seconds: Time that their forward passes took, in one thread.
         finished: Whether it has stopped or seen all batches.
@@ -36,32 +41,30 @@ class Task:
     """
 
     bit_widths: Widths
-    correct_needed: int = 0
-    block_counts: list[int] = field(default_factory=list)
-    correct: int = 0
+    hopeless: Callable[["Task"], bool] = _never
+    sums: list[np.ndarray] = field(default_factory=list)
+    total: np.ndarray | int = 0
     images: int = 0
     seconds: float = 0.0
     finished: bool = False
     next_batch: int = 0
     running: int = 0
-    _ahead: dict[int, tuple[int, float]] = field(default_factory=dict)
+    _ahead: dict[int, tuple[np.ndarray, float]] = field(default_factory=dict)
 
-    def take(self, batch_sizes: Sequence[int], index: int, correct: int, seconds: float) -> None:
+    def take(self, batch_sizes: Sequence[int], index: int, added: np.ndarray, seconds: float) -> None:
         """Takes in the result of batch ``index``; results may arrive in any order.
 
         Where the candidate stops depends on the results in the order of the batches only.
         """
-        self._ahead[index] = (correct, seconds)
+        self._ahead[index] = (added, seconds)
         self.next_batch = max(self.next_batch, index + 1)
-        while not self.finished and len(self.block_counts) in self._ahead:
-            correct, seconds = self._ahead.pop(len(self.block_counts))
-            self.images += batch_sizes[len(self.block_counts)]
-            self.block_counts.append(correct)
-            self.correct += correct
+        while not self.finished and len(self.sums) in self._ahead:
+            added, seconds = self._ahead.pop(len(self.sums))
+            self.images += batch_sizes[len(self.sums)]
+            self.sums.append(added)
+            self.total = self.total + added
             self.seconds += seconds
-            all_seen = len(self.block_counts) == len(batch_sizes)
-            hopeless = self.correct + sum(batch_sizes) - self.images < self.correct_needed
-            self.finished = all_seen or hopeless
+            self.finished = len(self.sums) == len(batch_sizes) or self.hopeless(self)
 
 
 class _Board:
@@ -91,13 +94,13 @@ class _Board:
         task.running += 1
         return task, task.next_batch - 1
 
-    def report(self, task: Task, index: int, correct: int, seconds: float) -> None:
+    def report(self, task: Task, index: int, added: np.ndarray, seconds: float) -> None:
         with self.lock:
             self.forwards += self.batch_sizes[index]
             task.running -= 1
             if task.finished:
                 return
-            task.take(self.batch_sizes, index, correct, seconds)
+            task.take(self.batch_sizes, index, added, seconds)
             if task.finished:
                 self.waiting.remove(task)
                 self.messages.put(task)
@@ -134,7 +137,7 @@ def run_tasks(
         replicas: Quantized models that give the same numbers.
         tasks: Candidates, in the order in which they are begun; changed in place.
         batch_sizes: Images in each batch.
-        run_batch: Runs one batch and counts its right answers.
+        run_batch: Runs one batch, and says what it adds to the candidate's sums.
         on_finished: Called in the caller's thread with each task that was not finished before.
 
     Returns:
@@ -186,8 +189,8 @@ def _work(replica: QuantizedActivationsModel, board: _Board, run_batch: RunBatch
                 if task.bit_widths != widths:
                     widths = replica.bit_widths = task.bit_widths
                 start = time.perf_counter()
-                correct = run_batch(replica, index)
-                board.report(task, index, correct, time.perf_counter() - start)
+                added = run_batch(replica, index)
+                board.report(task, index, added, time.perf_counter() - start)
         board.messages.put(None)
     except BaseException as error:  # whatever it is, it belongs to the caller
         board.messages.put(error)

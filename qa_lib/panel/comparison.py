@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from html import escape
 
 import ipywidgets
+from torch import Tensor
 
 from qa_lib.costs import FLOAT_BITS
-from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.live import ClassAccuracy
+from qa_lib.panel.fits import SIDES, check_side
+from qa_lib.panel.view import View
 from qa_lib.plots import style
 
-COLOURS = {"A": style.FRONT, "B": style.UNIFORM}
+COLOURS = dict(zip(SIDES, (style.FRONT, style.UNIFORM), strict=True))
 
 
 @dataclass(frozen=True)
@@ -21,20 +22,14 @@ class Held:
 
     Attributes:
         evaluation: What it scored.
-        classes: How it does on each class.
+        classes: Right answers and images of each class, shape ``(2, classes)``; None if there are none.
     """
 
     evaluation: Evaluation
-    classes: ClassAccuracy
+    classes: Tensor | None
 
 
-def check_side(side: str) -> None:
-    """Raises ``SearchError`` unless ``side`` is one of the two."""
-    if side not in COLOURS:
-        raise SearchError(f"there is an A and a B to hold a setting as, and no {side!r}")
-
-
-class Comparison:
+class Comparison(View):
     """A and B side by side: bars for each layer, and a row for each class.
 
     Args:
@@ -47,7 +42,7 @@ class Comparison:
 
     Example:
         >>> comparison = Comparison(qmodel.names)
-        >>> comparison.hold("A", live.evaluate([8] * 17), live.class_accuracy([8] * 17))
+        >>> comparison.show_held("A", live.evaluate([8] * 17), live.by_class([8] * 17))
         >>> comparison.widget
     """
 
@@ -57,14 +52,14 @@ class Comparison:
         self.widget = ipywidgets.HTML()
         self._show()
 
-    def hold(self, side: str, evaluation: Evaluation, classes: ClassAccuracy) -> None:
+    def show_held(self, side: str, evaluation: Evaluation, by_class: Tensor | None) -> None:
         """Holds a setting as ``"A"`` or ``"B"``, in place of what was held there.
 
         Raises:
             SearchError: ``side`` is something else.
         """
         check_side(side)
-        self.held = self.held | {side: Held(evaluation, classes)}
+        self.held = self.held | {side: Held(evaluation, by_class)}
         self._show()
 
     @property
@@ -81,7 +76,7 @@ class Comparison:
         if missing:
             return f"Hold a setting as {' and one as '.join(missing)} to compare."
         a, b = (self.held[side].evaluation for side in "AB")
-        bits, points = b.total_bits - a.total_bits, 100 * (b.accuracy - a.accuracy)
+        bits, points = b.total_bits - a.total_bits, 100 * (b.score - a.score)
         cost = (
             f"costs {bits} bits more"
             if bits > 0
@@ -107,7 +102,7 @@ class Comparison:
 
     def _legend(self) -> str:
         texts = [
-            f"<span style='color:{COLOURS[side]}'>■</span> {side}: {held.evaluation.accuracy:.2%}, "
+            f"<span style='color:{COLOURS[side]}'>■</span> {side}: {held.evaluation.score:.2%}, "
             f"{held.evaluation.total_bits} bits"
             for side, held in sorted(self.held.items())
         ]
@@ -130,12 +125,14 @@ class Comparison:
 
     def _classes(self) -> str:
         rows, names = [], self.class_names if self.class_names is not None else ()
-        sides = sorted(self.held.items())
-        for index in range(len(sides[0][1].classes.images)):
-            name = names[index] if index < len(names) else f"class {index}"
-            if not any(h.classes.images[index] for _, h in sides):
+        sides = [(s, h.classes.tolist()) for s, h in sorted(self.held.items()) if h.classes is not None]
+        if not sides:
+            return ""
+        for index, images in enumerate(sides[0][1][1]):
+            if not images:
                 continue
-            shares = {s: h.classes.correct[index] / max(1, h.classes.images[index]) for s, h in sides}
+            name = names[index] if index < len(names) else f"class {index}"
+            shares = {side: right[index] / images for side, (right, _) in sides}
             cells = "".join(
                 f"<td style='text-align:right;padding:0 6px;color:inherit'>{share:.1%}</td>"
                 for share in shares.values()

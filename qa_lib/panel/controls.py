@@ -6,6 +6,7 @@ from typing import Any
 import ipywidgets
 
 from qa_lib.panel.next_steps import NextSteps, Step
+from qa_lib.panel.view import View
 
 
 def button(text: str, tooltip: str, *, width: str = "auto") -> ipywidgets.Button:
@@ -18,6 +19,17 @@ def button(text: str, tooltip: str, *, width: str = "auto") -> ipywidgets.Button
 def row(*children: ipywidgets.Widget) -> ipywidgets.HBox:
     """Side by side, going on below where the page is narrow."""
     return ipywidgets.HBox(children, layout=ipywidgets.Layout(flex_flow="row wrap", align_items="center"))
+
+
+def side_by_side(
+    left: Sequence[ipywidgets.Widget], right: Sequence[ipywidgets.Widget], narrowest: int
+) -> ipywidgets.HBox:
+    """Two columns, one below the other where a column would have fewer than ``narrowest`` pixels."""
+    half = ipywidgets.Layout(flex=f"1 1 {narrowest - 4}px", min_width="0", overflow="hidden")
+    return ipywidgets.HBox(
+        [ipywidgets.VBox(children, layout=half) for children in (left, right)],
+        layout=ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start"),
+    )
 
 
 def field(value: str, width: str, *, placeholder: str = "", label: str = "") -> ipywidgets.Text:
@@ -74,7 +86,7 @@ class Toolbar:
         )
 
 
-class Suggestions:
+class Suggestions(View):
     """What to do next: a button for each of the two steps.
 
     Args:
@@ -98,10 +110,9 @@ class Suggestions:
             [ipywidgets.Label("The cheapest step that gains accuracy:"), self.gain,
              ipywidgets.Label("The step that saves most bits for each point lost:"), self.save, note]
         )  # fmt: skip
-        self.show(self.steps)
+        self.show_steps(self.steps)
 
-    def show(self, steps: NextSteps) -> None:
-        """Shows other steps."""
+    def show_steps(self, steps: NextSteps) -> None:
         self.steps = steps
         for widget, step in ((self.gain, steps.gain), (self.save, steps.save)):
             widget.description = _describe(step, self._unit) if step else "none in sight"

@@ -10,19 +10,21 @@ import traitlets
 
 from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.errors import BitWidthError
+from qa_lib.panel.fits import check_positions
 from qa_lib.panel.groups import Groups, by_block
 from qa_lib.panel.subshell import answer_while_a_cell_runs
+from qa_lib.panel.view import View
 from qa_lib.sensitivities.measuring import SensitivityTable
 
 _HERE = Path(__file__).parent
 FLOAT = 0  # how the view, which knows no None, says that a quantizer is switched off
 
 
-class Equalizer(anywidget.AnyWidget):
+class Equalizer(anywidget.AnyWidget, View):
     """A vertical slider for each quantizer, with groups, locks, and how much each layer minds each width.
 
     A slider's top position, "float", switches its quantizer off, and so does its button. Locked ones are left alone by
-    their slider, by groups and by ``set_all``; a whole setting that is loaded moves them, too. It measures nothing:
+    their slider and by groups; a whole setting that is loaded moves them, too. It measures nothing:
     ``on_move`` and ``on_release`` say what was asked for.
 
     Args:
@@ -99,7 +101,7 @@ class Equalizer(anywidget.AnyWidget):
         Raises:
             BitWidthError: There are more or fewer widths than sliders, or one is off their scale.
         """
-        widths = self.check(bit_widths)
+        widths = check_positions(self.names, bit_widths, (self.lower, self.upper))
         self._loading_thread = threading.get_ident()  # who moves one by hand meanwhile does so on another
         try:
             self.bit_widths = [num_bits or FLOAT for num_bits in widths]
@@ -109,15 +111,9 @@ class Equalizer(anywidget.AnyWidget):
 
     def release(self, bit_widths: Sequence[int | None]) -> Widths:
         """Moves the sliders as a hand does that lets go of them there."""
-        widths = self.check(bit_widths)
+        widths = check_positions(self.names, bit_widths, (self.lower, self.upper))
         self.bit_widths = [num_bits or FLOAT for num_bits in widths]
         return widths
-
-    def unlocked(self, num_bits: int | None) -> Widths:
-        """The present widths, with ``num_bits`` wherever there is no lock."""
-        return tuple(
-            present if locked else num_bits for present, locked in zip(self.widths, self.locked, strict=True)
-        )
 
     def lock(self, name: str, locked: bool = True) -> None:
         """Locks a quantizer, or unlocks it."""
@@ -149,8 +145,10 @@ class Equalizer(anywidget.AnyWidget):
             for group, members in groups.items()
         ]
 
-    def set_sensitivities(self, table: SensitivityTable) -> None:
-        """Shows how much each layer minds each width."""
+    def show_setting(self, bit_widths: Widths) -> None:
+        self.load(bit_widths)
+
+    def show_sensitivities(self, table: SensitivityTable) -> None:
         table.check_fits(self.names, (self.lower, self.upper))
         first = self.lower - table.widths[0]
         self.divergence = table.divergence[:, first : first + self.upper - self.lower + 1].tolist()
@@ -175,21 +173,6 @@ class Equalizer(anywidget.AnyWidget):
     def copy(self, text: str) -> None:
         """Puts ``text`` on the clipboard of whoever looks at it."""
         self.send({"copy": text})
-
-    def check(self, bit_widths: Sequence[int | None]) -> Widths:
-        """``bit_widths`` if there is one for each slider, and each is on its scale; raises ``BitWidthError`` if not."""
-        widths = tuple(bit_widths)
-        if len(widths) != len(self.names):
-            raise BitWidthError(
-                f"there are {len(widths)} widths for {len(self.names)} sliders ('input' comes first)"
-            )
-        for name, num_bits in zip(self.names, widths, strict=True):
-            if num_bits is not None and not self.lower <= num_bits <= self.upper:
-                raise BitWidthError(
-                    f"the width of '{name}' is {num_bits}, and the sliders go from {self.lower} to {self.upper} or to float "
-                    "(None): make the panel with wider limits, or change the width"
-                )
-        return widths
 
 
 def _with_none(positions: Sequence[int]) -> Widths:

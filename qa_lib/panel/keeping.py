@@ -2,33 +2,39 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ipywidgets
+import pandas as pd
 
 from qa_lib.errors import DataError
 from qa_lib.export.settings import as_code, load_settings, save_setting
 from qa_lib.panel.controls import button, field, row
+from qa_lib.panel.session import Session
 from qa_lib.plots import plot_setting
-
-if TYPE_CHECKING:
-    from qa_lib.panel.bit_width_panel import BitWidthPanel
 
 
 class Keeping:
-    """Names, files and buttons for taking the panel's setting away, and for bringing one back.
+    """Names, files and buttons for taking a session's setting away, and for bringing one back.
 
     Args:
-        panel: Whose setting it is.
+        session: Whose setting it is.
         folder: Where the files are.
+        say: Called with news for the user.
+        copy: Called with text for the clipboard.
 
     Attributes:
         widget: What to show.
         actions: Button -> what it does; what that raises is for whoever connects it to show.
     """
 
-    def __init__(self, panel: "BitWidthPanel", folder: str | Path) -> None:
-        self.panel = panel
+    def __init__(
+        self,
+        session: Session,
+        folder: str | Path,
+        say: Callable[[str], object],
+        copy: Callable[[str], object],
+    ) -> None:
+        self.session, self._say, self._to_clipboard = session, say, copy
         self.name = field("", "170px", placeholder="name of the setting")
         self.file = field(str(Path(folder) / "bit_widths.json"), "230px", label="file of saved settings")
         self.save = button("save", "into the file, under this name")
@@ -52,9 +58,16 @@ class Keeping:
             self.list: self._list,
             self.load: self._load,
             self.copy: self._copy,
-            self.png: lambda: self._write(".png", plot_setting(panel.qmodel.names, panel.settled()).savefig),
-            self.csv: lambda: self._write(".csv", lambda path: panel.to_frame().to_csv(path, index=False)),
+            self.png: lambda: self._write(".png", plot_setting(self._names, session.settled()).savefig),
+            self.csv: lambda: self._write(".csv", lambda path: self._table().to_csv(path, index=False)),
         }
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.session.qmodel.names
+
+    def _table(self) -> pd.DataFrame:
+        return self.session.points.to_frame(self._names)
 
     def _path(self) -> Path:
         path = Path(self.file.value).expanduser()
@@ -65,24 +78,24 @@ class Keeping:
         return path
 
     def _save(self) -> None:
-        save_setting(self._path(), self.name.value, self.panel.qmodel.names, self.panel.settled())
-        self.panel.readout.show_message(f"saved as {self.name.value!r} in {self._path()}")
+        save_setting(self._path(), self.name.value, self._names, self.session.settled())
+        self._say(f"saved as {self.name.value!r} in {self._path()}")
         self._list()
 
     def _list(self) -> None:
-        names = list(load_settings(self._path(), self.panel.qmodel.names))
+        names = list(load_settings(self._path(), self._names))
         self.saved.options = names
         self.saved.value = names[-1] if names else None
 
     def _load(self) -> None:
-        settings = load_settings(self._path(), self.panel.qmodel.names)
+        settings = load_settings(self._path(), self._names)
         if self.saved.value not in settings:
             raise DataError("choose a saved setting first: look into the file")
-        self.panel.load(self.panel.equalizer.check(settings[self.saved.value]))
+        self.session.load(settings[self.saved.value])
 
     def _copy(self) -> None:
-        self.code.value = as_code(self.panel.qmodel.names, self.panel.bit_widths)
-        self.panel.equalizer.copy(self.code.value)
+        self.code.value = as_code(self._names, self.session.bit_widths)
+        self._to_clipboard(self.code.value)
 
     def _write(self, suffix: str, write: Callable[[Path], object]) -> None:
         path = self._path().with_suffix(suffix)
@@ -92,4 +105,4 @@ class Keeping:
             raise DataError(
                 f"{path} cannot be written ({error}): name a file in a folder that exists"
             ) from error
-        self.panel.readout.show_message(f"written: {path}")
+        self._say(f"written: {path}")

@@ -23,7 +23,7 @@ class AccuracyPredictor:
         float_accuracy: The float model's, 0 to 1.
 
     Example:
-        >>> predictor = AccuracyPredictor(table, evaluator.evaluate_uniform(None).accuracy)
+        >>> predictor = AccuracyPredictor(table, evaluator.evaluate_uniform(None).score)
         >>> predictor.learn(evaluator.known(), around=(8,) * 17)
         >>> predictor.predict([(7,) * 17]).shape
         (1,)
@@ -40,7 +40,7 @@ class AccuracyPredictor:
         distance = np.abs(self._numbers([e.bit_widths for e in known]) - here).sum(axis=1)
         nearest = [known[index] for index in np.argsort(distance, kind="stable")[:_MOST_LEARNED]]
         model = AccuracyModel(self.table, self.float_accuracy)
-        model.fit([e.bit_widths for e in nearest], [e.accuracy for e in nearest], [False] * len(nearest))
+        model.fit([e.bit_widths for e in nearest], [e.score for e in nearest], [False] * len(nearest))
         self._model = model
 
     def predict(self, settings: Sequence[Widths]) -> np.ndarray:

@@ -7,9 +7,11 @@ import ipywidgets
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import total_bits
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.panel.view import View
+from qa_lib.search.pareto import Standing
 
 
-class Readout:
+class Readout(View):
     """Accuracy, drop against the float model, and bits of the present setting.
 
     Args:
@@ -25,40 +27,36 @@ class Readout:
         self.widget = ipywidgets.HTML()
         self.message = ipywidgets.HTML()
 
-    def show_measured(self, evaluation: Evaluation, standing: str) -> None:
-        """Shows what was measured, and where it stands in relation to the front."""
+    def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         accuracy = (
-            f"<b class='qa-accuracy'>{evaluation.accuracy:.2%}</b> <b>measured</b> "
-            f"({evaluation.correct} of {evaluation.images})"
+            f"<b class='qa-accuracy'>{evaluation.score:.2%}</b> <b>measured</b> "
+            f"on {evaluation.images:,} images"
         )
-        self._show(accuracy, evaluation.accuracy, evaluation.bit_widths, standing)
+        self._show(accuracy, evaluation.score, evaluation.bit_widths, str(standing))
 
     def show_predicted(self, bit_widths: Widths, accuracy: float, state: str) -> None:
-        """Shows a guess, NaN for none, and what is happening: moving, measuring."""
         number = "?" if accuracy != accuracy else f"≈ {accuracy:.1%}"
         guess = f"<i class='qa-accuracy'>{number}</i> <i>predicted</i>"
         self._show(guess, accuracy, bit_widths, state)
 
     def show_error(self, error: BaseException) -> None:
-        """Shows what went wrong, where the user looks."""
         name, text = type(error).__name__, escape(str(error))
         self.message.value = (
             f"<div role='alert' style='color:#D55E00;line-height:1.4'><b>{name}:</b> {text}</div>"
         )
 
     def show_message(self, text: str) -> None:
-        """Shows news; empty takes away what was there."""
         self.message.value = (
             f"<div role='status' style='line-height:1.4'>{escape(text)}</div>" if text else ""
         )
 
     def _show(self, accuracy_text: str, accuracy: float, bit_widths: Widths, state: str) -> None:
-        drop = 100 * (self.float_evaluation.accuracy - accuracy)
+        drop = 100 * (self.float_evaluation.score - accuracy)
         drop_text = "?" if drop != drop else f"{drop:.2f} points"
         bits = total_bits(bit_widths)
         parts = [
             f"accuracy {accuracy_text}",
-            f"drop <b>{drop_text}</b> from float {self.float_evaluation.accuracy:.2%}",
+            f"drop <b>{drop_text}</b> from float {self.float_evaluation.score:.2%}",
             f"total bits <b class='qa-bits'>{bits}</b>, mean <b>{bits / len(bit_widths):.2f}</b>",
             f"<span class='qa-state'>{escape(state)}</span>",
         ]

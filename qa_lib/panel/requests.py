@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 Request = TypeVar("Request")
 
 
-class NewestFirst(Generic[Request]):
+class LatestOnly(Generic[Request]):
     """Answers requests one at a time on a thread of its own, the newest only.
 
     A request that waits is dropped when a newer one comes; the one that is being answered is told that it is superseded,
@@ -18,7 +18,7 @@ class NewestFirst(Generic[Request]):
         on_error: Called with what ``answer`` raised, in the same thread. Nothing is raised anywhere else.
 
     Example:
-        >>> requests = NewestFirst(lambda widths, superseded: evaluator.evaluate(widths), print)
+        >>> requests = LatestOnly(lambda widths, superseded: evaluator.evaluate(widths), print)
         >>> requests.submit([4] * 17)
         >>> requests.wait()
         True

@@ -31,13 +31,13 @@ def accuracy_by_method(
 ) -> AccuracyByMethod:
     """The data step of ``plot_accuracy_by_method``; its ``accuracy`` is the table that belongs to the figure."""
     rows = {
-        key: {evaluation.bit_widths[0]: evaluation.accuracy for evaluation in measured}
+        key: {evaluation.bit_widths[0]: evaluation.score for evaluation in measured}
         for key, measured in evaluations.items()
     }
     frame = pd.DataFrame.from_dict(rows, orient="index").sort_index(axis=1, ascending=False)
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["method", "amax per width"])
     frame.columns.name = "num_bits"
-    return AccuracyByMethod(frame, float_evaluation.accuracy)
+    return AccuracyByMethod(frame, float_evaluation.score)
 
 
 def plot_accuracy_by_method(

@@ -51,7 +51,7 @@ def objective_space(exploration: Exploration) -> ObjectiveSpace:
         stopped=place(exploration.stopped),
         uniform=place(uniform.values()),
         uniform_num_bits=tuple(uniform),
-        float_accuracy=exploration.float_evaluation.accuracy,
+        float_accuracy=exploration.float_evaluation.score,
         min_accuracy=exploration.min_accuracy,
     )
 
@@ -82,7 +82,7 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
         axes.scatter(*data.front.T, s=30, color=style.FRONT, zorder=3, label=f"front ({len(data.front)})")
         if chosen is not None:
             axes.scatter(
-                exploration.cost(chosen.bit_widths), chosen.accuracy, s=150, facecolor="none", edgecolor=style.CHOSEN,
+                exploration.cost(chosen.bit_widths), chosen.score, s=150, facecolor="none", edgecolor=style.CHOSEN,
                 linewidth=2, zorder=4, label="chosen",
             )  # fmt: skip
         _set_view(axes, data)

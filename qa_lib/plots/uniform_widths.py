@@ -24,8 +24,8 @@ def uniform_widths(evaluations: Sequence[Evaluation], float_evaluation: Evaluati
     ordered = sorted(evaluations, key=lambda evaluation: -evaluation.total_bits)
     return UniformWidths(
         num_bits=tuple(evaluation.bit_widths[0] for evaluation in ordered),
-        accuracy=tuple(evaluation.accuracy for evaluation in ordered),
-        float_accuracy=float_evaluation.accuracy,
+        accuracy=tuple(evaluation.score for evaluation in ordered),
+        float_accuracy=float_evaluation.score,
     )
 
 

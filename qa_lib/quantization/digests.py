@@ -69,6 +69,12 @@ def function_digest(function: Any) -> str:
     return _value(function)
 
 
+def object_digest(given: Any) -> str:
+    """SHA-256 of an object's class, by its code if it is a user's own, and its attributes."""
+    attributes = sorted((name, _value(value)) for name, value in vars(given).items())
+    return hashlib.sha256(repr((_class(type(given)), attributes)).encode()).hexdigest()
+
+
 def _add_tensors(start: str, tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256(start.encode())
     for name, tensor in tensors:

@@ -38,13 +38,13 @@ class Point(NamedTuple):
 
     Attributes:
         widths: One digit for each quantizer, base 36; 0 is float.
-        correct: Right answers on the search set.
+        score: Its accuracy, 0 to 1.
         total_bits: The sum of the widths.
         cost: What the search minimised.
     """
 
     widths: str
-    correct: int
+    score: float
     total_bits: int
     cost: float
 
@@ -113,15 +113,15 @@ def report(exploration: Exploration, most_others: int = _MOST_OTHERS) -> Report:
     def point(evaluation: Evaluation) -> Point:
         cost = float(exploration.cost(evaluation.bit_widths))
         widths = "".join(_DIGITS[num_bits or 0] for num_bits in evaluation.bit_widths)
-        return Point(widths, evaluation.correct, evaluation.total_bits, cost)
+        return Point(widths, evaluation.score, evaluation.total_bits, cost)
 
     images = exploration.float_evaluation.search_images
     front = tuple(map(point, exploration.front_evaluations))
     on_front = {p.widths for p in front}
     others = [p for p in map(point, known.values()) if p.widths not in on_front]
-    kept = _nearest_to_front(others, front, exploration.min_accuracy * images)[:most_others]
-    feasible, infeasible = _split(kept, images, exploration.min_accuracy)
-    every = _split(others, images, exploration.min_accuracy)
+    kept = _nearest_to_front(others, front, exploration.min_accuracy)[:most_others]
+    feasible, infeasible = _split(kept, exploration.min_accuracy)
+    every = _split(others, exploration.min_accuracy)
     lower, upper = exploration.num_bits_limits
     colours = mpl.colormaps[style.BIT_WIDTH_COLOURS].resampled(upper - lower + 1)
     table = exploration.sensitivities
@@ -213,22 +213,22 @@ def write_page(exploration: Exploration, path: str | Path) -> None:
 
 
 def _nearest_to_front(others: Sequence[Point], front: Sequence[Point], least: float) -> list[Point]:
-    """``others`` by how many right answers they lack to be level with the front at their cost, or to reach ``least``
+    """``others`` by how much accuracy they lack to be level with the front at their cost, or to reach ``least``
     where the front has nothing as cheap."""
     if not others:
         return []
     costs = np.array([p.cost for p in front])
-    levels = np.array([least, *(p.correct for p in front)])
+    levels = np.array([least, *(p.score for p in front)])
     at = np.searchsorted(costs, [p.cost for p in others], side="right")
-    lacking = levels[at] - np.array([p.correct for p in others])
+    lacking = levels[at] - np.array([p.score for p in others])
     return [others[index] for index in np.argsort(lacking, kind="stable")]
 
 
-def _split(points: Iterable[Point], images: int, min_accuracy: float) -> tuple[tuple[Point, ...], ...]:
+def _split(points: Iterable[Point], min_accuracy: float) -> tuple[tuple[Point, ...], ...]:
     """Those that are feasible, and those that are not."""
     feasible, infeasible = [], []
     for p in points:
-        (feasible if p.correct / images >= min_accuracy else infeasible).append(p)
+        (feasible if p.score >= min_accuracy else infeasible).append(p)
     return tuple(feasible), tuple(infeasible)
 
 

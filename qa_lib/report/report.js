@@ -30,11 +30,11 @@ const barColour = (width) => (width ? data.width_colours[width - LOWER] : "var(-
 // One object for each setting, also if it is shown twice: a uniform width may well be on the front.
 const everything = [];
 const known = new Map();
-const read = (title) => ([widths, correct, total, cost], index) => {
+const read = (title) => ([widths, accuracy, total, cost], index) => {
   if (known.has(widths)) return known.get(widths);
   const point = {
     key: everything.length, title: title(index), widths: Array.from(widths, (digit) => parseInt(digit, 36)),
-    accuracy: correct / data.search_images, total, mean: total / data.names.length, cost,
+    accuracy, total, mean: total / data.names.length, cost,
   };
   everything.push(point);
   known.set(widths, point);

@@ -61,8 +61,8 @@ class StalledHypervolume(Termination):
 
     def _update(self, algorithm: Any) -> float:
         run = _run(algorithm)
-        now = algorithm.problem.hypervolume((e.accuracy, run.cost(e.bit_widths)) for e in run.front())
-        measured = (e.accuracy for e in run.evaluations.values() if e.complete)
+        now = algorithm.problem.hypervolume((e.score, run.cost(e.bit_widths)) for e in run.front())
+        measured = (e.score for e in run.evaluations.values() if e.complete)
         reached = (True, now) if now > 0 else (False, max(measured, default=0.0))
         if self._best is None or reached > (self._best[0], self._best[1] * (1 + self.least_growth)):
             self._best, self._since = reached, run.full_passes

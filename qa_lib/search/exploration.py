@@ -134,12 +134,12 @@ class Exploration:
     def hypervolume_box(self) -> Hypervolume:
         """The box that hypervolumes of this search are shares of."""
         least, most = (self.cost((limit,) * len(self.names)) for limit in self.num_bits_limits)
-        return Hypervolume(self.min_accuracy, self.float_evaluation.accuracy, least, most)
+        return Hypervolume(self.min_accuracy, self.float_evaluation.score, least, most)
 
     @cached_property
     def hypervolume(self) -> float:
         """The share of the box that the front dominates (``Hypervolume``); higher is better."""
-        return self.hypervolume_box((e.accuracy, self.cost(e.bit_widths)) for e in self.front_evaluations)
+        return self.hypervolume_box((e.score, self.cost(e.bit_widths)) for e in self.front_evaluations)
 
     def baselines(self) -> pd.DataFrame:
         """The float model and the uniform widths, as rows of the same columns as ``front``; the accuracy of those
@@ -163,7 +163,7 @@ class Exploration:
     def _frame(self, evaluations: Iterable[Evaluation]) -> pd.DataFrame:
         evaluations = list(evaluations)
         facts = {
-            "accuracy": [evaluation.accuracy for evaluation in evaluations],
+            "accuracy": [evaluation.score for evaluation in evaluations],
             "total_bits": [evaluation.total_bits for evaluation in evaluations],
             "mean_bits": [evaluation.mean_bits for evaluation in evaluations],
         }

@@ -16,7 +16,7 @@ def non_dominated(evaluations: Sequence[Evaluation], cost: Cost = total_bits) ->
     ties are all kept."""
     if not evaluations:
         return []
-    objectives = np.array([(-e.accuracy, cost(e.bit_widths)) for e in evaluations])
+    objectives = np.array([(-e.score, cost(e.bit_widths)) for e in evaluations])
     kept = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
     return [evaluations[index] for index in sorted(kept)]
 
@@ -26,7 +26,7 @@ def feasible_front(
 ) -> list[Evaluation]:
     """The complete ones of ``evaluations`` with ``min_accuracy`` or more that no other of them dominates, cheapest first;
     ties are all kept."""
-    feasible = [e for e in evaluations if e.complete and e.accuracy >= min_accuracy]
+    feasible = [e for e in evaluations if e.complete and e.score >= min_accuracy]
     return sorted(non_dominated(feasible, cost), key=lambda e: (cost(e.bit_widths), e.bit_widths))
 
 
@@ -37,10 +37,10 @@ def knee(front: Sequence[Evaluation], cost: Cost = total_bits) -> Evaluation | N
         return front[0] if front else None
     first, last = front[0], front[-1]
     width = cost(last.bit_widths) - cost(first.bit_widths) or 1.0
-    height = last.accuracy - first.accuracy or 1.0
+    height = last.score - first.score or 1.0
 
     def above(e: Evaluation) -> float:
-        return (e.accuracy - first.accuracy) / height - (cost(e.bit_widths) - cost(first.bit_widths)) / width
+        return (e.score - first.score) / height - (cost(e.bit_widths) - cost(first.bit_widths)) / width
 
     return max(front, key=above)
 
@@ -77,11 +77,11 @@ def standing(
     own, better = cost(evaluation.bit_widths), []
     for number, other in enumerate(front, 1):
         costs = cost(other.bit_widths)
-        as_good = other.accuracy >= evaluation.accuracy and costs <= own
-        if as_good and (other.accuracy > evaluation.accuracy or costs < own):
+        as_good = other.score >= evaluation.score and costs <= own
+        if as_good and (other.score > evaluation.score or costs < own):
             better.append(number)
     on_front = any(evaluation.bit_widths == other.bit_widths for other in front)
-    return Standing(on_front, tuple(better), evaluation.accuracy >= min_accuracy)
+    return Standing(on_front, tuple(better), evaluation.score >= min_accuracy)
 
 
 @dataclass(frozen=True)

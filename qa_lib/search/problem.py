@@ -84,7 +84,7 @@ class LayerwiseQuantizationProblem(Problem):
         """The box between the limits everywhere, and between ``min_accuracy`` and the float model's accuracy."""
         least, most = ((int(limit),) * self.n_var for limit in (self.xl[0], self.xu[0]))
         run = self.run
-        return Hypervolume(self.min_accuracy, run.float_evaluation.accuracy, run.cost(least), run.cost(most))
+        return Hypervolume(self.min_accuracy, run.float_evaluation.score, run.cost(least), run.cost(most))
 
     def _evaluate(self, X: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         evaluations = self.run.evaluate_many(whole_widths(X))

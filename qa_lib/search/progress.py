@@ -81,8 +81,8 @@ def best_so_far(evaluations: list[Evaluation], min_accuracy: float, cost: Cost =
     front = feasible_front(evaluations, min_accuracy, cost)
     saved = f"images saved {images_saved(evaluations):.0%}"
     if not front:
-        best = max((e.accuracy for e in evaluations if e.complete), default=0.0)
+        best = max((e.score for e in evaluations if e.complete), default=0.0)
         return f"none feasible, best accuracy {best:.2%}, {saved}"
     cheapest = front[0]
     least = f"{'fewest' if cost.unit == 'bits' else 'least'} {cost.name.removeprefix('total ')}"
-    return f"{least} {cost(cheapest.bit_widths):g} at {cheapest.accuracy:.2%}, front {len(front)}, {saved}"
+    return f"{least} {cost(cheapest.bit_widths):g} at {cheapest.score:.2%}, front {len(front)}, {saved}"

@@ -83,15 +83,14 @@ class SearchRun:
         begun = self.full_passes
         stopped.sort(key=lambda e: (-e.estimate, e.bit_widths))
         for start in range(0, len(stopped), _NEAREST_AT_A_TIME):
-            best = max((e.correct for e in self.evaluations.values() if e.complete), default=-1)
-            images = self.evaluator.images
-            if best < images and self.full_passes - begun < most_passes:
+            best = max((e.score for e in self.evaluations.values() if e.complete), default=-math.inf)
+            if best < self.evaluator.metric.best and self.full_passes - begun < most_passes:
                 chunk = [e.bit_widths for e in stopped[start : start + _NEAREST_AT_A_TIME]]
-                self._measure(chunk, StopRule(images, (best + 1) / images, cost=self.cost))
+                self._measure(chunk, StopRule(more_than=best))
 
     def _stop_rule(self) -> StopRule:
-        completed = ((e.bit_widths, e.correct) for e in self.evaluations.values() if e.complete)
-        return StopRule(self.evaluator.images, self.min_accuracy, tuple(completed), self.cost)
+        completed = ((e.bit_widths, e.score) for e in self.evaluations.values() if e.complete)
+        return StopRule(self.min_accuracy, tuple(completed), self.cost)
 
     def _measure(self, candidates: Sequence[Widths], stop: StopRule) -> None:
         finished: dict[Widths, Evaluation] = {}

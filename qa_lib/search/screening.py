@@ -95,7 +95,7 @@ class ScreenedNSGA2(NSGA2):
     def _learned(self) -> AccuracyModel:
         run = self.problem.run
         if self.model is None:
-            self.model = AccuracyModel(self.table, run.float_evaluation.accuracy, pairs=self.pairs)
+            self.model = AccuracyModel(self.table, run.float_evaluation.score, pairs=self.pairs)
         known = nearest_to_front(self.problem, list(run.evaluations.values()), _MOST_LEARNED)
         self.model.fit(
             [e.bit_widths for e in known], [e.upper_bound for e in known], [not e.complete for e in known]
@@ -144,7 +144,7 @@ def _that_add_most(
     box, front = problem.hypervolume, problem.run.front()
     costs = box.loss([problem.run.cost(widths) for widths in brood])
     front_costs = box.loss([problem.run.cost(e.bit_widths) for e in front])
-    front_gains = box.gain([e.accuracy for e in front])
+    front_gains = box.gain([e.score for e in front])
     # A front is a stair: at each of these levels it has reached some accuracy, and keeps it up to the next.
     levels = np.unique(np.concatenate([costs, front_costs, [1.0]]))
     lengths = np.diff(levels)

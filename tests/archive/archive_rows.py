@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS sensitivities (
 def row(widths=(4, None), counts=(9, 8, 4), seconds=0.5):
     """One on 25 images in batches of 10."""
     images = min(25, 10 * len(counts))
-    return Row(widths, counts, images, seconds, sum(counts) / 25 if images == 25 else None)
+    return Row(widths, counts, images, seconds, (sum(counts) + 25 - images) / 25)
 
 
 def rows(count):

@@ -285,7 +285,7 @@ def test_a_replica_and_an_incremental_pass_follow_the_width(fresh, images, label
     for widths in ([2, 3, 4, 5], [5, 4, None, 2], [8, 8, 8, 8]):
         with fresh.temporary_bit_widths(widths), torch.no_grad():
             logits = fresh(images)
-            assert evaluator.evaluate(widths).correct == int((logits.argmax(1) == labels).sum())
+            assert evaluator.evaluate(widths).score == int((logits.argmax(1) == labels).sum()) / len(labels)
         assert torch.equal(incremental(widths), logits)
     incremental.rebase([3, 3, 3, 3])
     calibrate(fresh, images, method="entropy")
@@ -299,7 +299,7 @@ def test_a_search_over_widths_is_measured_with_the_amax_of_each(fresh, images, l
     exploration = explore(fresh, evaluator, evaluations=12, population_size=6, progress=False)
     for evaluation in exploration.measured:
         with fresh.temporary_bit_widths(evaluation.bit_widths), torch.no_grad():
-            assert evaluation.correct == int((fresh(images).argmax(1) == labels).sum())
+            assert evaluation.score == int((fresh(images).argmax(1) == labels).sum()) / len(labels)
 
 
 def test_what_is_no_quantized_model_or_none_any_more_is_refused(fresh, images):

@@ -181,7 +181,7 @@ def test_at_few_bits_the_accuracy_gains(name):
             one = method == "output"
             options = {"progress": False, "per_width": False} if one else {}
             calibrate(qmodel, workload.calibration_loader(), method=method, **options)
-            accuracy[method, num_bits] = evaluator.evaluate_uniform(num_bits).accuracy
+            accuracy[method, num_bits] = evaluator.evaluate_uniform(num_bits).score
     for num_bits in (3, 4):
         others = [accuracy[method, num_bits] for method in ("max", "percentile", "mse", "entropy")]
         assert accuracy["output", num_bits] >= max(others)

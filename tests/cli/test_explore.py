@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 
+import explorations
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +11,6 @@ import pytest
 from qa_lib import Archive, Exploration, Workload, conv2d_predicate
 from qa_lib.__main__ import main
 from qa_lib.cli.explore import report
-from qa_lib.evaluation import Evaluation
 from qa_lib.sensitivities import SensitivityTable
 from qa_lib.workloads import workload as workloads
 
@@ -57,7 +57,7 @@ def test_nothing_feasible_says_how_far_it_is(tmp_path, capsys):
 
 def test_nothing_feasible_says_which_layers_to_relax(tmp_path, capsys):
     def setting(widths, correct, images=100):
-        return Evaluation(widths, correct, images, 100, block_counts=(correct,))
+        return explorations.setting(widths, correct, 100, images)
 
     table = SensitivityTable(("input", "conv"), (2, 3, 4), np.array([[2.0, 1.0, 0.0], [8.0, 4.0, 0.0]]), 10)
     exploration = Exploration(

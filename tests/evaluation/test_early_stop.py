@@ -1,18 +1,22 @@
 """The oracle measures everything and then looks; the rule has to give the same front."""
 
 import itertools
+import math
 import random
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_evaluator import count_correct_plainly
 
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate
 from qa_lib.costs import total_bits
-from qa_lib.evaluation.early_stop import StopRule, correct_for
-from qa_lib.forward.replicas import Task
+from qa_lib.evaluation.early_stop import Needed, StopRule
+from qa_lib.evaluation.scoring import Scoring
+from qa_lib.evaluation.search_set import SearchSet
+from qa_lib.metrics import Accuracy
 from qa_lib.search.run import SearchRun
 
 
@@ -33,7 +37,6 @@ def feasible_front(correct, images, min_accuracy):
 @pytest.fixture(scope="module")
 def space():
     """Every setting of 2, 3, 4 or 6 bits, and what each has right, counted by a plain loop."""
-    import torch
     from conftest import make_tiny_model
 
     images = torch.rand(96, 1, 6, 6, generator=torch.Generator().manual_seed(1))
@@ -63,7 +66,7 @@ def test_the_front_is_the_one_of_measuring_everything(space, seed):
         size = generator.randint(1, 40)
         run.evaluate_many(candidates[:size])
         candidates = candidates[size:]
-    complete = {w: e.correct for w, e in run.evaluations.items() if e.complete}
+    complete = {w: round(96 * e.score) for w, e in run.evaluations.items() if e.complete}
     assert feasible_front(complete, 96, min_accuracy) == feasible_front(counts, 96, min_accuracy)
     assert complete.items() <= counts.items()
     stopped = [e for e in run.evaluations.values() if not e.complete]
@@ -90,35 +93,42 @@ def test_there_are_ties_to_get_wrong(space):
 )
 def test_any_answers_give_the_front_of_measuring_everything(answers, min_right, handed_in, batch_size):
     """Eight images: each candidate's right answers are the bits of a number."""
-    sizes = [len(batch) for batch in np.array_split(range(8), range(batch_size, 8, batch_size))]
+    labels = torch.zeros(8, dtype=torch.long)
+    search_set = SearchSet.cut(torch.rand(8, 1), labels, torch.arange(8), batch_size, channels_last=False)
+    scoring = Scoring(Accuracy(), search_set)
     completed = {}
     for start in range(0, len(answers), handed_in):
         chunk = dict(answers[start : start + handed_in])
-        needed = StopRule(8, min_right / 8, tuple(completed.items())).correct_needed(chunk)
+        known = tuple((widths, correct / 8) for widths, correct in completed.items())
+        needed = StopRule(min_right / 8, known).needed(chunk)
         for (widths, answer), least in zip(chunk.items(), needed, strict=True):
-            task, right = Task(widths, least), [answer >> image & 1 for image in range(8)]
-            for index, size in enumerate(sizes):
+            task, right = scoring.task(widths, least), [answer >> image & 1 for image in range(8)]
+            for index, size in enumerate(search_set.batch_sizes):
                 if not task.finished:
-                    task.take(sizes, index, sum(right[sum(sizes[:index]) :][:size]), 0.0)
+                    added = np.array([sum(right[index * batch_size :][:size]), size])
+                    task.take(search_set.batch_sizes, index, added, 0.0)
+            assert answer.bit_count() / 8 <= scoring.evaluation(task).upper_bound
             if task.images == 8:
-                completed[widths] = task.correct
+                completed[widths] = round(8 * scoring.evaluation(task).score)
     truth = {widths: answer.bit_count() for widths, answer in answers}
     assert feasible_front(completed, 8, min_right / 8) == feasible_front(truth, 8, min_right / 8)
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1))
-def test_the_least_number_of_right_answers_is_what_division_says(images, accuracy):
-    least = correct_for(accuracy, images)
-    assert least / images >= accuracy
-    assert least == 0 or (least - 1) / images < accuracy
 
 
 def test_another_cost_decides_by_another_order():
     def cost(widths):
         return widths[0]
 
-    completed = (((2, 9), 50),)
+    completed = (((2, 9), 0.5),)
     candidates = [(2, 2), (3, 2), (2, 9)]
-    assert StopRule(100, 0.0, completed, cost).correct_needed(candidates) == [50, 51, 50]
-    assert StopRule(100, 0.0, completed).correct_needed(candidates) == [0, 0, 50]
-    assert StopRule(100, 0.6, completed).correct_needed(candidates) == [60, 60, 60]
+    nothing = -math.inf
+    assert StopRule(0.0, completed, cost).needed(candidates) == [
+        Needed(0.5, nothing), Needed(0.0, 0.5), Needed(0.5, nothing)
+    ]  # fmt: skip
+    assert StopRule(0.0, completed).needed(candidates) == [Needed(0.0), Needed(0.0), Needed(0.5)]
+    assert StopRule(0.6, completed).needed(candidates) == [Needed(0.6)] * 3
+    assert StopRule(more_than=0.7).needed(candidates) == [Needed(nothing, 0.7)] * 3
+
+
+def test_a_score_that_is_asked_for_may_be_met_exactly_and_one_to_exceed_may_not():
+    assert not Needed(at_least=0.7).out_of_reach(0.7) and Needed(at_least=0.7).out_of_reach(0.69)
+    assert Needed(more_than=0.7).out_of_reach(0.7) and not Needed(more_than=0.7).out_of_reach(0.71)

@@ -19,7 +19,7 @@ def test_each_setting_is_what_it_measures_by_itself(qmodel, images, labels, work
     assert all(e.complete for e in found)
     alone = Evaluator(qmodel, images, labels, batch_size=20)
     assert found == alone.evaluate_many(itertools.product(range(2, 6), repeat=4))
-    assert [e.block_counts for e in found] == [alone.evaluate(e.bit_widths).block_counts for e in found]
+    assert [e.sums for e in found] == [alone.evaluate(e.bit_widths).sums for e in found]
     assert qmodel.bit_widths == (8, 8, 8, 8)
 
 
@@ -44,8 +44,8 @@ def test_the_true_front_holds_or_dominates_every_point_that_a_search_finds(
     qmodel, evaluator, images, labels, seed
 ):
     truth = enumerate_settings(evaluator, num_bits_upper_limit=6, progress=False)
-    feasible = [e for e in truth if e.accuracy >= 0.6]
-    front = {(e.accuracy, e.total_bits) for e in non_dominated(feasible)}
+    feasible = [e for e in truth if e.score >= 0.6]
+    front = {(e.score, e.total_bits) for e in non_dominated(feasible)}
     options = {"num_bits_upper_limit": 6, "min_accuracy": 0.6, "progress": False, "seed": seed}
     # On an evaluator of its own: the archive would hand over the truth.
     alone = Evaluator(qmodel, images, labels, batch_size=40)

@@ -9,7 +9,7 @@ import torch
 from qa_lib import Evaluator
 from qa_lib.errors import BitWidthError
 from qa_lib.evaluation.live import LiveEvaluator
-from qa_lib.panel.requests import NewestFirst
+from qa_lib.panel.requests import LatestOnly
 
 
 @pytest.mark.parametrize("reuse", [True, False], ids=["reuse", "no reuse"])
@@ -20,7 +20,7 @@ def test_its_numbers_are_the_evaluators(qmodel, images, labels, evaluator, reuse
         widths[draw.randrange(4)] = draw.choice([2, 3, 4, 5, None])
         found = live.evaluate(widths)
         assert found == fresh.evaluate(widths)
-        assert found.block_counts == fresh.evaluate(widths).block_counts
+        assert found.sums == fresh.evaluate(widths).sums
 
 
 def test_what_the_archive_knows_is_not_run(evaluator, monkeypatch):
@@ -53,15 +53,15 @@ def test_a_changed_amax_is_noticed(qmodel, images, labels, evaluator):
     quantizer = qmodel.activation_fake_quantizers["conv1"]
     quantizer.amax = quantizer.amax / 4
     fresh = Evaluator(qmodel, images, labels, batch_size=40)
-    assert live.evaluate([4, 4, 4, 4]).correct == fresh.evaluate([4, 4, 4, 4]).correct
+    assert live.evaluate([4, 4, 4, 4]).score == fresh.evaluate([4, 4, 4, 4]).score
 
 
 def test_classes_add_up(evaluator, images, labels, qmodel):
-    found = LiveEvaluator(evaluator).class_accuracy([3, 3, 3, 3])
+    found = LiveEvaluator(evaluator).by_class([3, 3, 3, 3])
     with qmodel.temporary_bit_widths([3, 3, 3, 3]), torch.no_grad():
         right = qmodel(images).argmax(dim=1) == labels
-    assert found.correct == tuple(torch.bincount(labels[right], minlength=int(labels.max()) + 1).tolist())
-    assert sum(found.images) == len(images)
+    assert found[0].tolist() == torch.bincount(labels[right], minlength=5).tolist()
+    assert found[1].tolist() == torch.bincount(labels, minlength=5).tolist()
 
 
 def test_wrong_widths_are_refused(evaluator):
@@ -89,7 +89,7 @@ def test_the_newest_request_is_answered_and_older_ones_that_wait_are_dropped():
         told.append(superseded())
         answered.append(request)
 
-    requests = NewestFirst(answer, pytest.fail)
+    requests = LatestOnly(answer, pytest.fail)
     requests.submit(1)
     assert begun.wait(10) and requests.busy
     for request in (2, 3, 4):
@@ -107,7 +107,7 @@ def test_an_error_goes_to_whoever_asked_and_the_next_request_is_answered():
             raise ValueError(request)
         answered.append(request)
 
-    requests = NewestFirst(answer, errors.append)
+    requests = LatestOnly(answer, errors.append)
     requests.submit("bad")
     assert requests.wait(10)
     requests.submit("good")
@@ -123,7 +123,7 @@ def test_cancelled_requests_are_not_answered():
         go_on.wait(10)
         answered.append((request, superseded()))
 
-    requests = NewestFirst(answer, pytest.fail)
+    requests = LatestOnly(answer, pytest.fail)
     requests.submit(1)
     assert begun.wait(10)
     requests.submit(2)
@@ -148,5 +148,5 @@ def test_what_was_measured_across_a_calibration_is_measured_again(qmodel, images
 
     found = live.evaluate([3] * 4, superseded=calibrate_once)
     fresh = Evaluator(qmodel, images, labels, batch_size=8, workers=1)
-    assert len(asked) > 12 + 5 and found.correct == fresh.evaluate([3] * 4).correct
-    assert evaluator.recall([3] * 4).correct == found.correct
+    assert len(asked) > 12 + 5 and found.score == fresh.evaluate([3] * 4).score
+    assert evaluator.recall([3] * 4).score == found.score

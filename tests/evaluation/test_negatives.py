@@ -32,7 +32,7 @@ def test_they_are_counted_reported_once_and_measured_as_zero(given):
     assert qmodel.layer_table()["negatives"].tolist() == [negative, 0]
     with torch.no_grad():
         expected = int((qmodel(images.clamp(min=0)).argmax(1) == 0).sum())
-    assert evaluation.correct == expected
+    assert evaluation.score == expected / 96
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluator.evaluate([3, 3])

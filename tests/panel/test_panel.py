@@ -5,10 +5,10 @@ import json
 import threading
 
 import pytest
+from explorations import setting
 
 from qa_lib import Evaluator, calibrate, explore, sensitivity
 from qa_lib.errors import BitWidthError, DataError, SearchError
-from qa_lib.evaluation import Evaluation
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel import BitWidthPanel, Equalizer
 from qa_lib.search.pareto import standing
@@ -40,8 +40,8 @@ def test_it_begins_where_the_model_is(qmodel, evaluator):
     qmodel.bit_widths = [2, 3, None, 5]
     panel = BitWidthPanel(qmodel, evaluator)
     assert panel.bit_widths == (2, 3, None, 5)
-    assert panel.evaluation.correct == evaluator.evaluate([2, 3, None, 5]).correct
-    assert panel.float_evaluation.accuracy == 1.0
+    assert panel.evaluation.score == evaluator.evaluate([2, 3, None, 5]).score
+    assert panel.session.float_evaluation.score == 1.0
     assert panel.wait(60) and not panel.readout.message.value
 
 
@@ -52,7 +52,7 @@ def test_releasing_a_slider_sets_and_measures(panel, qmodel, evaluator, measured
     assert measured == [(8, 8, 2, 8)]
     assert panel.evaluation == evaluator.evaluate([8, 8, 2, 8], remeasure=True)
     shown = panel.readout.widget.value
-    assert f"{panel.evaluation.accuracy:.2%}" in shown and "measured" in shown and "predicted" not in shown
+    assert f"{panel.evaluation.score:.2%}" in shown and "measured" in shown and "predicted" not in shown
     assert "100.00%" in shown  # the float accuracy, beside it
     assert ">26</b>" in shown
 
@@ -85,28 +85,28 @@ def test_the_newest_request_wins(panel, qmodel, monkeypatch):
     go_on.set()
     assert panel.wait(60)
     assert panel.evaluation.bit_widths == qmodel.bit_widths == panel.bit_widths == (8, 8, 8, 5)
-    assert (8, 8, 8, 4) not in {e.bit_widths for e in panel.front.evaluations}  # it was dropped
+    assert (8, 8, 8, 4) not in {e.bit_widths for e in panel.session.points.evaluations}  # it was dropped
 
 
 def test_a_point_of_the_front_loads_with_one_evaluation(panel, measured):
-    point = panel.front.front[0]
+    point = panel.session.points.front[0]
     panel.front._clicked("front", [0])
     assert panel.wait(60)
     assert panel.bit_widths == point.bit_widths and measured == [point.bit_widths]
-    assert panel.evaluation.correct == point.correct
-    assert panel.front.standing(panel.evaluation).on_front
+    assert panel.evaluation.score == point.score
+    assert panel.session.points.standing(panel.evaluation).on_front
 
 
 def test_undo_and_redo(panel, qmodel):
     panel.set_all(4)
     panel.set_bit_widths({"conv1": 6})
-    panel.undo()
+    panel.session.undo()
     assert panel.wait(60) and qmodel.bit_widths == (4, 4, 4, 4)
-    panel.undo()
+    panel.session.undo()
     assert panel.wait(60) and qmodel.bit_widths == (8, 8, 8, 8)
-    panel.redo()
+    panel.session.redo()
     assert panel.wait(60) and qmodel.bit_widths == (4, 4, 4, 4)
-    panel.reset()
+    panel.session.reset()
     assert panel.wait(60) and qmodel.bit_widths == (8, 8, 8, 8)
 
 
@@ -139,16 +139,18 @@ def test_a_search_feeds_the_panel_while_it_stays_usable(panel, qmodel, evaluator
         qmodel, evaluator, evaluations=30, population_size=10, progress=False, on_evaluation=take
     )
     assert panel.wait(60) and not panel.readout.message.value
-    assert {e.bit_widths for e in exploration.measured} <= {e.bit_widths for e in panel.front.evaluations}
+    assert {e.bit_widths for e in exploration.measured} <= {
+        e.bit_widths for e in panel.session.points.evaluations
+    }
     fresh = Evaluator(qmodel, images, labels, batch_size=40)
     assert panel.evaluation.bit_widths == (8, 8, 8, moves[-1])
-    assert panel.evaluation.correct == fresh.evaluate([8, 8, 8, moves[-1]]).correct
+    assert panel.evaluation.score == fresh.evaluate([8, 8, 8, moves[-1]]).score
 
 
 def test_a_row_of_the_front_loads(panel, qmodel, evaluator):
     front = explore(qmodel, evaluator, evaluations=20, population_size=10, progress=False).front
     row = front.iloc[0]
-    assert panel.set_bit_widths(row[list(qmodel.names)].to_dict()).accuracy == row["accuracy"]
+    assert panel.set_bit_widths(row[list(qmodel.names)].to_dict()).score == row["accuracy"]
 
 
 def test_it_begins_with_what_a_search_found(qmodel, evaluator):
@@ -156,9 +158,9 @@ def test_it_begins_with_what_a_search_found(qmodel, evaluator):
         qmodel, evaluator, evaluations=20, population_size=10, min_accuracy=0.5, progress=False
     )
     panel = BitWidthPanel(qmodel, evaluator, exploration=exploration)
-    assert panel.front.min_accuracy == 0.5
+    assert panel.session.points.min_accuracy == 0.5
     assert panel.wait(60)
-    assert [e.correct for e in panel.front.front] == [e.correct for e in exploration.front_evaluations]
+    assert [e.score for e in panel.session.points.front] == [e.score for e in exploration.front_evaluations]
 
 
 @pytest.mark.parametrize("bad", [[4] * 3, {"conv9": 4}, [4, 4, 4, 9], [4, 4, 4, 1]], ids=repr)
@@ -188,7 +190,7 @@ def test_what_is_not_measured_yet_is_not_saved_under_a_name(panel, tmp_path, mon
     monkeypatch.setattr(
         LiveEvaluator, "evaluate", lambda self, *a, **o: go_on.wait(30) and measure(self, *a, **o)
     )
-    panel.load((3, 4, 5, 6))
+    panel.session.load((3, 4, 5, 6))
     panel.keeping.name.value = "mine"
     panel.keeping.save.click()
     assert "not measured yet" in panel.readout.message.value and not list(tmp_path.iterdir())
@@ -211,14 +213,14 @@ def test_impossible_files_are_refused_in_words(panel, file):
 
 def test_after_calibration_nothing_old_is_left_in_the_front(panel, qmodel, evaluator, images):
     panel.set_bit_widths([3] * 4)
-    old = {e.bit_widths: e.correct for e in panel.front.evaluations}
+    old = {e.bit_widths: e.score for e in panel.session.points.evaluations}
     calibrate(qmodel, (images * 0.02).split(40))
     panel.set_bit_widths([3] * 4)
     assert panel.wait(60)
-    shown = {e.bit_widths: e.correct for e in panel.front.evaluations}
+    shown = {e.bit_widths: e.score for e in panel.session.points.evaluations}
     assert shown != old
     for widths, correct in shown.items():
-        assert correct == evaluator.evaluate(widths, remeasure=True).correct
+        assert correct == evaluator.evaluate(widths, remeasure=True).score
 
 
 def test_a_search_does_not_take_the_readout_from_a_hand(panel, evaluator):
@@ -226,7 +228,7 @@ def test_a_search_does_not_take_the_readout_from_a_hand(panel, evaluator):
     panel.take(evaluator.evaluate([7, 7, 7, 6]))
     assert panel.wait(60)
     assert "predicted" in panel.readout.widget.value and ">8</b>" in panel.readout.widget.value
-    assert (7, 7, 7, 6) in {e.bit_widths for e in panel.front.evaluations}
+    assert (7, 7, 7, 6) in {e.bit_widths for e in panel.session.points.evaluations}
 
 
 def test_an_interrupted_measurement_says_that_there_is_none(panel, monkeypatch):
@@ -260,10 +262,10 @@ def test_picks_stay_within_the_limits_and_take_what_is_shown(qmodel, evaluator):
     panel.toolbar.accuracy.value = 30
     panel.toolbar.cheapest.click()
     assert panel.wait(60) and min(panel.bit_widths) >= 3 and not panel.readout.message.value
-    for point in panel.front.front:
+    for point in panel.session.points.front:
         if min(point.bit_widths) >= 3:
-            shown = round(point.accuracy, 4)
-            assert panel.front.cheapest(shown, panel.limits).accuracy == point.accuracy
+            shown = round(point.score, 4)
+            assert panel.session.points.cheapest(shown, panel.session.limits).score == point.score
 
 
 def test_a_limit_above_the_float_model_leaves_the_axis_the_right_way_up(qmodel, evaluator, images, labels):
@@ -282,7 +284,7 @@ def test_two_settings_are_compared(panel):
     assert panel.comparison.differing == ("conv1",)
     assert "saves 5 bits" in panel.comparison.summary()
     held = panel.comparison.held["B"]
-    assert sum(held.classes.correct) == held.evaluation.correct and sum(held.classes.images) == 96
+    assert held.classes.sum(dim=1).tolist() == [round(96 * held.evaluation.score), 96]
 
 
 def test_a_look_inside_a_layer(panel):
@@ -324,7 +326,10 @@ def test_settings_are_saved_and_loaded(panel, tmp_path, qmodel):
     panel.keeping.png.click()
     panel.keeping.csv.click()
     assert (tmp_path / "bit_widths.png").stat().st_size > 1000
-    assert len((tmp_path / "bit_widths.csv").read_text().splitlines()) == len(panel.to_frame()) + 1
+    assert (
+        len((tmp_path / "bit_widths.csv").read_text().splitlines())
+        == len(panel.session.points.to_frame(panel.session.qmodel.names)) + 1
+    )
 
 
 def test_groups_are_blocks_or_what_matches():
@@ -337,7 +342,7 @@ def test_groups_are_blocks_or_what_matches():
 def test_sensitivities_tint_the_sliders(qmodel, images):
     equalizer = Equalizer(qmodel.names, num_bits_lower_limit=3, num_bits_upper_limit=5)
     table = sensitivity(qmodel, images[:16], progress=False)
-    equalizer.set_sensitivities(table)
+    equalizer.show_sensitivities(table)
     assert equalizer.divergence == table.divergence[:, 1:4].tolist()
 
 
@@ -351,7 +356,7 @@ def test_limits_are_checked(qmodel, evaluator):
 def test_a_page_without_a_kernel_shows_numbers_and_a_picture(panel):
     data, _ = panel._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data and len(data["image/png"]) > 1000
-    accuracy = f"{panel.evaluation.accuracy:.4f}"
+    accuracy = f"{panel.evaluation.score:.4f}"
     assert data["text/plain"] == (
         f"BitWidthPanel(accuracy={accuracy}, total_bits=32, bit_widths=(8, 8, 8, 8))"
     )
@@ -359,7 +364,7 @@ def test_a_page_without_a_kernel_shows_numbers_and_a_picture(panel):
 
 def test_a_setting_says_where_it_stands():
     def scored(widths, correct):
-        return Evaluation(widths, correct, 100, 100)
+        return setting(widths, correct, 100)
 
     front = [scored((2, 2), 60), scored((3, 3), 70), scored((4, 4), 80)]
     assert str(standing(front[1], front)) == "on the front"
@@ -375,5 +380,5 @@ def test_a_setting_says_where_it_stands():
 def test_reset_leaves_locked_layers(panel, qmodel):
     panel.set_all(4)
     panel.equalizer.lock("conv1")
-    panel.reset()
+    panel.session.reset()
     assert panel.wait(60) and panel.bit_widths == qmodel.bit_widths == (8, 8, 4, 8)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import explorations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,21 +11,20 @@ import torch
 
 from qa_lib import Exploration, calibrate, errors, plots
 from qa_lib.costs import WeightedBits
-from qa_lib.evaluation import Evaluation
 from qa_lib.plots import style
 from qa_lib.plots.activation_histogram import float_activations
 from qa_lib.sensitivities import SensitivityTable
 
 
-def setting(widths, correct):
-    return Evaluation(widths, correct, 100, 100)
+def setting(widths, correct, shown=100):
+    return explorations.setting(widths, correct, 100, shown)
 
 
 @pytest.fixture
 def exploration():
     """Two quantizers; by hand: the front is (2, 3) and (8, 8), and (2, 2) is infeasible."""
     uniform = {2: setting((2, 2), 40), 8: setting((8, 8), 90)}
-    stopped = Evaluation((4, 5), 11, 20, 100, block_counts=(11,))
+    stopped = setting((4, 5), 11, 20)
     candidates = (*uniform.values(), setting((2, 3), 80), setting((8, 7), 75), stopped)
     return Exploration(("input", "conv"), candidates, setting((None, None), 95), uniform, 0.5, (2, 8))
 
@@ -262,7 +262,7 @@ def test_held_out(tmp_path):
 
 
 def test_uniform_widths_that_were_stopped_are_no_points(exploration):
-    stopped = Evaluation((3, 3), 2, 20, 100, block_counts=(2,))
+    stopped = setting((3, 3), 2, 20)
     uniform = exploration.uniform_evaluations | {3: stopped}
     data = plots.objective_space(dataclasses.replace(exploration, uniform_evaluations=uniform))
     assert data.uniform_num_bits == (2, 8)

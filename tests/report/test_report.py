@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from explorations import IMAGES, NASTY_NAMES, random_exploration, setting
+from explorations import NASTY_NAMES, random_exploration, setting
 
 import qa_lib.report.page
 from qa_lib import Exploration, QAError, explore
@@ -39,13 +39,13 @@ def exploration():
 def test_the_record_says_what_the_exploration_says(exploration):
     data = report(exploration)
     front = exploration.front
-    assert [p.correct / IMAGES for p in data.front] == front["accuracy"].tolist()
+    assert [p.score for p in data.front] == front["accuracy"].tolist()
     assert [p.total_bits for p in data.front] == front["total_bits"].tolist()
     assert [[int(digit) for digit in p.widths] for p in data.front] == front[list(NAMES)].to_numpy().tolist()
     assert data.baseline.widths == "000" and data.nearest is None
     assert len(data.front) + len(data.dominated) + len(data.infeasible) == 80
-    assert all(p.correct / IMAGES >= 0.6 for p in data.dominated)
-    assert all(p.correct / IMAGES < 0.6 for p in data.infeasible)
+    assert all(p.score >= 0.6 for p in data.dominated)
+    assert all(p.score < 0.6 for p in data.infeasible)
 
 
 def test_wide_widths_are_one_digit_each():
@@ -176,7 +176,7 @@ def test_with_nothing_feasible_the_nearest_is_shown():
     exploration = random_exploration(NAMES, 50, min_accuracy=0.99)
     data = report(exploration)
     assert data.front == () and data.dominated == () and len(data.infeasible) == 50
-    assert data.nearest.correct == exploration.nearest.correct
+    assert data.nearest.score == exploration.nearest.score
     assert held_data(page(exploration))["nearest"] == list(data.nearest)
 
 

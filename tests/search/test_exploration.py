@@ -1,18 +1,18 @@
 """What follows from what a search has measured."""
 
+import explorations
 import numpy as np
 import pytest
 
 from qa_lib import Exploration
 from qa_lib.costs import WeightedBits
 from qa_lib.errors import SearchError
-from qa_lib.evaluation import Evaluation
 from qa_lib.search.pareto import non_dominated
 from qa_lib.sensitivities import SensitivityTable
 
 
 def setting(widths, correct, images=100):
-    return Evaluation(widths, correct, images, 100, block_counts=(correct,))
+    return explorations.setting(widths, correct, 100, images)
 
 
 @pytest.fixture
@@ -99,9 +99,6 @@ def test_baselines_that_were_stopped_have_no_accuracy(exploration):
 
 
 def test_settings_that_tie_are_all_kept():
-    def setting(widths, correct):
-        return Evaluation(widths, correct, 10, 10)
-
     tied = [setting((2, 4), 8), setting((4, 2), 8)]
     worse = [setting((3, 4), 8), setting((3, 3), 7)]
     assert non_dominated([*tied, *worse]) == tied
@@ -109,7 +106,7 @@ def test_settings_that_tie_are_all_kept():
 
 
 def test_what_was_stopped_early_never_enters_the_front():
-    whole, stopped = Evaluation((8,), 9, 10, 10), Evaluation((2,), 8, 8, 10, block_counts=(8,))
+    whole, stopped = setting((8,), 90), setting((2,), 80, images=80)
     assert stopped.estimate == 1.0
     exploration = Exploration(("input",), (whole, stopped), whole, {}, 0.0, (2, 8))
     assert (exploration.measured, exploration.stopped) == ((whole,), (stopped,))

@@ -16,8 +16,8 @@ def test_objectives_and_constraint_are_the_measured_ones(qmodel, evaluator):
     candidates = np.array([[8, 8, 8, 8], [5, 4, 5, 5], [8, 7, 6, 8]])
     out = problem.evaluate(candidates, return_as_dictionary=True)
     measured = [evaluator.evaluate(widths) for widths in candidates]
-    assert out["F"].tolist() == [[-e.accuracy, e.total_bits] for e in measured]
-    assert out["G"][:, 0].tolist() == [0.7 - e.accuracy for e in measured]
+    assert out["F"].tolist() == [[-e.score, e.total_bits] for e in measured]
+    assert out["G"][:, 0].tolist() == [0.7 - e.score for e in measured]
     assert (out["G"] <= 0).any()
 
 
@@ -32,7 +32,7 @@ def test_stopped_candidates_are_ranked_by_an_estimate_and_infeasible(qmodel, eva
     assert (out["G"] > 0).all()
     assert out["F"][:, 0].tolist() == [-e.estimate for e in stopped]
     for evaluation in stopped:
-        accuracy = evaluator.evaluate(evaluation.bit_widths).accuracy
+        accuracy = evaluator.evaluate(evaluation.bit_widths).score
         assert accuracy <= evaluation.upper_bound
 
 
@@ -56,8 +56,8 @@ def test_pymoo_minimizes_it_in_three_steps(qmodel, evaluator):
     assert ((result.X >= 2) & (result.X <= 6)).all()
     for widths, (minus_accuracy, total_bits) in zip(result.X, result.F, strict=True):
         again = evaluator.evaluate(widths)
-        assert (again.accuracy, again.total_bits) == (-minus_accuracy, total_bits)
-        assert again.accuracy >= 0.5
+        assert (again.score, again.total_bits) == (-minus_accuracy, total_bits)
+        assert again.score >= 0.5
 
 
 def test_operators_for_real_numbers_are_refused_with_those_for_integers(qmodel, evaluator):

@@ -29,7 +29,7 @@ print("begun", flush=True)
 before, start = evaluator.images_forwarded, time.monotonic()
 exploration = explore(qmodel, evaluator, evaluations=evaluations, population_size=12, min_accuracy=0.4, progress=False)
 print(json.dumps({
-    "candidates": [(e.bit_widths, e.block_counts) for e in exploration.candidates],
+    "candidates": [(e.bit_widths, e.sums) for e in exploration.candidates],
     "front": exploration.front.values.tolist(),
     "seconds": time.monotonic() - start,
     "forwarded": evaluator.images_forwarded - before,

@@ -41,7 +41,7 @@ def screened(table, **options):
 def learned(problem, table, count):
     random = np.random.default_rng(0)
     problem.run.evaluate_many(random.integers(2, 8, (count, 4), endpoint=True).tolist())
-    model = AccuracyModel(table, problem.run.float_evaluation.accuracy)
+    model = AccuracyModel(table, problem.run.float_evaluation.score)
     known = list(problem.run.evaluations.values())
     model.fit([e.bit_widths for e in known], [e.upper_bound for e in known], [not e.complete for e in known])
     return model
@@ -89,7 +89,7 @@ def test_the_first_pick_is_the_one_that_is_expected_to_add_most(problem, table):
     model = learned(problem, table, 40)
     brood = [w for w in itertools.product((2, 4, 6, 8), repeat=4) if w not in problem.run.evaluations][:120]
     first = most_promising(problem, model, brood, 1, np.random.default_rng(3))[0]
-    front = [(e.accuracy, e.total_bits) for e in problem.run.front()]
+    front = [(e.score, e.total_bits) for e in problem.run.front()]
     before = problem.hypervolume(front)
     draws = model.draw(brood, 300, np.random.default_rng(4))
     added = {
@@ -122,7 +122,7 @@ def test_it_learns_from_those_that_are_nearest_to_the_front(problem):
     evaluations = list(problem.run.evaluations.values())
 
     def lacks(evaluation):
-        known = [e.accuracy for e in evaluations if e.complete and e.total_bits <= evaluation.total_bits]
+        known = [e.score for e in evaluations if e.complete and e.total_bits <= evaluation.total_bits]
         return max(known, default=0.0) - evaluation.upper_bound
 
     for count in (1, 3, 4):
@@ -155,7 +155,7 @@ def test_of_more_than_are_drawn_the_promising_are(problem, table):
     """What is picked first adds most of what any could, as the model expects it."""
     model = learned(problem, table, 40)
     brood = [w for w in itertools.product((3, 4, 5, 6, 7), repeat=4) if w not in problem.run.evaluations]
-    front = [(e.accuracy, e.total_bits) for e in problem.run.front()]
+    front = [(e.score, e.total_bits) for e in problem.run.front()]
     before = problem.hypervolume(front)
     added = {
         widths: problem.hypervolume([*front, (accuracy, sum(widths))]) - before

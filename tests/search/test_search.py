@@ -27,25 +27,27 @@ def quiet(qmodel, evaluator, **options):
 
 
 def dominates(a, b):
-    better = a.accuracy > b.accuracy or a.total_bits < b.total_bits
-    return better and a.accuracy >= b.accuracy and a.total_bits <= b.total_bits
+    """Whether one pair of accuracy and total bits is better than another."""
+    return a != b and a[0] >= b[0] and a[1] <= b[1]
 
 
 def test_the_front_is_feasible_complete_and_non_dominated(qmodel, evaluator):
     exploration = quiet(qmodel, evaluator, min_accuracy=0.6)
-    rows = list(exploration.front.itertuples())
-    everything = list(exploration.evaluations[exploration.evaluations["feasible"]].itertuples())
+    columns = ["accuracy", "total_bits", *NAMES]
+    rows = list(exploration.front[columns].itertuples(index=False, name=None))
+    feasible = exploration.evaluations[exploration.evaluations["feasible"]]
+    everything = list(feasible[columns].itertuples(index=False, name=None))
     assert len(rows) >= 2
-    assert all(row.accuracy >= 0.6 for row in rows)
-    assert not any(dominates(other, row) for row in rows for other in everything)
-    left_out = [e for e in everything if not any(e[-4:] == row[-4:] for row in rows)]
-    assert all(any(dominates(other, e) for other in everything) for e in left_out)
+    assert all(row[0] >= 0.6 for row in rows)
+    assert not any(dominates(other[:2], row[:2]) for row in rows for other in everything)
+    left_out = [e for e in everything if e not in rows]
+    assert all(any(dominates(other[:2], e[:2]) for other in everything) for e in left_out)
 
 
 def test_each_point_of_the_front_measures_the_same_again(qmodel, evaluator):
     for row in quiet(qmodel, evaluator, min_accuracy=0.5).front.to_dict("records"):
         again = evaluator.evaluate([row[name] for name in NAMES])
-        assert (again.accuracy, again.total_bits, again.mean_bits) == (
+        assert (again.score, again.total_bits, again.mean_bits) == (
             row["accuracy"],
             row["total_bits"],
             row["mean_bits"],
@@ -54,11 +56,8 @@ def test_each_point_of_the_front_measures_the_same_again(qmodel, evaluator):
 
 def test_a_space_that_is_small_enough_is_solved(qmodel, evaluator):
     every = [evaluator.evaluate(widths) for widths in itertools.product((3, 4), repeat=4)]
-    truth = {
-        (e.accuracy, e.total_bits)
-        for e in every
-        if e.accuracy >= 0.5 and not any(dominates(o, e) for o in every if o.accuracy >= 0.5)
-    }
+    feasible = [(e.score, e.total_bits) for e in every if e.score >= 0.5]
+    truth = {point for point in feasible if not any(dominates(other, point) for other in feasible)}
     exploration = quiet(
         qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=4, min_accuracy=0.5, evaluations=400
     )
@@ -88,7 +87,7 @@ def test_baselines_are_the_float_model_and_the_uniform_widths(qmodel, evaluator)
     baselines = quiet(qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=5).baselines()
     assert baselines.index.tolist() == ["float", "3 bits", "4 bits", "5 bits"]
     assert baselines["accuracy"].tolist() == [
-        evaluator.evaluate_uniform(num_bits).accuracy for num_bits in (None, 3, 4, 5)
+        evaluator.evaluate_uniform(num_bits).score for num_bits in (None, 3, 4, 5)
     ]
     assert baselines.loc["float", NAMES].isna().all()
 
@@ -130,7 +129,7 @@ def test_an_accuracy_out_of_reach_gives_the_nearest_and_how_far_it_is(qmodel, ev
     best = exploration.evaluations["accuracy"].max()
     assert exploration.front.empty
     assert exploration.front.columns.tolist() == ["accuracy", "total_bits", "mean_bits", *NAMES]
-    assert exploration.nearest.accuracy == best < 1.0
+    assert exploration.nearest.score == best < 1.0
     assert exploration.shortfall == pytest.approx(1.0 - best)
 
 
@@ -139,7 +138,7 @@ def test_with_something_feasible_nothing_is_short(qmodel, evaluator):
 
 
 def test_stopping_keeps_what_was_measured(qmodel, evaluator, monkeypatch):
-    count = Evaluator._count_correct
+    count = Evaluator._measure
     left = [60]
 
     def impatient(self, replica, index):
@@ -148,7 +147,7 @@ def test_stopping_keeps_what_was_measured(qmodel, evaluator, monkeypatch):
             raise KeyboardInterrupt
         return count(self, replica, index)
 
-    monkeypatch.setattr(Evaluator, "_count_correct", impatient)
+    monkeypatch.setattr(Evaluator, "_measure", impatient)
     exploration = quiet(qmodel, evaluator)
     assert exploration.interrupted
     assert 7 <= len(exploration.measured) <= 20
@@ -231,12 +230,12 @@ def test_a_full_disk_in_the_middle_of_a_search_hands_over_what_there_was(qmodel,
 
 def test_with_nothing_feasible_stopped_candidates_are_measured_until_the_nearest_is_sure(qmodel, evaluator):
     exploration = quiet(qmodel, evaluator, min_accuracy=1.0, num_bits_upper_limit=3, evaluations=40)
-    truth = max(evaluator.evaluate(e.bit_widths).accuracy for e in exploration.candidates)
-    assert exploration.nearest.accuracy >= 0.95 * truth
+    truth = max(evaluator.evaluate(e.bit_widths).score for e in exploration.candidates)
+    assert exploration.nearest.score >= 0.95 * truth
     run = SearchRun(evaluator, 1.0)
     run.evaluate_many([e.bit_widths for e in exploration.candidates])
     run.complete_nearest()
-    assert max(e.accuracy for e in run.evaluations.values() if e.complete) == truth
+    assert max(e.score for e in run.evaluations.values() if e.complete) == truth
 
 
 def test_the_search_for_the_nearest_keeps_to_its_share(qmodel, evaluator):
@@ -298,10 +297,10 @@ def test_ended_at_any_point_it_answers_with_what_there_is_and_goes_on_later(
     ended = quiet(qmodel, evaluator, on_evaluation=impatient, **options)
     assert ended.interrupted
     assert {e for e in seen if e.complete} == set(ended.measured) | {e for e in ended.archived if e in seen}
-    feasible = [e for e in (*ended.measured, *ended.archived) if e.accuracy >= 0.5]
+    feasible = [e for e in (*ended.measured, *ended.archived) if e.score >= 0.5]
     assert len(ended.front) == len(non_dominated(feasible))
     if ended.measured:  # the first to finish may be one that was stopped
-        assert ended.nearest.accuracy == max(e.accuracy for e in (*ended.measured, *ended.archived))
+        assert ended.nearest.score == max(e.score for e in (*ended.measured, *ended.archived))
     finished = quiet(qmodel, evaluator, **options)
     assert finished.front.equals(quiet(qmodel, evaluator, min_accuracy=0.5).front)
 
@@ -309,7 +308,7 @@ def test_ended_at_any_point_it_answers_with_what_there_is_and_goes_on_later(
 def test_a_search_for_another_cost_begins_with_its_own_seeds(qmodel, evaluator):
     cost = WeightedBits((36.0, 144.0, 144.0, 144.0))
     exploration = quiet(qmodel, evaluator, cost=cost, min_accuracy=0.6)
-    everything = [(e.accuracy, cost(e.bit_widths)) for e in exploration.measured if e.accuracy >= 0.6]
+    everything = [(e.score, cost(e.bit_widths)) for e in exploration.measured if e.score >= 0.6]
     for row in exploration.front.itertuples():
         assert row.weighted_bits == cost(row[-4:])
         assert not any(a >= row.accuracy and c < row.weighted_bits for a, c in everything)
@@ -330,22 +329,22 @@ def test_with_nothing_feasible_it_says_which_layers_to_relax(qmodel, evaluator):
 def test_a_float_model_that_gets_nothing_right_is_searched_all_the_same(qmodel, images, labels):
     wrong = Evaluator(qmodel, images, (labels + 1) % 5, batch_size=40)
     exploration = quiet(qmodel, wrong, evaluations=24)
-    assert exploration.float_evaluation.accuracy == 0
+    assert exploration.float_evaluation.score == 0
     assert not exploration.front.empty and exploration.hypervolume == 0
 
 
 def test_what_the_archive_knows_to_be_feasible_is_near(qmodel, evaluator):
     every = evaluator.evaluate_many(itertools.product((2, 3, 4), repeat=4))
-    best = max(every, key=lambda e: e.accuracy)
+    best = max(every, key=lambda e: e.score)
     options = {
         "num_bits_upper_limit": 4,
-        "min_accuracy": best.accuracy,
+        "min_accuracy": best.score,
         "evaluations": 2,
         "population_size": 2,
     }
     exploration = quiet(qmodel, evaluator, **options)
     assert best not in exploration.candidates  # the search itself has nothing feasible
-    assert exploration.nearest.accuracy == best.accuracy and exploration.shortfall == 0
+    assert exploration.nearest.score == best.score and exploration.shortfall == 0
     assert not exploration.front.empty
 
 

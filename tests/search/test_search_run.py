@@ -34,8 +34,8 @@ def test_with_nothing_feasible_the_nearest_is_really_the_nearest(evaluator):
     run.evaluate_many(GRID)
     assert len([e for e in run.evaluations.values() if e.complete]) < len(GRID)
     run.complete_nearest()
-    nearest = max(e.accuracy for e in run.evaluations.values() if e.complete)
-    assert nearest == max(evaluator.evaluate(widths).accuracy for widths in GRID)
+    nearest = max(e.score for e in run.evaluations.values() if e.complete)
+    assert nearest == max(evaluator.evaluate(widths).score for widths in GRID)
     assert list(run.evaluations) == GRID
 
 
@@ -57,7 +57,7 @@ def test_the_progress_text_tells_best_and_savings(evaluator):
     run.evaluate_many([[6, 6, 6, 6]])
     run.evaluate_many([[2, 2, 2, 2]])
     text = best_so_far(list(run.evaluations.values()), 0.9)
-    accuracy = run.evaluations[6, 6, 6, 6].accuracy
+    accuracy = run.evaluations[6, 6, 6, 6].score
     assert text.startswith(f"fewest bits 24 at {accuracy:.2%}, front 1, images saved ")
     assert 0 < float(text.split()[-1].rstrip("%")) < 100
 

@@ -4,18 +4,18 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from explorations import setting
 from pymoo.core.problem import Problem
 
 from qa_lib.costs import total_bits
 from qa_lib.errors import SearchError
-from qa_lib.evaluation import Evaluation
 from qa_lib.search import FullPasses, Seconds, StalledHypervolume
 from qa_lib.search.pareto import Hypervolume
 
 
 def algorithm(full_passes, points=(), nearest=0.1):
-    front = [Evaluation((bits,), round(1000 * accuracy), 1000, 1000) for accuracy, bits in points]
-    infeasible = Evaluation((2,), round(1000 * nearest), 1000, 1000)
+    front = [setting((bits,), round(1000 * accuracy)) for accuracy, bits in points]
+    infeasible = setting((2,), round(1000 * nearest))
     evaluations = {e.bit_widths: e for e in (*front, infeasible)}
     run = SimpleNamespace(
         full_passes=full_passes, front=lambda: front, cost=total_bits, evaluations=evaluations

@@ -1,0 +1,71 @@
+"""What the sums of a metric over some of the batches say about the whole search set."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from qa_lib.evaluation.early_stop import Needed
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.search_set import SearchSet
+from qa_lib.forward.replicas import Task
+from qa_lib.metrics import Metric
+
+
+class Scoring:
+    """A metric on a search set.
+
+    Args:
+        metric: What is measured.
+        search_set: What it is measured on.
+    """
+
+    def __init__(self, metric: Metric, search_set: SearchSet) -> None:
+        self.metric, self.search_set = metric, search_set
+
+    def task(self, bit_widths: tuple[int | None, ...], needed: Needed | None = None) -> Task:
+        """A candidate that stops once ``needed`` is out of its reach; None measures it to the end."""
+        if needed is None or self._perfect_rests is None:
+            return Task(bit_widths)
+        return Task(bit_widths, lambda task: needed.out_of_reach(self._upper_bound(task)))
+
+    def evaluation(self, task: Task) -> Evaluation:
+        """What a candidate has scored so far."""
+        upper_bound = self._upper_bound(task)
+        return Evaluation(
+            task.bit_widths, task.images, self.search_set.images, upper_bound, self._estimate(task, upper_bound),
+            task.seconds, tuple(tuple(added.tolist()) for added in task.sums),
+        )  # fmt: skip
+
+    def _upper_bound(self, task: Task) -> float:
+        if len(task.sums) == len(self.search_set.batches):
+            return self._score(task.total)
+        if self._perfect_rests is None:
+            return self.metric.best
+        return self._score(task.total + self._perfect_rests[len(task.sums)])
+
+    def _estimate(self, task: Task, upper_bound: float) -> float:
+        """As if the images that were not shown were answered as the last batch was."""
+        if task.images == self.search_set.images or not task.sums:
+            return upper_bound
+        rest = self.search_set.images - task.images
+        last = task.sums[-1] / (task.images / len(task.sums))
+        return min(upper_bound, self._score(task.total + rest * last))
+
+    def _score(self, sums: np.ndarray) -> float:
+        return self.metric.score(torch.from_numpy(sums))
+
+    @cached_property
+    def _perfect_rests(self) -> list[np.ndarray] | None:
+        """What the batches from each on would add if answered perfectly; None if nobody knows."""
+        rests = list(self._from_the_last_on())
+        return rests[::-1] if len(rests) == len(self.search_set.batches) else None
+
+    def _from_the_last_on(self) -> Iterator[np.ndarray]:
+        rest: np.ndarray | int = 0
+        for _, targets in reversed(self.search_set.batches):
+            if (perfect := self.metric.perfect(targets)) is None:
+                return
+            rest = rest + perfect.cpu().numpy()
+            yield rest

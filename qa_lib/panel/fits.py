@@ -1,0 +1,55 @@
+"""Whether what a session is given belongs to its model."""
+
+from collections.abc import Sequence
+
+from qa_lib.bit_widths import Widths
+from qa_lib.errors import BitWidthError, DataError, SearchError
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.search.exploration import Exploration
+from qa_lib.sensitivities.measuring import SensitivityTable
+
+SIDES = ("A", "B")
+
+
+def check_side(side: str) -> None:
+    """Raises ``SearchError`` unless ``side`` is one of the two that a setting can be held as."""
+    if side not in SIDES:
+        raise SearchError(f"there is an A and a B to hold a setting as, and no {side!r}")
+
+
+def check_positions(
+    names: Sequence[str], bit_widths: Sequence[int | None], limits: tuple[int, int]
+) -> Widths:
+    """``bit_widths`` if there is one for each slider, and each is on its scale; raises ``BitWidthError`` if not."""
+    widths, (lower, upper) = tuple(bit_widths), limits
+    if len(widths) != len(names):
+        raise BitWidthError(f"there are {len(widths)} widths for {len(names)} sliders ('input' comes first)")
+    for name, num_bits in zip(names, widths, strict=True):
+        if num_bits is not None and not lower <= num_bits <= upper:
+            raise BitWidthError(
+                f"the width of '{name}' is {num_bits}, and the sliders go from {lower} to {upper} or to float (None): make the "
+                "panel with wider limits, or change the width"
+            )
+    return widths
+
+
+def check_exploration(
+    exploration: Exploration | None,
+    table: SensitivityTable | None,
+    names: tuple[str, ...],
+    float_evaluation: Evaluation,
+) -> None:
+    """Raises ``DataError`` if they are another model's or, as far as that shows, another search set's."""
+    if exploration is not None:
+        if exploration.names != names:
+            raise DataError(
+                f"the exploration is one of another model: it has {len(exploration.names)} quantizers, this one has "
+                f"{len(names)}; explore this one"
+            )
+        if exploration.float_evaluation != float_evaluation:
+            raise DataError(
+                f"the exploration was measured on other images or weights: its float model has "
+                f"{exploration.float_evaluation.score:.2%}, this one {float_evaluation.score:.2%}; explore again"
+            )
+    if table is not None:
+        table.check_fits(names, (table.widths[0], table.widths[-1]))

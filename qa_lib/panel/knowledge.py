@@ -1,0 +1,79 @@
+"""What a session knows beside its setting: what was measured, how much the layers mind, and what to expect from that."""
+
+from collections.abc import Callable, Sequence
+
+from qa_lib.bit_widths import Widths
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.live import LiveEvaluator
+from qa_lib.panel.next_steps import NextSteps, next_steps
+from qa_lib.panel.points import Points
+from qa_lib.panel.predictor import AccuracyPredictor
+from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
+
+# Images for sensitivities that nobody has measured yet.
+_IMAGES = 128
+
+
+class Knowledge:
+    """Points, sensitivities and predictions of one model as it is.
+
+    Args:
+        live: Measures what is missing.
+        points: What was measured so far.
+        limits: Smallest and largest width.
+        float_evaluation: The float model.
+    """
+
+    def __init__(
+        self, live: LiveEvaluator, points: Points, limits: tuple[int, int], float_evaluation: Evaluation
+    ) -> None:
+        self.live, self.points, self.limits, self.float_evaluation = live, points, limits, float_evaluation
+        self._fingerprint = live.evaluator.fingerprint()
+        self._predictor: AccuracyPredictor | None = None
+
+    def prepare(
+        self, table: SensitivityTable | None, on_sensitivities: Callable[[SensitivityTable], object]
+    ) -> None:
+        """Finds out what makes an instrument quick and knowing: the sensitivities, and the uniform widths.
+
+        Args:
+            table: Sensitivities; None, or others than those within the limits, are measured.
+            on_sensitivities: Called with them as soon as they are there.
+        """
+        (lower, upper), evaluator = self.limits, self.live.evaluator
+        self.live.prepare()
+        if table is None or table.widths[0] > lower or table.widths[-1] < upper:
+            table = sensitivity(
+                evaluator.qmodel, evaluator.sample_images(_IMAGES), num_bits_lower_limit=lower,
+                num_bits_upper_limit=upper, archive=evaluator.archive, progress=False,
+            )  # fmt: skip
+        on_sensitivities(table)
+        self.points.add(evaluator.known())
+        widths, layers = range(lower, upper + 1), len(evaluator.qmodel.names)
+        self.points.add_uniform({width: self.live.evaluate([width] * layers) for width in widths})
+        self._predictor = AccuracyPredictor(table, self.float_evaluation.score)
+
+    def outdated(self) -> bool:
+        """Whether the model is another by now, calibrated again or with other weights; then all is forgotten."""
+        fingerprint = self.live.evaluator.fingerprint()
+        if fingerprint == self._fingerprint:
+            return False
+        self._fingerprint, self._predictor = fingerprint, None
+        self.points.clear()
+        return True
+
+    def predict(self, bit_widths: Widths) -> float:
+        """The accuracy to expect, 0 to 1; NaN while nothing is known."""
+        return float("nan") if self._predictor is None else float(self._predictor.predict([bit_widths])[0])
+
+    def learn(self, around: Widths) -> None:
+        """Learns from what was measured, the nearest to the setting ``around`` if there is much."""
+        if self._predictor is not None:
+            self._predictor.learn([self.float_evaluation, *self.points.evaluations], around)
+
+    def next_steps(self, bit_widths: Widths, locked: Sequence[str]) -> NextSteps:
+        """What to change next in ``bit_widths``; nothing while nothing is known."""
+        if self._predictor is None:
+            return NextSteps(None, None)
+        names, cost = self.live.evaluator.qmodel.names, self.points.cost
+        return next_steps(names, bit_widths, self.limits, self._predictor.predict, locked=locked, cost=cost)

@@ -1,0 +1,119 @@
+"""Everything that a session has measured, and what of it is the front."""
+
+import math
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from qa_lib.bit_widths import Widths
+from qa_lib.costs import Cost, total_bits
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.search.pareto import Standing, feasible_front, knee, standing
+
+# Scores are shown in hundredths of a percent.
+_HALF_SHOWN = 0.5e-4
+
+
+class Points:
+    """What was measured on the whole search set: the front, what it dominates, and the uniform widths.
+
+    Several threads may change it.
+
+    Args:
+        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
+        cost: What is minimised beside the error.
+
+    Attributes:
+        front: The feasible evaluations that no other dominates, cheapest first: #1, #2, ...
+        uniform: The same width everywhere, as what one would do without a search.
+
+    Example:
+        >>> points = Points(min_accuracy=0.85)
+        >>> points.add(exploration.measured)
+        True
+    """
+
+    def __init__(self, min_accuracy: float = 0.0, cost: Cost = total_bits) -> None:
+        self.min_accuracy, self.cost = min_accuracy, cost
+        self.front: list[Evaluation] = []
+        self.uniform: tuple[Evaluation, ...] = ()
+        self._known: dict[Widths, Evaluation] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Everything in it, in the order in which it came."""
+        with self._lock:
+            return list(self._known.values())
+
+    def add(self, evaluations: Iterable[Evaluation]) -> bool:
+        """Takes in what was measured; what was stopped early, and what has float quantizers beyond the cost axis, is left
+        out.
+
+        Returns:
+            Whether something was new.
+        """
+        with self._lock:
+            new = {e.bit_widths: e for e in evaluations if e.complete and any(e.bit_widths)}
+            if all(self._known.get(widths) == e for widths, e in new.items()):
+                return False
+            self._known |= new
+            self.front = feasible_front(self._known.values(), self.min_accuracy, self.cost)
+            return True
+
+    def add_uniform(self, evaluations: Mapping[int, Evaluation]) -> None:
+        """Takes in the same width everywhere, by the width."""
+        with self._lock:
+            self.uniform = tuple(e for e in evaluations.values() if e.complete)
+            self.add(self.uniform)
+
+    def clear(self) -> None:
+        """Forgets all points."""
+        with self._lock:
+            self._known, self.uniform, self.front = {}, (), []
+
+    def beside_the_front(self) -> tuple[list[Evaluation], list[Evaluation]]:
+        """The others: those that are feasible, and those that are not."""
+        with self._lock:
+            on_front = {e.bit_widths for e in self.front}
+            others = [e for e in self._known.values() if e.bit_widths not in on_front]
+        feasible = [e for e in others if e.score >= self.min_accuracy]
+        return feasible, [e for e in others if e.score < self.min_accuracy]
+
+    def standing(self, evaluation: Evaluation) -> Standing:
+        """Where a measured setting stands."""
+        return standing(evaluation, self.front, self.min_accuracy, self.cost)
+
+    def knee(self, limits: tuple[int, int] | None = None) -> Evaluation | None:
+        """The knee of the front; None if there is no front.
+
+        Args:
+            limits: Smallest and largest width that it may have; None for all.
+        """
+        return knee(self._within(limits), self.cost)
+
+    def cheapest(self, accuracy: float, limits: tuple[int, int] | None = None) -> Evaluation | None:
+        """The cheapest point of the front with ``accuracy``, 0 to 1, or more; None if there is none.
+
+        Args:
+            accuracy: What it has to have, up to the precision in which accuracies are shown.
+            limits: Smallest and largest width that it may have; None for all.
+        """
+        return next((e for e in self._within(limits) if e.score >= accuracy - _HALF_SHOWN), None)
+
+    def to_frame(self, names: Sequence[str]) -> pd.DataFrame:
+        """Everything in it: ``accuracy``, ``total_bits``, ``mean_bits``, then a column of widths for each of ``names``
+        (missing is float)."""
+        known = self.evaluations
+        facts = {
+            "accuracy": [e.score for e in known],
+            "total_bits": [e.total_bits for e in known],
+            "mean_bits": [e.mean_bits for e in known],
+        }
+        widths = pd.DataFrame([e.bit_widths for e in known], columns=list(names), dtype="Int64")
+        return pd.concat([pd.DataFrame(facts), widths], axis=1)
+
+    def _within(self, limits: tuple[int, int] | None) -> list[Evaluation]:
+        lower, upper = limits or (0, math.inf)
+        return [e for e in self.front if all(n is None or lower <= n <= upper for n in e.bit_widths)]

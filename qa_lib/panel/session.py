@@ -1,0 +1,276 @@
+"""What the instrument does, without a widget: a setting that is moved, predicted, measured, and compared."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from qa_lib.bit_widths import BitWidths, Widths, check_limits
+from qa_lib.costs import total_bits
+from qa_lib.errors import SearchError
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.evaluation.live import LiveEvaluator
+from qa_lib.panel.fits import check_exploration, check_positions, check_side
+from qa_lib.panel.history import History
+from qa_lib.panel.knowledge import Knowledge
+from qa_lib.panel.points import Points
+from qa_lib.panel.requests import LatestOnly
+from qa_lib.panel.view import View, Views
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.search.exploration import Exploration
+from qa_lib.search.problem import check_min_accuracy
+from qa_lib.sensitivities.measuring import SensitivityTable
+
+# How long what a search feeds is gathered before it is shown, in seconds.
+_GATHER = 0.25
+
+
+class Session:
+    """One setting of the bit widths, and everything that is measured around it.
+
+    While the setting is moved, its accuracy is predicted; when it is let go of, the model gets the widths and is measured on
+    the whole search set. Nothing has to wait: the newest request wins. ``attach`` a view, and it is told.
+
+    Args:
+        qmodel: The calibrated model; its ``bit_widths`` follow the setting, which begins where it is.
+        evaluator: Measures the settings; everything measured is kept in its archive.
+        num_bits_lower_limit: Smallest width.
+        num_bits_upper_limit: Largest width below float.
+        exploration: A search whose points, sensitivities, least accuracy and cost the session begins with.
+        sensitivities: What ``sensitivity`` returned; None takes the exploration's, or measures them in the background.
+        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible; None takes the exploration's, or 0.
+
+    Attributes:
+        bit_widths: The setting; None is float.
+        evaluation: The latest measurement.
+        float_evaluation: The model with every quantizer switched off.
+        points: Everything measured, and the front.
+        knowledge: What is expected from that.
+        history: The settings it went through.
+        locked: The quantizers that ``reset``, ``set_all`` and suggestions leave alone.
+        moving: Whether a hand is moving the setting.
+
+    Raises:
+        BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
+        NotCalibratedError: A quantizer has no ``amax`` yet.
+        DataError: The evaluator measures another model, or exploration or sensitivities are those of another.
+        SearchError: ``min_accuracy`` is no share.
+
+    Example:
+        >>> session = Session(qmodel, evaluator)
+        >>> session.attach(View())
+        >>> session.set_bit_widths({"stem.0": 4}).total_bits
+        132
+    """
+
+    def __init__(
+        self,
+        qmodel: QuantizedActivationsModel,
+        evaluator: Evaluator,
+        num_bits_lower_limit: int = 2,
+        num_bits_upper_limit: int = 8,
+        *,
+        exploration: Exploration | None = None,
+        sensitivities: SensitivityTable | None = None,
+        min_accuracy: float | None = None,
+    ) -> None:
+        evaluator.check_measures(qmodel)
+        self.qmodel, self.evaluator, self.live = qmodel, evaluator, LiveEvaluator(evaluator)
+        self.limits = check_limits(num_bits_lower_limit, num_bits_upper_limit)
+        self.bit_widths = self._start = check_positions(qmodel.names, qmodel.bit_widths, self.limits)
+        self.evaluation = evaluator.evaluate(qmodel.bit_widths)
+        self.float_evaluation = evaluator.evaluate_uniform(None)
+        check_exploration(exploration, sensitivities, qmodel.names, self.float_evaluation)
+        least = exploration.min_accuracy if exploration and min_accuracy is None else min_accuracy or 0.0
+        cost = exploration.cost if exploration else total_bits
+        self.points = Points(check_min_accuracy(least), cost)
+        self.knowledge = Knowledge(self.live, self.points, self.limits, self.float_evaluation)
+        self.locked: tuple[str, ...] = ()
+        self.moving = False
+        if exploration is not None:
+            self.points.add((*exploration.measured, *exploration.archived))
+        self._table = sensitivities or (exploration.sensitivities if exploration else None)
+        self.history: History[Widths] = History(self.bit_widths)
+        self._views = Views()
+        self._fed: list[Evaluation] = []
+        self._showing = threading.RLock()
+        self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
+        self._lessons: LatestOnly[Widths] = LatestOnly(self._learn, self._views.show_error)
+        self._feeding: LatestOnly[bool] = LatestOnly(self._take_fed, self._views.show_error)
+        self._holds: LatestOnly[tuple[str, Widths]] = LatestOnly(self._hold, self._views.show_error)
+        self._preparing: threading.Thread | None = None
+
+    def attach(self, *views: View) -> None:
+        """Tells ``views`` what happens from here on. With the first ones the session begins to prepare what makes it quick:
+        activations, sensitivities, the uniform widths."""
+        self._views.all += views
+        self._views.show_points()
+        self._show(self.evaluation)
+        if self._preparing is None:
+            self._prepare_anew(self._table)
+
+    def set_bit_widths(self, bit_widths: BitWidths) -> Evaluation:
+        """Changes the setting, gives the model these widths, and returns what they score: measured once, or known.
+
+        Args:
+            bit_widths: One width for each quantizer, or a mapping from names to those that change.
+
+        Raises:
+            BitWidthError: The widths do not fit the model or the limits; everything stays as it was.
+        """
+        present = dict(zip(self.qmodel.names, self.bit_widths, strict=True))
+        asked = present | dict(bit_widths) if isinstance(bit_widths, Mapping) else bit_widths
+        widths = check_positions(self.qmodel.names, self.qmodel.check_bit_widths(asked), self.limits)
+        self._requests.cancel()
+        self._move_to(widths)
+        self.history.push(widths)
+        try:
+            self._measure(widths, lambda: False)
+        except BaseException as error:  # Ctrl-C, too: the setting stands where nothing was measured
+            self._show_unmeasured(error)
+            raise
+        return self.evaluation
+
+    def settled(self) -> Evaluation:
+        """The evaluation of the setting.
+
+        Raises:
+            SearchError: It is not measured yet.
+        """
+        if self.evaluation.bit_widths != self.bit_widths:
+            raise SearchError(
+                "the setting on the sliders is not measured yet: wait for the number, or move a slider"
+            )
+        return self.evaluation
+
+    def unlocked(self, num_bits: int | None) -> Widths:
+        """The setting, with ``num_bits`` wherever there is no lock."""
+        return self._but_for_locked((num_bits,) * len(self.bit_widths))
+
+    def move(self, bit_widths: Widths) -> None:
+        """A hand has moved to these widths, and goes on: they are predicted."""
+        self._show_predicted(bit_widths, "let go to measure")
+
+    def release(self, bit_widths: Widths) -> None:
+        """A hand has let go at these widths: they are measured. Returns at once."""
+        self.bit_widths = bit_widths
+        self.history.push(bit_widths)
+        self._request(bit_widths)
+
+    def load(self, bit_widths: Widths) -> None:
+        """Changes the setting and asks for what it scores; returns at once. ``wait`` waits for the answer."""
+        self._move_to(check_positions(self.qmodel.names, bit_widths, self.limits))
+        self.release(self.bit_widths)
+
+    def undo(self) -> None:
+        """Back to the setting before, as ``load`` does."""
+        self._move_to(self.history.undo())
+        self._request(self.bit_widths)
+
+    def redo(self) -> None:
+        """Forward again, as ``load`` does."""
+        self._move_to(self.history.redo())
+        self._request(self.bit_widths)
+
+    def reset(self) -> None:
+        """Back to where the session began, but for locked layers; as ``load`` does."""
+        self.load(self._but_for_locked(self._start))
+
+    def lock(self, names: Sequence[str]) -> None:
+        """Locks these quantizers and no others."""
+        self.locked = tuple(names)
+        self._lessons.submit(self.bit_widths)
+
+    def take(self, evaluation: Evaluation) -> None:
+        """Takes in what a search has measured: ``explore(..., on_evaluation=session.take)``. Returns at once."""
+        if evaluation.complete:
+            self._fed.append(evaluation)
+            self._feeding.submit(True)
+
+    def hold(self, side: str) -> None:
+        """Holds the setting as ``"A"`` or ``"B"`` of a comparison; returns at once."""
+        check_side(side)
+        self._holds.submit((side, self.bit_widths))
+
+    def wait(self, timeout: float = 600.0) -> bool:
+        """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
+        self._requests.wait(timeout)  # which may find another model, and begin to prepare anew
+        preparing = self._preparing
+        if preparing is not None:
+            preparing.join(timeout)
+        queues = (self._requests, self._feeding, self._lessons, self._holds)
+        return all(queue.wait(timeout) for queue in queues) and not (preparing and preparing.is_alive())
+
+    def _prepare_anew(self, table: SensitivityTable | None) -> None:
+        self._preparing = threading.Thread(target=self._prepare, args=(table,), daemon=True)
+        self._preparing.start()
+
+    def _prepare(self, table: SensitivityTable | None) -> None:
+        try:
+            self.knowledge.prepare(table, self._views.show_sensitivities)
+            self._views.show_points()
+            self._lessons.submit(self.bit_widths)
+            self._show_again()
+        except Exception as error:  # it is nobody's call that it could be raised from
+            self._views.show_error(error)
+
+    def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> None:
+        self.qmodel.bit_widths = widths
+        self.qmodel.check_usable()
+        if self.knowledge.outdated():
+            self._views.show_points()
+            self._prepare_anew(None)
+        evaluation = self.live.evaluate(widths, superseded=superseded)
+        if evaluation is not None and not superseded():
+            self._views.show_message("")
+            self._add([evaluation])
+            self._show(evaluation)
+            self._lessons.submit(widths)
+
+    def _learn(self, widths: Widths, superseded: Callable[[], bool]) -> None:
+        self.knowledge.learn(widths)
+        if not superseded():
+            self._views.show_steps(self.knowledge.next_steps(widths, self.locked))
+
+    def _take_fed(self, _: bool, superseded: Callable[[], bool]) -> None:
+        time.sleep(_GATHER)
+        fed, self._fed = self._fed, []
+        self._add(fed)
+        self._show_again()
+
+    def _hold(self, asked: tuple[str, Widths], superseded: Callable[[], bool]) -> None:
+        side, widths = asked
+        self._views.show_held(side, self.live.evaluate(widths), self.live.by_class(widths))
+
+    def _move_to(self, widths: Widths) -> None:
+        self.bit_widths = widths
+        self._views.show_setting(widths)
+
+    def _but_for_locked(self, widths: Widths) -> Widths:
+        named = zip(self.qmodel.names, widths, self.bit_widths, strict=True)
+        return tuple(present if name in self.locked else new for name, new, present in named)
+
+    def _request(self, widths: Widths) -> None:
+        self._show_predicted(widths, "measuring …")
+        self._requests.submit(widths)
+
+    def _add(self, evaluations: Iterable[Evaluation]) -> None:
+        if self.points.add(evaluations):
+            self._views.show_points()
+
+    def _show(self, evaluation: Evaluation) -> None:
+        with self._showing:
+            self.evaluation = evaluation
+            self._views.show_measured(evaluation, self.points.standing(evaluation))
+
+    def _show_again(self) -> None:
+        """Shows the latest measurement anew, unless the setting has gone on."""
+        if self.evaluation.bit_widths == self.bit_widths and not self.moving:
+            self._show(self.evaluation)
+
+    def _show_predicted(self, widths: Widths, state: str) -> None:
+        self._views.show_predicted(widths, self.knowledge.predict(widths), state)
+
+    def _show_unmeasured(self, error: BaseException) -> None:
+        self._views.show_error(error)
+        self._show_predicted(self.bit_widths, "not measured")

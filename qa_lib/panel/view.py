@@ -1,0 +1,57 @@
+"""What a session tells those that show it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from qa_lib.bit_widths import Widths
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.panel.next_steps import NextSteps
+from qa_lib.search.pareto import Standing
+from qa_lib.sensitivities.measuring import SensitivityTable
+
+
+class View:
+    """Shows nothing: what to override. Each method may be called on any thread."""
+
+    def show_setting(self, bit_widths: Widths) -> None:
+        """The setting was changed by something else than a hand on a slider."""
+
+    def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
+        """The setting has been measured."""
+
+    def show_predicted(self, bit_widths: Widths, accuracy: float, state: str) -> None:
+        """A setting that is not measured: what to expect of it, 0 to 1 or NaN, and what is happening to it."""
+
+    def show_points(self) -> None:
+        """The session's ``points`` have changed."""
+
+    def show_sensitivities(self, table: SensitivityTable) -> None:
+        """How much each layer minds each width is known."""
+
+    def show_steps(self, steps: NextSteps) -> None:
+        """What to do next is known."""
+
+    def show_held(self, side: str, evaluation: Evaluation, by_class: Tensor | None) -> None:
+        """A setting is held as ``side`` of a comparison."""
+
+    def show_error(self, error: BaseException) -> None:
+        """Something went wrong that nobody waits for."""
+
+    def show_message(self, text: str) -> None:
+        """News; empty takes away what was there."""
+
+
+class Views:
+    """Several views, told together: it has the methods of a ``View``."""
+
+    def __init__(self) -> None:
+        self.all: list[View] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def tell(*given: Any) -> None:
+            for view in self.all:
+                getattr(view, name)(*given)
+
+        return tell

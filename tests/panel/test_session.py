@@ -1,0 +1,137 @@
+"""What the instrument does, without a widget."""
+
+import threading
+
+import pytest
+
+from qa_lib import calibrate
+from qa_lib.errors import SearchError
+from qa_lib.evaluation.live import LiveEvaluator
+from qa_lib.panel.session import Session
+from qa_lib.panel.view import View
+
+
+class Recorder(View):
+    """Writes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def show_setting(self, bit_widths):
+        self.told.append(("setting", bit_widths))
+
+    def show_measured(self, evaluation, standing):
+        self.told.append(("measured", evaluation.bit_widths))
+
+    def show_predicted(self, bit_widths, accuracy, state):
+        self.told.append((state, bit_widths))
+
+    def show_steps(self, steps):
+        self.told.append(("steps", steps))
+
+    def show_held(self, side, evaluation, by_class):
+        self.told.append((side, evaluation.bit_widths, by_class.sum(dim=1).tolist()))
+
+    def show_error(self, error):
+        self.told.append(("error", type(error).__name__))
+
+    def of(self, *kinds):
+        return [each for each in self.told if each[0] in kinds]
+
+
+@pytest.fixture
+def view():
+    return Recorder()
+
+
+@pytest.fixture
+def session(qmodel, evaluator, view):
+    made = Session(qmodel, evaluator)
+    made.attach(view)
+    assert made.wait(60)
+    yield made
+    assert made.wait(60)
+
+
+def test_what_a_hand_does_is_predicted_then_measured(session, view, qmodel):
+    view.told.clear()
+    session.move((8, 8, 3, 8))
+    assert view.told == [("let go to measure", (8, 8, 3, 8))]
+    session.release((8, 8, 3, 8))
+    assert session.wait(60) and qmodel.bit_widths == (8, 8, 3, 8)
+    assert view.of("measuring …", "measured") == [("measuring …", (8, 8, 3, 8)), ("measured", (8, 8, 3, 8))]
+    # The hand has moved the sliders itself.
+    assert not view.of("setting")
+
+
+def test_what_is_set_moves_the_sliders_of_all_views(session, view):
+    other = Recorder()
+    session.attach(other)
+    session.set_bit_widths({"conv1": 5})
+    session.undo()
+    assert session.wait(60)
+    assert view.of("setting") == other.of("setting") == [
+        ("setting", (8, 8, 5, 8)), ("setting", (8, 8, 8, 8))
+    ]  # fmt: skip
+    assert other.of("measured")[-1] == view.of("measured")[-1] == ("measured", (8, 8, 8, 8))
+
+
+def test_locked_layers_stay_in_what_goes_for_all(session, view):
+    session.set_bit_widths([4, 4, 4, 4])
+    session.lock(["conv1"])
+    assert session.unlocked(None) == (None, None, 4, None)
+    session.reset()
+    assert session.wait(60) and session.bit_widths == (8, 8, 4, 8)
+    steps = view.of("steps")[-1][1]
+    assert {step.layer for step in (steps.gain, steps.save) if step} and "conv1" not in {
+        step.layer for step in (steps.gain, steps.save) if step
+    }
+
+
+def test_a_setting_is_settled_once_it_is_measured(session, monkeypatch):
+    go_on, measure = threading.Event(), LiveEvaluator.evaluate
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            LiveEvaluator, "evaluate", lambda self, *a, **o: go_on.wait(30) and measure(self, *a, **o)
+        )
+        session.load((3, 3, 3, 3))
+        with pytest.raises(SearchError, match="not measured yet"):
+            session.settled()
+        go_on.set()
+        assert session.wait(60)
+    assert session.settled().bit_widths == (3, 3, 3, 3)
+
+
+def test_holding_tells_of_the_classes(session, view):
+    session.hold("A")
+    assert session.wait(60)
+    ((_, widths, (right, images)),) = view.of("A")
+    assert widths == (8, 8, 8, 8) and images == 96 and right == round(96 * session.evaluation.score)
+    with pytest.raises(SearchError, match="no 'C'"):
+        session.hold("C")
+
+
+def test_a_search_feeds_it(session, evaluator):
+    session.take(evaluator.evaluate([7, 7, 7, 6]))
+    assert session.wait(60)
+    assert (7, 7, 7, 6) in {e.bit_widths for e in session.points.evaluations}
+    assert session.points.to_frame(session.qmodel.names).shape == (len(session.points.evaluations), 7)
+
+
+def test_points_of_before_a_calibration_are_forgotten(session, qmodel, evaluator, images):
+    session.set_bit_widths([5, 4, 3, 4])
+    before = session.points.evaluations
+    calibrate(qmodel, (images * 0.02).split(40))
+    session.set_bit_widths([3] * 4)
+    assert session.wait(60)
+    assert (5, 4, 3, 4) in {e.bit_widths for e in before}
+    assert (5, 4, 3, 4) not in {e.bit_widths for e in session.points.evaluations}
+    for point in session.points.evaluations:
+        assert point == evaluator.evaluate(point.bit_widths, remeasure=True)
+
+
+def test_what_goes_wrong_in_the_background_is_told(session, view, qmodel):
+    qmodel.remove()
+    session.release((8, 8, 3, 8))
+    assert session.wait(60)
+    assert view.of("error") == [("error", "RemovedError")] and view.told[-1] == ("not measured", (8, 8, 3, 8))
