@@ -63,12 +63,12 @@ def open_large(folder: Path, count: int) -> None:
     print(f"median of opening it: {statistics.median(seconds):.2f} s")
 
 
-def search(folder: Path, full_passes: float, repeats: int) -> None:
+def search(folder: Path, name: str, full_passes: float, repeats: int) -> None:
     """The same search, with its archive in a file and in memory."""
     work(
-        f"explore() for {full_passes:g} full passes on fashion_mnist, archive in a file and in memory, {repeats} times in turn"
+        f"explore() for {full_passes:g} full passes on {name}, archive in a file and in memory, {repeats} times in turn"
     )
-    workload = load_workload("fashion_mnist")
+    workload = load_workload(name)
     qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
     calibrate(qmodel, workload.calibration_loader())
     evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels)
@@ -89,12 +89,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a tenth of it")
+    parser.add_argument("--quick", action="store_true", help="little of it, on the small network")
     quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), 500 if quick else 10_000)
-        open_large(Path(folder), 5_000 if quick else 200_000)
-        search(Path(folder), 5 if quick else 60, 1 if quick else 5)
+        write(Path(folder), 200 if quick else 10_000)
+        open_large(Path(folder), 1_000 if quick else 200_000)
+        network = "fashion_mnist_convnet" if quick else "fashion_mnist"
+        search(Path(folder), network, 5 if quick else 60, 1 if quick else 5)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def main() -> None:
     )
     parser.add_argument("--networks", nargs="+", default=list(IMAGES), choices=list(IMAGES))
     options = parser.parse_args()
-    found = {name: _measure(name, options.quick, 3 if options.quick else 11) for name in options.networks}
+    found = {name: _measure(name, options.quick, 1 if options.quick else 11) for name in options.networks}
     for name, ratios in found.items():
         for what, ratio in ratios.items():
             print(f"ratio, {name:9}, {what}: {ratio:.2f}")

@@ -65,16 +65,15 @@ def _front(evaluations: list[Evaluation], min_accuracy: float) -> set[tuple[tupl
 
 
 def _report(problem: PlainProblem, turns: TakeTurns, own: Engine, alike: Engine) -> None:
-    plain = {
-        widths: Evaluation(widths, c, problem.images, problem.images) for widths, c, _ in problem.evaluated
-    }
+    images = problem.images
+    plain = {w: Evaluation(w, images, images, c / images, c / images) for w, c, _ in problem.evaluated}
     front = _front(list(plain.values()), problem.min_accuracy)
     print(f"front of plain: {len(front)} settings; of the engine alike: {len(alike.front())}")
     print(f"identical fronts in plain's layout and batch size: {alike.front() == front}")
     measured = [e for e in own.run.evaluations.values() if e.complete]
-    differences = [abs(e.score - plain[e.bit_widths].score) for e in measured]
+    differences = [round(images * abs(e.score - plain[e.bit_widths].score)) for e in measured]
     print(f"{len(measured)} of {len(plain)} were measured completely; largest difference at the engine's own")
-    print(f"  setting: {max(differences)} of {problem.images} images")
+    print(f"  setting: {max(differences)} of {images} images")
     asked = len(problem.evaluated) * problem.images
     for name, engine in (("own setting", own), ("alike", alike)):
         seconds = engine.preparation + sum(engine.seconds)
@@ -92,12 +91,10 @@ def _report(problem: PlainProblem, turns: TakeTurns, own: Engine, alike: Engine)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="512 images and 8 generations, in under a minute"
-    )
+    parser.add_argument("--quick", action="store_true", help="256 images and 5 generations")
     options = parser.parse_args()
-    problem = plain_problem(load_workload("fashion_mnist"), 512 if options.quick else None)
-    generations = 8 if options.quick else 30
+    problem = plain_problem(load_workload("fashion_mnist"), 256 if options.quick else None)
+    generations = 5 if options.quick else 30
     work(f"15 x {generations} candidates of a plain NSGA-II on {problem.images} images, batch {BATCH_SIZE}")
     own = Engine(problem.min_accuracy, problem.images)
     alike = Engine(problem.min_accuracy, problem.images, batch_size=BATCH_SIZE, channels_last=False)

@@ -27,16 +27,14 @@ LAYOUTS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="one layout and fewer repeats, in under a minute"
-    )
+    parser.add_argument("--quick", action="store_true", help="one layout, fewer images and repeats")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    repeats = 7 if options.quick else 25
+    repeats = 2 if options.quick else 25
     ratios = {}
     for name in options.networks:
-        network = NETWORKS[name](128)
+        network = NETWORKS[name](32 if options.quick else 128)
         for layout in list(LAYOUTS)[: 1 if options.quick else 2]:
             ratios[name, layout] = _measure(name, network, layout, repeats)
     for (name, layout), found in ratios.items():

@@ -52,8 +52,9 @@ def main() -> None:
     for label in ("with reuse", "without reuse"):
         panels[label] = BitWidthPanel(qmodel, first.using(Archive()))
         if label == "without reuse":
-            panels[label].live = LiveEvaluator(panels[label].evaluator, reuse=False)
-            panels[label].live.prepare()
+            session = panels[label].session
+            session.live = session.knowledge.live = LiveEvaluator(session.evaluator, reuse=False)
+            session.live.prepare()
         panels[label].wait()
     whole = first.using(Archive())
     seconds: dict[str, list[float]] = {label: [] for label in (*panels, "predicted", "whole pass")}

@@ -93,10 +93,10 @@ def plain_algorithm(population_size: int = 15) -> NSGA2:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="512 images and 4 generations")
+    parser.add_argument("--quick", action="store_true", help="128 images and 2 generations")
     options = parser.parse_args()
-    problem = plain_problem(load_workload("fashion_mnist"), 512 if options.quick else None)
-    generations = 4 if options.quick else 30
+    problem = plain_problem(load_workload("fashion_mnist"), 128 if options.quick else None)
+    generations = 2 if options.quick else 30
     work(f"plain NSGA-II, 15 x {generations} candidates, {problem.images} images, bits 2..8")
     result = minimize(problem, plain_algorithm(), ("n_gen", generations), seed=1)
     for accuracy, total_bits in sorted(result.F.tolist() if result.F is not None else [], key=lambda f: f[1]):

@@ -92,10 +92,10 @@ class Bench:
             self.qmodel, self.workload.search_images, self.workload.search_labels, archive=archive
         )
 
-    def time_plain(self) -> None:
+    def time_plain(self, count: int = TIMED) -> None:
         """A few real evaluations of plain.py, of settings as its search asks for them."""
         random = np.random.default_rng(len(self.plain_seconds))
-        for widths in random.integers(2, 8, (TIMED, len(self.qmodel.names)), endpoint=True):
+        for widths in random.integers(2, 8, (count, len(self.qmodel.names)), endpoint=True):
             start = time.perf_counter()
             self.plain.count_correct(widths.tolist())
             self.plain_seconds.append(time.perf_counter() - start)

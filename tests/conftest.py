@@ -1,11 +1,17 @@
 """Small models and sets that the tests share."""
 
+import os
+
 import pytest
 import torch
 from browser import browser, open_page  # noqa: F401 fixtures
 from torch import Tensor, nn
 
 from qa_lib import Evaluator, QuantizedActivationsModel, Workload, calibrate, conv2d_predicate, load_workload
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many processes as cores test side by side; more threads than cores cost more than they bring.
+    torch.set_num_threads(1)
 
 
 class TinyNet(nn.Module):

@@ -20,7 +20,7 @@ class Accuracy(Metric):
 
     def measure(self, outputs: Any, targets: Any) -> Tensor:
         logits = _check_logits(outputs, targets)
-        return torch.stack([(logits.argmax(dim=1) == targets).sum(), targets.new_tensor(len(targets)).long()])
+        return torch.tensor([int((logits.argmax(dim=1) == targets).sum()), len(targets)])
 
     def score(self, sums: Tensor) -> float:
         correct, items = sums.tolist()
