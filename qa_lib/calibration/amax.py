@@ -13,6 +13,7 @@ from torch import Tensor
 from qa_lib.calibration.collection import image_batches
 from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, options_of
 from qa_lib.calibration.output import OutputCalibration
+from qa_lib.checks import check_count
 from qa_lib.errors import CalibrationError, QAError
 from qa_lib.metrics.divergence import output_divergence
 from qa_lib.progress_bar import progress_bar
@@ -37,8 +38,7 @@ def check_options(method: str, options: Mapping[str, Any]) -> None:
             raise CalibrationError(f"method {method!r} does not know the option {option!r}; {known}")
     images = options.get("images", IMAGES)
     if method == OUTPUT:
-        if isinstance(images, bool) or not isinstance(images, numbers.Integral) or images < 1:
-            raise CalibrationError(f"images is {images!r}; give a whole number from 1 up")
+        check_count("images", images, CalibrationError)
         if not callable(options.get("divergence", output_divergence)):
             raise CalibrationError(
                 f"divergence is {options['divergence']!r}; give a function, qa_lib.metrics.divergence.mean_squared_error, say"

@@ -1,10 +1,9 @@
 """How far quantized magnitudes diverge from the float ones, from a linear histogram of these."""
 
-import numbers
-
 import numba
 import numpy as np
 
+from qa_lib.checks import check_count
 from qa_lib.errors import CalibrationError
 from qa_lib.quantization.activation_statistics import LayerStatistics
 
@@ -27,9 +26,8 @@ def least_divergence_amax(
     Raises:
         CalibrationError: ``stride`` or ``start_bin`` are no whole numbers in their range.
     """
-    for name, value, most in (("stride", stride, 1024), ("start_bin", start_bin, 1024)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= value <= most:
-            raise CalibrationError(f"{name} is {value!r}; give a whole number from 1 to {most}")
+    for name, value in (("stride", stride), ("start_bin", start_bin)):
+        check_count(name, value, CalibrationError, largest=1024)
     if not layer.largest_magnitude:
         return 0.0
     counts, width = layer.linear_magnitudes

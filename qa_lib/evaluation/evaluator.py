@@ -11,14 +11,15 @@ from torch import Tensor
 
 from qa_lib.archive import Archive, Row
 from qa_lib.bit_widths import BitWidths, Widths
+from qa_lib.checks import check_count
 from qa_lib.errors import DataError
 from qa_lib.evaluation.early_stop import Needed, StopRule
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.fingerprint import fingerprint_facts
-from qa_lib.evaluation.layout import check_workers, choose_workers, suitable_batch_size, suits_channels_last
+from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.evaluation.scoring import Scoring
-from qa_lib.evaluation.search_set import SearchSet, check_batch_size, check_set
+from qa_lib.evaluation.search_set import SearchSet, check_set
 from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.metrics import Accuracy, Metric
@@ -80,8 +81,9 @@ class Evaluator:
         archive: Archive | str | Path | None = None,
     ) -> None:
         check_set(images, labels, self.metric)
-        check_batch_size(batch_size)
-        check_workers(workers)
+        for name, value in (("batch_size", batch_size), ("workers", workers)):
+            if value is not None:
+                check_count(name, value, DataError)
         qmodel.check_usable()
         qmodel.check_device(images)
         self.qmodel = qmodel

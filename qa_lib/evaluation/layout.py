@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qa_lib.errors import DataError
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 LARGEST_BATCH, SMALLEST_BATCH = 128, 4
@@ -49,12 +48,6 @@ def suitable_batch_size(qmodel: QuantizedActivationsModel, images: Tensor) -> in
 def suits_channels_last(images: Tensor) -> bool:
     """Whether convolutions are faster with the channels innermost in memory: on a CPU they are."""
     return images.dim() == 4 and images.device.type == "cpu"
-
-
-def check_workers(workers: Any) -> None:
-    """Raises ``DataError`` unless ``workers`` is a whole number from 1 up, or None."""
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise DataError(f"workers is {workers!r}; give a whole number from 1 up")
 
 
 def choose_workers(run: Callable[[int], object], most: int) -> int:

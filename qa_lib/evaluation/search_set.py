@@ -81,11 +81,3 @@ def check_set(images: Tensor, labels: Tensor, metric: Metric) -> None:
         raise DataError(f"images are {images.dtype}; give what the model takes: images.float() / 255, say")
     if not images.is_meta and not bool(torch.isfinite(images).all()):
         raise DataError("images hold NaN or infinity: leave those images out")
-
-
-def check_batch_size(batch_size: object) -> None:
-    """Raises ``DataError`` unless ``batch_size`` is a whole number from 1 up, or None."""
-    if batch_size is not None and (
-        isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
-    ):
-        raise DataError(f"batch_size is {batch_size!r}; give a whole number from 1 up")

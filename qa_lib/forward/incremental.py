@@ -150,7 +150,7 @@ class IncrementalForward:
         """What has to be run for ``states`` where ``base`` is kept."""
         graph = self._graph
         dirty = graph.downstream(name for name, state in states.items() if state != base[name])
-        wanted = ({graph.output} if outputs else set()) | (self._keep & dirty if rebase else set())
+        wanted = ({graph.output_node} if outputs else set()) | (self._keep & dirty if rebase else set())
         clean = (self._keep | {graph.images}) - dirty
         share = graph.seconds(graph.needed(wanted, clean)) / graph.seconds(graph.nodes)
         return _Plan(frozenset(wanted), frozenset(clean), share)
@@ -165,7 +165,7 @@ class IncrementalForward:
             values = graph.evaluate(plan.wanted, known)
         # Wanted beside the output, which is nobody's input and so never kept, is what a new base needs.
         kept.update({node: values[node] for node in plan.wanted & self._keep})
-        return values.get(graph.output)
+        return values.get(graph.output_node)
 
     def _prepare(self) -> None:
         """Traces the model, chooses what to keep, and runs the base."""

@@ -12,7 +12,8 @@ from qa_lib.errors import LayerError
 from qa_lib.forward.replicas import make_replicas
 from qa_lib.graph.tracing import Tracer
 from qa_lib.quantization.quantize_output import QuantizeOutput
-from qa_lib.quantization.quantized_model import INPUT, QuantizedActivationsModel
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.sites import INPUT
 
 Values = Mapping[fx.Node, Any]
 
@@ -58,8 +59,8 @@ class LayerGraph(fx.Interpreter):
         self._learn(images)
         with qmodel.evaluation_mode(), torch.no_grad():
             expected = qmodel(images)
-            values = self.evaluate([self.output], {self.images: images})
-        if not torch.equal(values[self.output], expected):
+            values = self.evaluate([self.output_node], {self.images: images})
+        if not torch.equal(values[self.output_node], expected):
             raise LayerError("its trace gives other numbers than the model")
 
     @property
@@ -68,7 +69,7 @@ class LayerGraph(fx.Interpreter):
         return self.nodes[0]
 
     @property
-    def output(self) -> fx.Node:
+    def output_node(self) -> fx.Node:
         """The node whose value the model returns."""
         return self.nodes[-1].args[0]
 

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
@@ -13,23 +12,21 @@ from torch import Tensor, nn
 
 from qa_lib.bit_widths import BitWidths, check_bit_widths, check_num_bits
 from qa_lib.errors import (
-    AlreadyQuantizedError,
     DataError,
     DeviceError,
     LayerError,
     NotCalibratedError,
-    PredicateError,
     RemovedError,
 )
 from qa_lib.graph.call_order import Calls, recording_output_shapes, summarize_calls, traced_call_order
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.layer_table import layer_table
-from qa_lib.quantization.predicates import Predicate, choose_modules
+from qa_lib.quantization.predicates import Predicate
 from qa_lib.quantization.quantize_output import QuantizeOutput
-from qa_lib.quantization.tensor_quantizer import TensorQuantizer, toolkit_nn
-
-INPUT = "input"
+from qa_lib.quantization.saved_state import Learned, restore_state, saved_state
+from qa_lib.quantization.sites import INPUT, choose_sites, device_of
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 
 class QuantizedActivationsModel(nn.Module):
@@ -72,20 +69,7 @@ class QuantizedActivationsModel(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        _check_not_quantized(model)
-        chosen = choose_modules(model, predicate)
-        if INPUT in chosen:
-            raise PredicateError(
-                f"a chosen module is called '{INPUT}', which is what the input's own quantizer is "
-                "called: wrap the model, torch.nn.Sequential(OrderedDict(network=model))"
-            )
-        alike = {}
-        for name in chosen:
-            first = alike.setdefault(name.replace(".", "/"), name)
-            if first != name:
-                raise PredicateError(
-                    f"chosen modules '{first}' and '{name}' differ in '.' and '/' only: rename one"
-                )
+        chosen = choose_sites(model, predicate)
         check_num_bits(num_bits)
         self.lock = threading.RLock()
         self._chosen = {name: chosen[name] for name in traced_call_order(model, chosen)}
@@ -102,7 +86,7 @@ class QuantizedActivationsModel(nn.Module):
             module.register_forward_hook(QuantizeOutput(name, self.activation_fake_quantizers[name]))
             for name, module in self._chosen.items()
         ]
-        self.to(device if device is not None else _device_of(model))
+        self.to(device if device is not None else device_of(model))
 
     @property
     def model(self) -> nn.Module:
@@ -269,30 +253,16 @@ class QuantizedActivationsModel(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a state dict has to hold beside tensors: widths, signs, and what calibration recorded."""
-        return {
-            "bit_widths": dict(zip(self.names, self.bit_widths, strict=True)),
-            "calls": {name: asdict(calls) for name, calls in self._calls.items()},
-            "unsigned": {name: q.unsigned for name, q in self.activation_fake_quantizers.items()},
-            "statistics": self.statistics.state() if self.statistics else None,
-            "calibration": asdict(self.calibration) if self.calibration else None,
-        }
+        learned = Learned(self._calls, self.statistics, self.calibration)
+        return saved_state(self.activation_fake_quantizers, learned)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Takes over what ``get_extra_state`` returned; part of ``load_state_dict``."""
-        if set(state["bit_widths"]) != set(self.names):
-            raise LayerError(
-                f"the saved model has quantizers {', '.join(state['bit_widths'])}; this one has "
-                f"{', '.join(self.names)}: wrap the same model with the same predicate"
-            )
-        if state["calls"]:
-            self._set_calls({name: Calls(**calls) for name, calls in state["calls"].items()})
-        self.bit_widths = state["bit_widths"]
-        # Models that were saved before there was more than signed grids and "max" do not say these.
-        for name, unsigned in state.get("unsigned", {}).items():
-            self.activation_fake_quantizers[name].unsigned = unsigned
-        statistics, calibration = state.get("statistics"), state.get("calibration")
-        self.statistics = ActivationStatistics.from_state(statistics) if statistics else None
-        self.calibration = CalibrationRecord(**calibration) if calibration else None
+        with self.lock:
+            learned = restore_state(self.activation_fake_quantizers, state)
+            self.statistics, self.calibration = learned.statistics, learned.calibration
+            if learned.calls:
+                self._set_calls(learned.calls)
 
     def __getstate__(self) -> dict[str, Any]:
         # A lock cannot be copied; a copy of the model gets its own.
@@ -301,23 +271,3 @@ class QuantizedActivationsModel(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.lock = threading.RLock()
-
-
-def _check_not_quantized(model: nn.Module) -> None:
-    if not isinstance(model, nn.Module):
-        raise PredicateError(f"model is {type(model).__name__}; it has to be a torch.nn.Module")
-    for name, module in model.named_modules():
-        hooks = module._forward_hooks.values()
-        if isinstance(module, (QuantizedActivationsModel, toolkit_nn.TensorQuantizer)) or any(
-            isinstance(hook, QuantizeOutput) for hook in hooks
-        ):
-            raise AlreadyQuantizedError(
-                f"'{name or type(model).__name__}' has a fake quantizer already, and a second one "
-                "would quantize twice: call remove() on the first QuantizedActivationsModel"
-            )
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    for tensor in (*model.parameters(), *model.buffers()):
-        return tensor.device
-    return torch.device("cpu")

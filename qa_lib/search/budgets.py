@@ -1,12 +1,11 @@
 """When a search ends, as pymoo terminations. Each looks after a generation, and several may be combined."""
 
-import math
 import time
 from typing import Any
 
-import numpy as np
 from pymoo.core.termination import Termination
 
+from qa_lib.checks import check_positive
 from qa_lib.errors import SearchError
 from qa_lib.search.run import SearchRun
 
@@ -22,7 +21,7 @@ class FullPasses(Termination):
 
     def __init__(self, full_passes: float) -> None:
         super().__init__()
-        self.full_passes = check_budget("full_passes", full_passes)
+        self.full_passes = check_positive("full_passes", full_passes, SearchError)
 
     def _update(self, algorithm: Any) -> float:
         return _run(algorithm).full_passes / self.full_passes
@@ -37,7 +36,7 @@ class Seconds(Termination):
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
-        self.seconds, self._start = check_budget("seconds", seconds), time.monotonic()
+        self.seconds, self._start = check_positive("seconds", seconds, SearchError), time.monotonic()
 
     def _update(self, algorithm: Any) -> float:
         return (time.monotonic() - self._start) / self.seconds
@@ -54,7 +53,7 @@ class StalledHypervolume(Termination):
 
     def __init__(self, full_passes: float, least_growth: float = 1e-3) -> None:
         super().__init__()
-        self.full_passes = check_budget("full_passes", full_passes)
+        self.full_passes = check_positive("full_passes", full_passes, SearchError)
         self.least_growth = least_growth
         self._best: tuple[bool, float] | None = None
         self._since = 0.0
@@ -77,10 +76,3 @@ def _run(algorithm: Any) -> SearchRun:
             f"{type(algorithm.problem).__name__}: give pymoo another termination, such as ('n_eval', 1000)"
         )
     return run
-
-
-def check_budget(name: str, value: Any) -> float:
-    """``value`` if it is a number above 0; raises ``SearchError`` if not."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
-        raise SearchError(f"{name} is {value!r}; give a number above 0")
-    return float(value)

@@ -7,20 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pymoo.core.algorithm import Algorithm
 from pymoo.core.termination import TerminateIfAny, Termination
 from pymoo.optimize import minimize
 from pymoo.termination.max_eval import MaximumFunctionCallTermination
 
 from qa_lib.archive import Archive
+from qa_lib.checks import check_count, check_positive
 from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import ArchiveError, QAWarning, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.algorithms import default_algorithm
-from qa_lib.search.budgets import FullPasses, Seconds, StalledHypervolume, check_budget
+from qa_lib.search.budgets import FullPasses, Seconds, StalledHypervolume
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.problem import LayerwiseQuantizationProblem
 from qa_lib.search.progress import SearchProgressBar, search_progress_bar
@@ -130,13 +130,13 @@ def explore(
     """
     budgets = {"full_passes": full_passes, "seconds": seconds, "evaluations": evaluations}
     if evaluations is not None:
-        _check_count("evaluations", evaluations, 1)
+        check_count("evaluations", evaluations, SearchError)
     if patience is not None:
-        check_budget("patience", patience)
+        check_positive("patience", patience, SearchError)
     if all(budget is None for budget in budgets.values()):
         budgets["full_passes"] = DEFAULT_FULL_PASSES
-    _check_count("population_size", population_size, 2)
-    _check_count("seed", seed, 0)
+    check_count("population_size", population_size, SearchError, smallest=2)
+    check_count("seed", seed, SearchError, smallest=0)
     if archive is not None:
         evaluator = evaluator.using(archive)
     problem = LayerwiseQuantizationProblem(
@@ -228,7 +228,7 @@ def _measure_sensitivities(
 
     def count() -> None:
         run.passes_before += share
-        bar.add_passes(share)
+        bar.update()
 
     return sensitivity(
         evaluator.qmodel,
@@ -267,8 +267,3 @@ def _check_kind(name: str, value: Any, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
         given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
         raise SearchError(f"{name} is {given}; give an object of class {kind.__name__}, or None")
-
-
-def _check_count(name: str, value: Any, smallest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < smallest:
-        raise SearchError(f"{name} is {value!r}; give a whole number from {smallest} up")

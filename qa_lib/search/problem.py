@@ -1,6 +1,5 @@
 """The search problem in pymoo's terms: this module translates and does nothing else."""
 
-import math
 from functools import cached_property
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from pymoo.core.problem import Problem
 
 from qa_lib.bit_widths import check_limits
+from qa_lib.checks import check_share
 from qa_lib.costs import Cost, check_cost, total_bits
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.evaluator import Evaluator
@@ -111,10 +111,4 @@ def whole_widths(X: np.ndarray) -> list[tuple[int, ...]]:
 
 def check_min_accuracy(min_accuracy: Any) -> float:
     """``min_accuracy`` as a float; raises ``SearchError`` if it is no share."""
-    try:
-        value = float(min_accuracy)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0.0 <= value <= 1.0:
-        raise SearchError(f"min_accuracy is {min_accuracy!r}; it is a share, 0 to 1: 0.85 for 85 %")
-    return value
+    return check_share("min_accuracy", min_accuracy, SearchError)

@@ -28,27 +28,26 @@ class SearchProgressBar:
         self.run = run
         self.budget = next(name for name in _UNITS if budgets.get(name) is not None)
         self.evaluations: dict[Widths, Evaluation] = {}
-        self._used = {"full_passes": run.full_passes, "evaluations": 0.0, "seconds": 0.0}
+        self._asked = 0
         self._start = time.monotonic()
         self._described = 0.0
         self.bar = progress_bar(budgets[self.budget], _UNITS[self.budget], shown=shown)
 
     def take(self, evaluation: Evaluation) -> None:
         """One candidate more is finished."""
-        new = evaluation.bit_widths not in self.evaluations
         self.evaluations[evaluation.bit_widths] = evaluation
-        self._used["evaluations"] += 1
-        self.add_passes(evaluation.images / evaluation.search_images if new else 0.0)
+        self._asked += 1
+        self.update()
 
-    def add_passes(self, passes: float) -> None:
-        """So much of the budget is used up beside the candidates."""
-        self._used["full_passes"] += passes
-        self._used["seconds"] = time.monotonic() - self._start
+    def update(self) -> None:
+        """Shows how much of the budget is used up."""
         if not self.bar.disable:
             if time.monotonic() - self._described > _SECONDS_BETWEEN_TEXTS:
                 self._describe()
+            seconds = time.monotonic() - self._start
+            used = {"full_passes": self.run.full_passes, "evaluations": self._asked, "seconds": seconds}
             # The last generation may go beyond the budget; a bar cannot.
-            self.bar.update(min(self._used[self.budget], self.bar.total) - self.bar.n)
+            self.bar.update(min(used[self.budget], self.bar.total) - self.bar.n)
 
     def close(self) -> None:
         """Leaves the last state on the screen."""

@@ -40,6 +40,7 @@ class SearchRun:
         self.cost = named_cost(cost)
         self.passes_before = 0.0
         self.evaluations: dict[Widths, Evaluation] = {}
+        self._images_shown = 0
         self.on_evaluation: Callable[[Evaluation], None] | None = None
 
     @cached_property
@@ -51,7 +52,7 @@ class SearchRun:
     def full_passes(self) -> float:
         """Images that this search has asked for, as passes over the search set: all counts, also what was stopped early,
         what the archive knew, and what went into preparing the search."""
-        shown = sum(e.images for e in self.evaluations.values())
+        shown = self._images_shown
         if "float_evaluation" in vars(self):
             shown += self.float_evaluation.images
         return self.passes_before + shown / self.evaluator.images
@@ -97,6 +98,8 @@ class SearchRun:
 
         def keep(evaluation: Evaluation) -> None:
             finished[evaluation.bit_widths] = evaluation
+            before = self.evaluations.get(evaluation.bit_widths)  # where it was stopped
+            self._images_shown += evaluation.images - (before.images if before else 0)
             if self.on_evaluation is not None:
                 self.on_evaluation(evaluation)
 

@@ -8,6 +8,7 @@ from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.population import Population
 
 from qa_lib.bit_widths import Widths
+from qa_lib.checks import check_count
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.accuracy_model import AccuracyModel
@@ -62,8 +63,7 @@ class ScreenedNSGA2(NSGA2):
         **options: Any,
     ) -> None:
         for name, value in (("brood_size", brood_size), ("n_offsprings", n_offsprings)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise SearchError(f"{name} is {value!r}; give a whole number from 1 up")
+            check_count(name, value, SearchError)
         super().__init__(n_offsprings=n_offsprings, **options)
         self.table, self.brood_size, self.pairs = table, brood_size, pairs
         self.model: AccuracyModel | None = None

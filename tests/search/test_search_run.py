@@ -66,6 +66,21 @@ def test_progress_begins_with_the_passes_that_were_spent_before(evaluator):
     run = SearchRun(evaluator)
     run.passes_before = 5.0
     bar = SearchProgressBar({"full_passes": 10.0}, run, shown=True)
-    bar.add_passes(1.0)
+    run.passes_before += 1.0
+    bar.update()
     assert bar.bar.n == 6.0
     bar.close()
+
+
+def test_every_image_counts_once_also_of_what_was_stopped_and_then_completed(evaluator):
+    run = SearchRun(evaluator, 0.99)
+    run.passes_before = 2.0
+    seen = []
+    run.on_evaluation = lambda e: seen.append((e, run.full_passes))
+    run.evaluate_many(GRID)
+    run.evaluate_many(GRID[:5])
+    run.complete_nearest()
+    assert any(not e.complete for e, _ in seen)
+    assert run.full_passes == pytest.approx(2.0 + sum(e.images for e in run.evaluations.values()) / 96)
+    # It is up to date when the evaluation is told of.
+    assert seen[0][1] == pytest.approx(2.0 + seen[0][0].images / 96)

@@ -1,0 +1,34 @@
+"""What many functions ask of the numbers that they are given."""
+
+import math
+import numbers
+from typing import Any
+
+
+def check_count(
+    name: str, value: Any, error: type[Exception], *, smallest: int = 1, largest: int | None = None
+) -> int:
+    """``value`` as a plain int; raises ``error`` unless it is a whole number from ``smallest`` to ``largest``."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < smallest or (largest is not None and value > largest):
+        most = "up" if largest is None else f"to {largest}"
+        raise error(f"{name} is {value!r}; give a whole number from {smallest} {most}")
+    return int(value)
+
+
+def check_share(name: str, value: Any, error: type[Exception], example: str = "0.85 for 85 %") -> float:
+    """``value`` as a float; raises ``error`` unless it is a number from 0 to 1."""
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0.0 <= share <= 1.0:
+        raise error(f"{name} is {value!r}; it is a share, 0 to 1: {example}")
+    return share
+
+
+def check_positive(name: str, value: Any, error: type[Exception]) -> float:
+    """``value`` as a float; raises ``error`` unless it is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+        raise error(f"{name} is {value!r}; give a number above 0")
+    return float(value)

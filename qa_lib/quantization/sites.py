@@ -1,0 +1,56 @@
+"""Where a model gets fake quantizers: its input, and the outputs of the modules that a predicate chooses."""
+
+import torch
+from torch import nn
+
+from qa_lib.errors import AlreadyQuantizedError, PredicateError
+from qa_lib.quantization.predicates import Predicate, choose_modules
+from qa_lib.quantization.quantize_output import QuantizeOutput
+from qa_lib.quantization.tensor_quantizer import toolkit_nn
+
+INPUT = "input"
+
+
+def choose_sites(model: nn.Module, predicate: Predicate) -> dict[str, nn.Module]:
+    """The modules of ``model`` whose outputs are to be quantized, by qualified name.
+
+    Raises:
+        AlreadyQuantizedError: ``model`` has fake quantizers already.
+        PredicateError: ``predicate`` is not one, or chooses nothing, or modules whose names cannot be told apart.
+    """
+    _check_not_quantized(model)
+    chosen = choose_modules(model, predicate)
+    if INPUT in chosen:
+        raise PredicateError(
+            f"a chosen module is called '{INPUT}', which is what the input's own quantizer is "
+            "called: wrap the model, torch.nn.Sequential(OrderedDict(network=model))"
+        )
+    alike: dict[str, str] = {}
+    for name in chosen:
+        first = alike.setdefault(name.replace(".", "/"), name)
+        if first != name:
+            raise PredicateError(
+                f"chosen modules '{first}' and '{name}' differ in '.' and '/' only: rename one"
+            )
+    return chosen
+
+
+def _check_not_quantized(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise PredicateError(f"model is {type(model).__name__}; it has to be a torch.nn.Module")
+    for name, module in model.named_modules():
+        hooks = module._forward_hooks.values()
+        if isinstance(module, toolkit_nn.TensorQuantizer) or any(
+            isinstance(hook, QuantizeOutput) for hook in hooks
+        ):
+            raise AlreadyQuantizedError(
+                f"'{name or type(model).__name__}' has a fake quantizer already, and a second one "
+                "would quantize twice: call remove() on the first QuantizedActivationsModel"
+            )
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the first of the model's tensors is."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
