@@ -34,7 +34,7 @@ def main() -> None:
         qmodel = QuantizedActivationsModel(network.model, network.predicate)
         calibrate(qmodel, network.images[:32])
         evaluator = Evaluator(qmodel, network.images, network.labels, hardest_first=False)
-        batches = [images for images, _ in evaluator._set.batches]
+        batches = [images for images, _ in evaluator.search_set.batches]
         work(f"{name}, {len(CANDIDATES)} candidates on {SIZES[name]} images, batch {evaluator.batch_size}")
 
         def all_threads(qmodel: QuantizedActivationsModel = qmodel, batches: list = batches) -> None:

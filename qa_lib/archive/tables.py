@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from qa_lib.archive.row import Row, checksum, pack, unpack, unpack_widths
+from qa_lib.archive.earlier import EARLIER, earlier_evaluations
+from qa_lib.archive.row import Row, checksum, pack, unpack
 from qa_lib.errors import ArchiveError
 
 # "QALB", so that another program's SQLite file is told from an archive.
 APPLICATION_ID = 0x51414C42
 FORMAT = 3
-# The formats that had a log beside the file and nothing to check a row by; the first had no sensitivities.
-EARLIER = (1, 2)
 
 SCHEMA = """
 CREATE TABLE fingerprints (
@@ -152,7 +151,7 @@ def evaluations(
     """(digest, facts, row) of what is in the archive, of any format, in the order in which it was first written; None in place
     of a row that is damaged."""
     if format_of(connection) in EARLIER:
-        yield from _earlier_evaluations(connection, where, values)
+        yield from earlier_evaluations(connection, where, values)
         return
     found = connection.execute(
         f"SELECT digest, facts, f.checksum, e.checksum, {_COLUMNS} FROM evaluations e JOIN fingerprints f "
@@ -270,24 +269,3 @@ def _schema_of_this_format() -> dict[str, str]:
     with closing(sqlite3.connect(":memory:")) as connection:
         make_tables(connection)
         return _schema(connection)
-
-
-def _earlier_evaluations(
-    connection: sqlite3.Connection, where: str, values: tuple[Any, ...]
-) -> Iterator[tuple[str, Facts, Row | None]]:
-    found = connection.execute(
-        "SELECT digest, facts, bit_widths, block_counts, seconds FROM evaluations e "
-        f"JOIN fingerprints ON fingerprint = id {where} ORDER BY e.rowid",
-        values,
-    )
-    for digest, text, widths, packed, seconds in found:
-        facts = json.loads(text)
-        # The first byte said how many bytes a count has.
-        counts = tuple(np.frombuffer(packed, dtype=f"<u{packed[0]}", offset=1).tolist())
-        size, names = facts["batch_size"], facts["names"]
-        images = min(len(counts) * size, facts["images"])
-        score = (sum(counts) + facts["images"] - images) / facts["images"]
-        row = Row(unpack_widths(widths), counts, images, seconds, score)
-        # There was no checksum: what cannot be is damage.
-        plausible = max(counts, default=0) <= size and len(counts) <= -(-facts["images"] // size)
-        yield digest, facts, row if plausible and len(row.bit_widths) == len(names) else None

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,15 +12,14 @@ from qa_lib.archive import Archive, Row
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import check_count
 from qa_lib.errors import DataError
-from qa_lib.evaluation.early_stop import Needed, StopRule
+from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.fingerprint import fingerprint_facts
-from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
-from qa_lib.evaluation.negatives import NegativesReport
-from qa_lib.evaluation.scoring import Scoring
+from qa_lib.evaluation.fingerprint import archived_facts, fingerprint_facts
+from qa_lib.evaluation.layout import suitable_batch_size, suits_channels_last
+from qa_lib.evaluation.runner import Runner, check_outputs
+from qa_lib.evaluation.scoring import Scoring, resumed
 from qa_lib.evaluation.search_set import SearchSet, check_set
-from qa_lib.forward.fusion import Fusing
-from qa_lib.forward.replicas import RunBatch, Task, run_tasks
+from qa_lib.forward.replicas import Task
 from qa_lib.metrics import Accuracy, Metric
 from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -51,7 +49,6 @@ class Evaluator:
     Attributes:
         metric: What the score is made by: the accuracy.
         images: Size of the search set.
-        images_forwarded: Images that went through the model so far, those for the order included.
 
     Raises:
         DataError: The set is empty, images and labels differ in length, images are not finite
@@ -88,36 +85,42 @@ class Evaluator:
         qmodel.check_device(images)
         self.qmodel = qmodel
         self.images = len(images)
-        self.images_forwarded = 0
-        self._negatives = NegativesReport(qmodel)
-        self._fusing = Fusing()
         self._keep_in(archive)
         labels = labels.to(images.device)
-        in_order = torch.arange(len(images), device=images.device)
-        self._check_outputs(images[:2], labels[:2])
+        check_outputs(qmodel, self.metric, images[:2], labels[:2])
         batch_size = batch_size or suitable_batch_size(qmodel, images[:2])
         channels_last = suits_channels_last(images) if channels_last is None else channels_last
-        self._set = SearchSet.cut(images, labels, in_order, batch_size, channels_last)
-        self.workers = workers or self._choose_workers()
-        if hardest_first and (margins := self._float_margins()) is not None:
-            order = torch.argsort(margins, stable=True)
-            self._set = SearchSet.cut(images, labels, order, batch_size, channels_last)
-        self._scoring = Scoring(self.metric, self._set)
+        in_order = torch.arange(len(images), device=images.device)
+        as_given = SearchSet.cut(images, labels, in_order, batch_size, channels_last)
+        self._runner = Runner(qmodel, self.metric, as_given, workers)
+        if hardest_first and (order := self._runner.hardest_first()) is not None:
+            self._runner.search_set = SearchSet.cut(images, labels, order, batch_size, channels_last)
+        self._scoring = Scoring(self.metric, self.search_set)
+
+    @property
+    def images_forwarded(self) -> int:
+        """Images that went through the model so far, those for the order included."""
+        return self._runner.images_forwarded
+
+    @property
+    def workers(self) -> int:
+        """Candidates at a time."""
+        return self._runner.workers
 
     @property
     def batch_size(self) -> int:
         """Images in one forward pass."""
-        return self._set.batch_size
+        return self.search_set.batch_size
 
     @property
     def search_set(self) -> SearchSet:
         """The images and labels, in the batches in which they are shown."""
-        return self._set
+        return self._runner.search_set
 
     @property
     def channels_last(self) -> bool:
         """Whether the images lie in memory with their channels innermost."""
-        return self._set.channels_last
+        return self.search_set.channels_last
 
     def close(self) -> None:
         """Closes the archive if it was opened here, by its path."""
@@ -133,15 +136,14 @@ class Evaluator:
     def using(self, archive: Archive | str | Path) -> "Evaluator":
         """The same evaluator with another archive."""
         other = copy.copy(self)
+        other._runner = copy.copy(self._runner)
         other._keep_in(archive)
         return other
 
     def sample_images(self, count: int) -> Tensor:
         """``count`` images of the search set, or all if there are fewer, evenly from the hardest to the easiest (with
         ``hardest_first``, otherwise from the first to the last)."""
-        images = torch.cat([images for images, _ in self._set.batches])
-        chosen = torch.linspace(0, len(images) - 1, min(count, len(images)), dtype=torch.float64)
-        return images[chosen.round().long().to(images.device)]
+        return self.search_set.sample(count)
 
     def check_measures(self, qmodel: QuantizedActivationsModel) -> None:
         """Raises ``DataError`` unless ``qmodel`` is the model that this evaluator measures."""
@@ -208,9 +210,9 @@ class Evaluator:
             facts = self.facts()
             digest = digest_of(facts)
             known = {} if remeasure else self.archive.read(digest, widths)
-            tasks = [self._task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
+            tasks = [self._scoring.task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
             unfinished = [task for task in tasks if not task.finished]
-            replicas = self._make_replicas(len(unfinished) * len(self._set.batch_sizes))
+            replicas = self._runner.make_replicas(len(unfinished) * len(self.search_set.batches))
         evaluations: dict[Widths, Evaluation] = {}
 
         def finish(task: Task) -> None:
@@ -219,13 +221,13 @@ class Evaluator:
                 on_evaluation(evaluation)
 
         def keep(task: Task) -> None:
-            self.archive.write(digest, self._row(task), self._describe(facts), again=remeasure)
+            self._write(self._scoring.evaluation(task), facts, again=remeasure)
             finish(task)
 
         for task in tasks:
             if task.finished:
                 finish(task)
-        self._run(replicas, unfinished, self._measure, keep)
+        self._runner.run(replicas, unfinished, keep)
         return [evaluations[w] for w in asked]
 
     def keep(
@@ -240,14 +242,14 @@ class Evaluator:
         """
         evaluations = []
         for bit_widths, sums, seconds in measured:
-            task = self._resumed(Task(bit_widths), sums, seconds)
-            self.archive.write(digest_of(facts), self._row(task), self._describe(facts))
+            task = resumed(Task(bit_widths), self.search_set.batch_sizes, sums, seconds)
             evaluations.append(self._scoring.evaluation(task))
+            self._write(evaluations[-1], facts)
         return evaluations
 
     def facts(self) -> dict[str, Any]:
         """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment."""
-        return fingerprint_facts(self.qmodel, self._set, self.metric)
+        return fingerprint_facts(self.qmodel, self.search_set, self.metric)
 
     def fingerprint(self) -> str:
         """The digest of everything that an accuracy depends on, the model as it is now: what the archive keeps evaluations
@@ -260,99 +262,18 @@ class Evaluator:
         row = self.archive.read(self.fingerprint(), [widths]).get(widths)
         if row is None or row.images < self.images:
             return None
-        return self._scoring.evaluation(self._task(widths, None, row))
+        return self._scoring.evaluation(self._scoring.task(widths, None, row))
 
     def known(self) -> list[Evaluation]:
         """Everything that the archive knows of this model on this search set, complete or stopped."""
         rows = self.archive.read_all(self.fingerprint())
-        return [self._scoring.evaluation(self._task(row.bit_widths, None, row)) for row in rows]
+        return [self._scoring.evaluation(self._scoring.task(row.bit_widths, None, row)) for row in rows]
 
     def _keep_in(self, archive: Archive | str | Path | None) -> None:
         self._closes_archive = not isinstance(archive, Archive)
         self.archive = Archive(archive) if self._closes_archive else archive
 
-    def _task(self, bit_widths: Widths, needed: Needed | None, known: Row | None) -> Task:
-        task = self._scoring.task(bit_widths, needed)
-        return self._resumed(task, known.sums, known.seconds) if known else task
-
-    def _resumed(self, task: Task, sums: Sequence[Any], seconds: float) -> Task:
-        """``task`` with what its first batches are known to add."""
-        for index, added in enumerate(sums):
-            if not task.finished:
-                task.take(self._set.batch_sizes, index, np.asarray(added), seconds / len(sums))
-        return task
-
-    def _run(
-        self,
-        replicas: Sequence[QuantizedActivationsModel],
-        tasks: Sequence[Task],
-        run_batch: RunBatch,
-        on_finished: Callable[[Task], None],
-    ) -> None:
-        if tasks:
-            with self._negatives.counting(replicas):
-                self.images_forwarded += run_tasks(
-                    replicas, tasks, self._set.batch_sizes, run_batch, on_finished
-                )
-
-    def _make_replicas(self, batches: int) -> list[QuantizedActivationsModel]:
-        """A replica for each worker that has something to do if so many batches are to be run."""
-        if not batches:
-            return []
-        images, _ = self._set.batches[0]
-        return self._fusing.make_replicas(self.qmodel, min(self.workers, batches), images[:2])
-
-    def _measure(self, replica: QuantizedActivationsModel, index: int) -> np.ndarray:
-        inputs, targets = self._set.batches[index]
-        return self.metric.measure(replica(inputs), targets).cpu().numpy()
-
-    def _row(self, task: Task) -> Row:
-        evaluation = self._scoring.evaluation(task)
-        return Row(
-            task.bit_widths, evaluation.sums, evaluation.images, evaluation.seconds, evaluation.upper_bound
-        )
-
-    def _describe(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """What the archive keeps of a fingerprint: all that it is a digest of, and what a reader knows that by."""
-        images, _ = self._set.batches[0]
-        return facts | {
-            "names": self.qmodel.names,
-            "batch_size": self.batch_size,
-            "images": self.images,
-            "image_shape": tuple(images.shape[1:]),
-            "network": type(self.qmodel.model).__name__,
-        }
-
-    def _check_outputs(self, images: Tensor, labels: Tensor) -> None:
-        floats = [None] * len(self.qmodel.names)
-        with self.qmodel.temporary_bit_widths(floats), self.qmodel.evaluation_mode(), torch.inference_mode():
-            self.metric.measure(self.qmodel(images), labels)
-
-    def _choose_workers(self) -> int:
-        most = torch.get_num_threads() if self.qmodel.device.type == "cpu" else 1
-        self.workers = min(most, len(self._set.batch_sizes))
-        replicas = self._make_replicas(self.workers)
-
-        def run(count: int) -> None:
-            task, sizes = Task((None,) * len(self.qmodel.names)), self._set.batch_sizes[:count]
-            self.images_forwarded += run_tasks(replicas[:count], [task], sizes, self._measure, _ignore)
-
-        return choose_workers(run, len(replicas))
-
-    def _float_margins(self) -> Tensor | None:
-        """How safely the float model answers each image; None if the metric does not say."""
-        margins: dict[int, Tensor | None] = {}
-
-        def look(replica: QuantizedActivationsModel, index: int) -> np.ndarray:
-            inputs, targets = self._set.batches[index]
-            margins[index] = self.metric.margins(replica(inputs), targets)
-            return np.zeros(1)
-
-        replicas = self._make_replicas(len(self._set.batch_sizes))
-        self._run(replicas, [Task((None,) * len(self.qmodel.names))], look, _ignore)
-        in_order = [margins[index] for index in range(len(margins))]
-        return None if in_order[0] is None else torch.cat(in_order)
-
-
-def _ignore(task: Task) -> None:
-    """What a run that is only a measurement does with its task."""
+    def _write(self, evaluation: Evaluation, facts: dict[str, Any], *, again: bool = False) -> None:
+        e, described = evaluation, facts | archived_facts(self.qmodel, self.search_set)
+        row = Row(e.bit_widths, e.sums, e.images, e.seconds, e.upper_bound)
+        self.archive.write(digest_of(facts), row, described, again=again)

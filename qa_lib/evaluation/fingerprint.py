@@ -19,3 +19,15 @@ def fingerprint_facts(
         "metric_digest": object_digest(metric),
         "environment": environment(qmodel.device),
     }
+
+
+def archived_facts(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> dict[str, Any]:
+    """What an archive keeps beside these facts: what a reader knows them by, and how its rows are to be read."""
+    images, _ = search_set.batches[0]
+    return {
+        "names": qmodel.names,
+        "batch_size": search_set.batch_size,
+        "images": search_set.images,
+        "image_shape": tuple(images.shape[1:]),
+        "network": type(qmodel.model).__name__,
+    }

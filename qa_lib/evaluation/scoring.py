@@ -1,11 +1,14 @@
 """What the sums of a metric over some of the batches say about the whole search set."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
+from qa_lib.archive import Row
+from qa_lib.bit_widths import Widths
 from qa_lib.evaluation.early_stop import Needed
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.search_set import SearchSet
@@ -24,11 +27,13 @@ class Scoring:
     def __init__(self, metric: Metric, search_set: SearchSet) -> None:
         self.metric, self.search_set = metric, search_set
 
-    def task(self, bit_widths: tuple[int | None, ...], needed: Needed | None = None) -> Task:
-        """A candidate that stops once ``needed`` is out of its reach; None measures it to the end."""
-        if needed is None or self._perfect_rests is None:
-            return Task(bit_widths)
-        return Task(bit_widths, lambda task: needed.out_of_reach(self._upper_bound(task)))
+    def task(self, bit_widths: Widths, needed: Needed | None = None, known: Row | None = None) -> Task:
+        """A candidate that stops once ``needed`` is out of its reach, None measures it to the end; it goes on from what is
+        ``known`` of it."""
+        task = Task(bit_widths)
+        if needed is not None and self._perfect_rests is not None:
+            task.hopeless = lambda task: needed.out_of_reach(self._upper_bound(task))
+        return resumed(task, self.search_set.batch_sizes, known.sums, known.seconds) if known else task
 
     def evaluation(self, task: Task) -> Evaluation:
         """What a candidate has scored so far."""
@@ -69,3 +74,11 @@ class Scoring:
                 return
             rest = rest + perfect.cpu().numpy()
             yield rest
+
+
+def resumed(task: Task, batch_sizes: Sequence[int], sums: Sequence[Any], seconds: float) -> Task:
+    """``task`` with what its first batches are known to have added, in ``seconds`` altogether."""
+    for index, added in enumerate(sums):
+        if not task.finished:
+            task.take(batch_sizes, index, np.asarray(added), seconds / len(sums))
+    return task

@@ -57,6 +57,12 @@ class SearchSet:
             add_tensor(digest, labels)
         return digest.hexdigest()
 
+    def sample(self, count: int) -> Tensor:
+        """``count`` images, or all if there are fewer, evenly from the first to the last."""
+        images = torch.cat([images for images, _ in self.batches])
+        chosen = torch.linspace(0, len(images) - 1, min(count, len(images)), dtype=torch.float64)
+        return images[chosen.round().long().to(images.device)]
+
 
 def in_channels_last(images: Tensor) -> Tensor:
     """A copy of ``images``, shape ``(N, C, H, W)``, with the channels innermost in memory."""

@@ -1,4 +1,4 @@
-"""A search as one page: the data step, the record, and how the record becomes a file.
+"""A search as one page: how the record becomes a file.
 
 What the page holds is in ``report.html``, how it looks in ``report.css``, and what it does in ``report.js``.
 """
@@ -7,149 +7,21 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-from matplotlib.colors import to_hex
 from plotly.offline import get_plotlyjs
 
-from qa_lib.costs import name_and_unit
-from qa_lib.errors import ReportError, SearchError
-from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.errors import ReportError
 from qa_lib.files import write_whole
 from qa_lib.plots import style
-from qa_lib.report.facts import Fact, report_facts
+from qa_lib.report.record import MOST_OTHERS, Report, report
 from qa_lib.search.exploration import Exploration
 
 LARGEST_PAGE = 6_000_000  # bytes
-# Points beside the front; a browser draws each as an element of its own.
-_MOST_OTHERS = 5_000
 _FOLDER = Path(__file__).parent
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-class Point(NamedTuple):
-    """A measured setting, in as few characters as it can be said.
-
-    Attributes:
-        widths: One digit for each quantizer, base 36; 0 is float.
-        score: Its accuracy, 0 to 1.
-        total_bits: The sum of the widths.
-        cost: What the search minimised.
-    """
-
-    widths: str
-    score: float
-    total_bits: int
-    cost: float
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the page shows.
-
-    Attributes:
-        title: What the page is called.
-        names: The quantizers, in order.
-        num_bits_limits: Smallest and largest width of the search.
-        search_images: Images that each point was measured on.
-        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
-        cost: What ``Point.cost`` is called, with its unit.
-        cost_column: The same in a table.
-        baseline: The float model.
-        front: All of it, cheapest first.
-        dominated: Feasible points that are not on the front, the nearest to it first.
-        infeasible: Points below ``min_accuracy``, the nearest to it first.
-        not_shown: How many of ``dominated`` and of ``infeasible`` were left out.
-        uniform: Points with one width everywhere that were measured to the end.
-        uniform_stopped: Uniform widths that were stopped early.
-        nearest: The most accurate point if nothing is feasible, otherwise None.
-        sensitivities: ``widths``, ``divergence`` and ``images`` of the table, or None.
-        facts: How it was made.
-        width_colours: A colour for each width from limit to limit.
-    """
-
-    title: str
-    names: tuple[str, ...]
-    num_bits_limits: tuple[int, int]
-    search_images: int
-    min_accuracy: float
-    cost: str
-    cost_column: str
-    baseline: Point
-    front: tuple[Point, ...]
-    dominated: tuple[Point, ...]
-    infeasible: tuple[Point, ...]
-    not_shown: tuple[int, int]
-    uniform: tuple[Point, ...]
-    uniform_stopped: tuple[int, ...]
-    nearest: Point | None
-    sensitivities: dict[str, Any] | None
-    facts: tuple[Fact, ...]
-    width_colours: tuple[str, ...]
-
-
-def report(exploration: Exploration, most_others: int = _MOST_OTHERS) -> Report:
-    """The data step of ``write_page``.
-
-    Args:
-        exploration: What to show.
-        most_others: Points beside the front to keep at most, those that lack the least accuracy to be on it.
-
-    Raises:
-        SearchError: Nothing was measured to the end.
-    """
-    known = {e.bit_widths: e for e in (*exploration.archived, *exploration.measured)}
-    if not known:
-        raise SearchError(
-            "there is nothing to report: the search ended before anything was measured to the end; start it again"
-        )
-
-    def point(evaluation: Evaluation) -> Point:
-        cost = float(exploration.cost(evaluation.bit_widths))
-        widths = "".join(_DIGITS[num_bits or 0] for num_bits in evaluation.bit_widths)
-        return Point(widths, evaluation.score, evaluation.total_bits, cost)
-
-    images = exploration.float_evaluation.search_images
-    front = tuple(map(point, exploration.front_evaluations))
-    on_front = {p.widths for p in front}
-    others = [p for p in map(point, known.values()) if p.widths not in on_front]
-    kept = _nearest_to_front(others, front, exploration.min_accuracy)[:most_others]
-    feasible, infeasible = _split(kept, exploration.min_accuracy)
-    every = _split(others, exploration.min_accuracy)
-    lower, upper = exploration.num_bits_limits
-    colours = mpl.colormaps[style.BIT_WIDTH_COLOURS].resampled(upper - lower + 1)
-    table = exploration.sensitivities
-    model = f"{exploration.made.model}: " if exploration.made else ""
-    return Report(
-        title=f"{model}accuracy against {exploration.cost.name}",
-        names=exploration.names,
-        num_bits_limits=exploration.num_bits_limits,
-        search_images=images,
-        min_accuracy=exploration.min_accuracy,
-        cost=name_and_unit(exploration.cost),
-        cost_column=exploration.cost_column,
-        baseline=point(exploration.float_evaluation),
-        front=front,
-        dominated=feasible,
-        infeasible=infeasible,
-        not_shown=(len(every[0]) - len(feasible), len(every[1]) - len(infeasible)),
-        uniform=tuple(point(e) for e in exploration.uniform_evaluations.values() if e.complete),
-        uniform_stopped=tuple(n for n, e in exploration.uniform_evaluations.items() if not e.complete),
-        nearest=None if front else point(exploration.nearest),
-        sensitivities=table and {
-            "widths": table.widths,
-            "divergence": [[float(f"{value:.4g}") for value in row] for row in table.divergence.tolist()],
-            "images": table.images,
-        },
-        facts=tuple(report_facts(exploration)),
-        width_colours=tuple(to_hex(colours(step)) for step in range(upper - lower + 1)),
-    )  # fmt: skip
 
 
 def page(exploration: Exploration) -> str:
@@ -159,7 +31,7 @@ def page(exploration: Exploration) -> str:
         SearchError: Nothing was measured to the end.
         ReportError: The front alone is too large.
     """
-    most_others = _MOST_OTHERS
+    most_others = MOST_OTHERS
     while True:
         data = report(exploration, most_others)
         text = _fill(data)
@@ -210,26 +82,6 @@ def write_page(exploration: Exploration, path: str | Path) -> None:
             f"the page cannot be written to {str(target)!r} ({error}): give a path in a folder that exists and may be "
             "written to"
         ) from error
-
-
-def _nearest_to_front(others: Sequence[Point], front: Sequence[Point], least: float) -> list[Point]:
-    """``others`` by how much accuracy they lack to be level with the front at their cost, or to reach ``least``
-    where the front has nothing as cheap."""
-    if not others:
-        return []
-    costs = np.array([p.cost for p in front])
-    levels = np.array([least, *(p.score for p in front)])
-    at = np.searchsorted(costs, [p.cost for p in others], side="right")
-    lacking = levels[at] - np.array([p.score for p in others])
-    return [others[index] for index in np.argsort(lacking, kind="stable")]
-
-
-def _split(points: Iterable[Point], min_accuracy: float) -> tuple[tuple[Point, ...], ...]:
-    """Those that are feasible, and those that are not."""
-    feasible, infeasible = [], []
-    for p in points:
-        (feasible if p.score >= min_accuracy else infeasible).append(p)
-    return tuple(feasible), tuple(infeasible)
 
 
 def _fill(data: Report) -> str:

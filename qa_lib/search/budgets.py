@@ -1,9 +1,11 @@
 """When a search ends, as pymoo terminations. Each looks after a generation, and several may be combined."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from pymoo.core.termination import Termination
+from pymoo.core.termination import TerminateIfAny, Termination
+from pymoo.termination.max_eval import MaximumFunctionCallTermination
 
 from qa_lib.checks import check_positive
 from qa_lib.errors import SearchError
@@ -76,3 +78,15 @@ def _run(algorithm: Any) -> SearchRun:
             f"{type(algorithm.problem).__name__}: give pymoo another termination, such as ('n_eval', 1000)"
         )
     return run
+
+
+def termination(budgets: Mapping[str, float | None], patience: float | None) -> Termination:
+    """Ends a search once the first of ``budgets`` is used up, or its hypervolume has stood still."""
+    kinds = {
+        "full_passes": FullPasses,
+        "seconds": Seconds,
+        "evaluations": MaximumFunctionCallTermination,
+        "patience": StalledHypervolume,
+    }
+    limits = {**budgets, "patience": patience}
+    return TerminateIfAny(*(kinds[name](limit) for name, limit in limits.items() if limit is not None))

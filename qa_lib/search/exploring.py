@@ -1,40 +1,34 @@
 """``explore()``: search per-layer bit widths with NSGA-II and keep everything that was measured."""
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pymoo.core.algorithm import Algorithm
-from pymoo.core.termination import TerminateIfAny, Termination
 from pymoo.optimize import minimize
-from pymoo.termination.max_eval import MaximumFunctionCallTermination
 
 from qa_lib.archive import Archive
 from qa_lib.checks import check_count, check_positive
 from qa_lib.costs import Cost, total_bits
-from qa_lib.errors import ArchiveError, QAWarning, SearchError
+from qa_lib.errors import ArchiveError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.algorithms import default_algorithm
-from qa_lib.search.budgets import FullPasses, Seconds, StalledHypervolume
+from qa_lib.search.budgets import termination
 from qa_lib.search.exploration import Exploration
+from qa_lib.search.preparing import measure_sensitivities, warn_if_costly
 from qa_lib.search.problem import LayerwiseQuantizationProblem
-from qa_lib.search.progress import SearchProgressBar, search_progress_bar
+from qa_lib.search.progress import search_progress_bar
 from qa_lib.search.provenance import Provenance
 from qa_lib.search.run import SearchRun
-from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
+from qa_lib.sensitivities.measuring import SensitivityTable
 
 # What a search may cost if nothing is said. On images that no search has seen, more was not worth more
 # (figures/search_held_out.png).
 DEFAULT_FULL_PASSES = 60.0
-# Images of the search set for the sensitivities: fewer for many layers on a small search set, so that they cost at most so
-# many full passes, but not so few that they say nothing.
-_SENSITIVITY_IMAGES, _FEWEST_SENSITIVITY_IMAGES = 128, 16
-_SENSITIVITY_PASSES = 15.0
 # With nothing feasible, the search for the nearest may cost such a share of what the search has cost.
 _NEAREST_SHARE = 0.1
 
@@ -144,7 +138,7 @@ def explore(
     )
     limits = int(problem.xl[0]), int(problem.xu[0])
     run = problem.run
-    stop = _termination(budgets, patience)  # before anything is measured: seconds count from here
+    stop = termination(budgets, patience)  # before anything is measured: seconds count from here
     _check_kind("sensitivities", sensitivities, SensitivityTable)
     _check_kind("algorithm", algorithm, Algorithm)
     if sensitivities is not None:
@@ -184,9 +178,9 @@ def explore(
             run.evaluate_many(uniform.values())
             if sensitivities is not None:
                 run.passes_before = sensitivities.divergence.size * sensitivities.images / evaluator.images
-                _warn_if_costly(run.passes_before, budgets["full_passes"])
+                warn_if_costly(run.passes_before, budgets["full_passes"])
             elif algorithm is None:
-                sensitivities = _measure_sensitivities(run, limits, budgets["full_passes"], bar)
+                sensitivities = measure_sensitivities(run, limits, budgets["full_passes"], bar)
             if algorithm is None:
                 size = population_size if evaluations is None else min(population_size, evaluations)
                 algorithm = default_algorithm(sensitivities, size, cost)
@@ -202,53 +196,6 @@ def explore(
             error.exploration = exploration(interrupted=True)
             raise
     return exploration(interrupted=False)
-
-
-def _termination(budgets: dict[str, float | None], patience: float | None) -> Termination:
-    kinds = {
-        "full_passes": FullPasses,
-        "seconds": Seconds,
-        "evaluations": MaximumFunctionCallTermination,
-        "patience": StalledHypervolume,
-    }
-    limits = budgets | {"patience": patience}
-    return TerminateIfAny(*(kinds[name](limit) for name, limit in limits.items() if limit is not None))
-
-
-def _measure_sensitivities(
-    run: SearchRun, limits: tuple[int, int], budget: float | None, bar: SearchProgressBar
-) -> SensitivityTable:
-    """On images of the search set, counted as passes as if nothing were reused."""
-    evaluator, layers = run.evaluator, len(run.evaluator.qmodel.names)
-    settings = layers * (limits[1] - limits[0] + 1)
-    affordable = max(_FEWEST_SENSITIVITY_IMAGES, int(_SENSITIVITY_PASSES * evaluator.images / settings))
-    images = evaluator.sample_images(min(_SENSITIVITY_IMAGES, affordable))
-    share = len(images) / evaluator.images
-    _warn_if_costly(settings * share, budget)
-
-    def count() -> None:
-        run.passes_before += share
-        bar.update()
-
-    return sensitivity(
-        evaluator.qmodel,
-        images,
-        num_bits_lower_limit=limits[0],
-        num_bits_upper_limit=limits[1],
-        archive=evaluator.archive,
-        progress=False,
-        on_setting=count,
-    )
-
-
-def _warn_if_costly(passes: float, budget: float | None) -> None:
-    if budget is not None and passes > budget / 2:
-        warnings.warn(
-            f"the sensitivities count as {passes:.1f} full passes (layers x widths x images / images of the search set), "
-            f"and the budget is {budget:g}: give a larger one, or sensitivities=sensitivity(qmodel, fewer_images)",
-            QAWarning,
-            stacklevel=3,
-        )
 
 
 def _archived(evaluator: Evaluator, run: SearchRun, lower: int, upper: int) -> tuple[Evaluation, ...]:

@@ -28,6 +28,7 @@ from qa_lib.errors import (
     RemovedError,
 )
 from qa_lib.evaluation.early_stop import StopRule
+from qa_lib.evaluation.runner import Runner
 from qa_lib.quantization.tensor_quantizer import QuantDescriptor, toolkit_nn
 
 
@@ -255,7 +256,7 @@ def test_a_known_setting_runs_nothing(evaluator):
 
 @pytest.mark.parametrize("batch", range(3))
 def test_interrupting_leaves_everything_as_it_was(qmodel, evaluator, monkeypatch, batch):
-    count = Evaluator._measure
+    count = Runner.measure
 
     def impatient(self, replica, index):
         if index == batch:
@@ -266,7 +267,7 @@ def test_interrupting_leaves_everything_as_it_was(qmodel, evaluator, monkeypatch
     threads = torch.get_num_threads()
     known = evaluator.known()
     with monkeypatch.context() as patch:
-        patch.setattr(Evaluator, "_measure", impatient)
+        patch.setattr(Runner, "measure", impatient)
         with pytest.raises(KeyboardInterrupt):
             evaluator.evaluate([3, 3, 3, 3])
     assert qmodel.bit_widths == (8, 8, 8, 8)

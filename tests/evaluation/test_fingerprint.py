@@ -128,7 +128,7 @@ def test_a_change_under_a_living_evaluator_is_measured_anew(qmodel, evaluator, c
     found = evaluator.evaluate([3, 4, 5, 6])
     assert evaluator.images_forwarded == before + 96
     with torch.no_grad(), qmodel.temporary_bit_widths([3, 4, 5, 6]):
-        batches = [(images, labels) for images, labels in evaluator._set.batches]
+        batches = [(images, labels) for images, labels in evaluator.search_set.batches]
         correct = [int((qmodel(images).argmax(1) == labels).sum()) for images, labels in batches]
     assert [right for right, _ in found.sums] == correct
 

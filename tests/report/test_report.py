@@ -13,7 +13,8 @@ from qa_lib import Exploration, QAError, explore
 from qa_lib.costs import WeightedBits
 from qa_lib.errors import ReportError, SearchError
 from qa_lib.report import write_page
-from qa_lib.report.page import LARGEST_PAGE, page, report
+from qa_lib.report.page import LARGEST_PAGE, page
+from qa_lib.report.record import report
 from qa_lib.sensitivities import SensitivityTable
 
 NAMES = ("input", "conv1", "conv2")

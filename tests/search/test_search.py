@@ -14,6 +14,7 @@ from qa_lib import Archive, Evaluator, QAWarning, explore, sensitivity
 from qa_lib.archive.file import ArchiveFile
 from qa_lib.costs import WeightedBits
 from qa_lib.errors import ArchiveError, BitWidthError, SearchError
+from qa_lib.evaluation.runner import Runner
 from qa_lib.search.pareto import non_dominated
 from qa_lib.search.run import SearchRun
 
@@ -138,7 +139,7 @@ def test_with_something_feasible_nothing_is_short(qmodel, evaluator):
 
 
 def test_stopping_keeps_what_was_measured(qmodel, evaluator, monkeypatch):
-    count = Evaluator._measure
+    count = Runner.measure
     left = [60]
 
     def impatient(self, replica, index):
@@ -147,7 +148,7 @@ def test_stopping_keeps_what_was_measured(qmodel, evaluator, monkeypatch):
             raise KeyboardInterrupt
         return count(self, replica, index)
 
-    monkeypatch.setattr(Evaluator, "_measure", impatient)
+    monkeypatch.setattr(Runner, "measure", impatient)
     exploration = quiet(qmodel, evaluator)
     assert exploration.interrupted
     assert 7 <= len(exploration.measured) <= 20

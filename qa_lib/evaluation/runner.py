@@ -1,0 +1,104 @@
+"""Running a model over a search set, on replicas side by side, and measuring what it returns."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qa_lib.evaluation.layout import choose_workers
+from qa_lib.evaluation.negatives import NegativesReport
+from qa_lib.evaluation.search_set import SearchSet
+from qa_lib.forward.fusion import Fusing
+from qa_lib.forward.replicas import RunBatch, Task, run_tasks
+from qa_lib.metrics import Metric
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+
+
+class Runner:
+    """Replicas of a model, and what they find on a search set.
+
+    Args:
+        qmodel: The model.
+        metric: What is measured.
+        search_set: What is shown.
+        workers: Replicas at a time; None takes one for each torch thread, or one alone where that is faster.
+
+    Attributes:
+        images_forwarded: Images that went through the model so far.
+    """
+
+    def __init__(
+        self, qmodel: QuantizedActivationsModel, metric: Metric, search_set: SearchSet, workers: int | None
+    ) -> None:
+        self.qmodel, self.metric, self.search_set = qmodel, metric, search_set
+        self.images_forwarded = 0
+        self._negatives = NegativesReport(qmodel)
+        self._fusing = Fusing()
+        self.workers = workers or self._choose_workers()
+
+    def make_replicas(self, batches: int) -> list[QuantizedActivationsModel]:
+        """A replica for each worker that has something to do if so many batches are to be run."""
+        if not batches:
+            return []
+        images, _ = self.search_set.batches[0]
+        return self._fusing.make_replicas(self.qmodel, min(self.workers, batches), images[:2])
+
+    def run(
+        self,
+        replicas: Sequence[QuantizedActivationsModel],
+        tasks: Sequence[Task],
+        on_finished: Callable[[Task], None],
+        run_batch: RunBatch | None = None,
+    ) -> None:
+        """Runs ``tasks``, and calls back with each as it is finished; ``run_batch`` stands for ``measure``."""
+        if tasks:
+            sizes, run_batch = self.search_set.batch_sizes, run_batch or self.measure
+            with self._negatives.counting(replicas):
+                self.images_forwarded += run_tasks(replicas, tasks, sizes, run_batch, on_finished)
+
+    def measure(self, replica: QuantizedActivationsModel, index: int) -> np.ndarray:
+        """What batch ``index`` adds to the metric's sums, shape ``(k,)``."""
+        inputs, targets = self.search_set.batches[index]
+        return self.metric.measure(replica(inputs), targets).cpu().numpy()
+
+    def hardest_first(self) -> Tensor | None:
+        """The items in the order of how safely the float model answers them, the least safe first; None if the metric does
+        not say."""
+        margins: dict[int, Tensor | None] = {}
+
+        def look(replica: QuantizedActivationsModel, index: int) -> np.ndarray:
+            inputs, targets = self.search_set.batches[index]
+            margins[index] = self.metric.margins(replica(inputs), targets)
+            return np.zeros(1)
+
+        self.run(self.make_replicas(len(self.search_set.batches)), [self._float_task()], _ignore, look)
+        in_order = [margins[index] for index in range(len(margins))]
+        return None if in_order[0] is None else torch.argsort(torch.cat(in_order), stable=True)
+
+    def _choose_workers(self) -> int:
+        most = torch.get_num_threads() if self.qmodel.device.type == "cpu" else 1
+        self.workers = min(most, len(self.search_set.batches))
+        replicas = self.make_replicas(self.workers)
+
+        def run(count: int) -> None:
+            sizes = self.search_set.batch_sizes[:count]
+            self.images_forwarded += run_tasks(
+                replicas[:count], [self._float_task()], sizes, self.measure, _ignore
+            )
+
+        return choose_workers(run, len(replicas))
+
+    def _float_task(self) -> Task:
+        return Task((None,) * len(self.qmodel.names))
+
+
+def check_outputs(qmodel: QuantizedActivationsModel, metric: Metric, inputs: Tensor, targets: Tensor) -> None:
+    """Raises ``DataError`` unless ``metric`` can measure what the float model returns for ``inputs``."""
+    floats = [None] * len(qmodel.names)
+    with qmodel.temporary_bit_widths(floats), qmodel.evaluation_mode(), torch.inference_mode():
+        metric.measure(qmodel(inputs), targets)
+
+
+def _ignore(task: Task) -> None:
+    """What a run that is only a look does with its task."""

@@ -1,0 +1,50 @@
+"""The sensitivities that a search begins with, within what it may spend on them."""
+
+import warnings
+
+from qa_lib.errors import QAWarning
+from qa_lib.search.progress import SearchProgressBar
+from qa_lib.search.run import SearchRun
+from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
+
+# Images of the search set for the sensitivities: fewer for many layers on a small search set, so that they cost at most so
+# many full passes, but not so few that they say nothing.
+_SENSITIVITY_IMAGES, _FEWEST_SENSITIVITY_IMAGES = 128, 16
+_SENSITIVITY_PASSES = 15.0
+
+
+def measure_sensitivities(
+    run: SearchRun, limits: tuple[int, int], budget: float | None, bar: SearchProgressBar
+) -> SensitivityTable:
+    """On images of the search set, counted as passes as if nothing were reused."""
+    evaluator, layers = run.evaluator, len(run.evaluator.qmodel.names)
+    settings = layers * (limits[1] - limits[0] + 1)
+    affordable = max(_FEWEST_SENSITIVITY_IMAGES, int(_SENSITIVITY_PASSES * evaluator.images / settings))
+    images = evaluator.sample_images(min(_SENSITIVITY_IMAGES, affordable))
+    share = len(images) / evaluator.images
+    warn_if_costly(settings * share, budget)
+
+    def count() -> None:
+        run.passes_before += share
+        bar.update()
+
+    return sensitivity(
+        evaluator.qmodel,
+        images,
+        num_bits_lower_limit=limits[0],
+        num_bits_upper_limit=limits[1],
+        archive=evaluator.archive,
+        progress=False,
+        on_setting=count,
+    )
+
+
+def warn_if_costly(passes: float, budget: float | None) -> None:
+    """Warns if the sensitivities, of so many ``passes``, take more than half of the ``budget``."""
+    if budget is not None and passes > budget / 2:
+        warnings.warn(
+            f"the sensitivities count as {passes:.1f} full passes (layers x widths x images / images of the search set), "
+            f"and the budget is {budget:g}: give a larger one, or sensitivities=sensitivity(qmodel, fewer_images)",
+            QAWarning,
+            stacklevel=3,
+        )
