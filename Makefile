@@ -17,8 +17,9 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests notebooks --nbval --nbval-current-env \
-		--nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900
+	# Two processes, each a file at a time; the notebooks, which take longest, first.
+	$(BIN)/python -m pytest notebooks tests -n 2 --dist loadfile --no-loadscope-reorder --nbval \
+		--nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 --durations=10
 
 lab: $(INSTALLED)
 	cd notebooks && ../$(BIN)/jupyter lab

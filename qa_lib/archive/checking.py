@@ -131,7 +131,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             put_strangers_aside(path, found)
             connection = open_as_it_is(path, read_only=found in tables.EARLIER, damaged=True)
             try:
-                locks.patiently(connection, "BEGIN")
+                locks.begin(connection)
                 yield connection
             finally:
                 connection.close()

@@ -214,8 +214,10 @@ class ArchiveFile:
 
     def _connect(self) -> None:
         self._connection = connect(self.path)
+        locks.begin(self._connection)
         (self._version,) = self._connection.execute("PRAGMA user_version").fetchone()
         self._changes = tables.changes(self._connection)
+        self._connection.execute("COMMIT")
         self._identity = None if self.path is None else file_identity(self.path)
 
     def _disconnect(self) -> None:

@@ -88,6 +88,12 @@ def patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
                 raise
 
 
+def begin(connection: sqlite3.Connection) -> None:
+    """Begins a transaction for reading, and takes its lock at once: what is read from here on waits for nobody."""
+    patiently(connection, "BEGIN")
+    patiently(connection, "PRAGMA user_version").fetchone()
+
+
 def holder(path: Path) -> str:
     """Who holds the archive at ``path``: machine and process where they are known."""
     try:

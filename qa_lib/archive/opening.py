@@ -49,7 +49,7 @@ def connect(path: Path | None, *, look_through: bool = True) -> sqlite3.Connecti
         connection = open_as_it_is(path)
         try:
             if look_through and _left.get(file_identity(path)) != _signature(path):
-                locks.patiently(connection, "BEGIN")
+                locks.begin(connection)
                 refuse_faults(path, tables.faults(connection))
                 connection.execute("COMMIT")
             return connection

@@ -17,7 +17,7 @@ import pytest
 from archive_rows import FACTS, row, rows, write_earlier
 
 from qa_lib import Archive
-from qa_lib.archive import locks, opening
+from qa_lib.archive import check_archive, locks, opening
 from qa_lib.errors import ArchiveError, QAWarning
 
 
@@ -225,6 +225,23 @@ def test_a_busy_archive_is_waited_for(archive):
         archive.write("a", row(), FACTS)
         assert time.monotonic() - start > 1
         assert archive.read_all("a") == [row()]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda path: Archive(path).read_all("a"),
+        lambda path: check_archive(path).whole and [row()],
+        lambda path: Archive().merge(path).added and [row()],
+    ],
+    ids=["opened", "checked", "merged"],
+)
+def test_a_busy_archive_is_waited_for_by_whoever_opens_it(archive, look):
+    """For longer than SQLite itself waits, wherever it is that the file is read first."""
+    archive.write("a", row(), FACTS)
+    archive.close()
+    with hold(archive.path, 3):
+        assert look(archive.path) == [row()]
 
 
 def test_whom_it_waited_for_is_said(archive, monkeypatch):

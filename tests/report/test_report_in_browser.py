@@ -4,11 +4,13 @@ import io
 
 import pandas as pd
 import pytest
+import torch
 from browser import SCREENSHOTS, find_chromium
+from conftest import make_tiny_model
 from explorations import NASTY_NAMES, random_exploration, setting
 from playwright.sync_api import expect
 
-from qa_lib import Exploration, explore
+from qa_lib import Evaluator, Exploration, QuantizedActivationsModel, calibrate, conv2d_predicate, explore
 from qa_lib.costs import WeightedBits
 from qa_lib.report import write_page
 
@@ -20,8 +22,15 @@ PLACE = """([x, y]) => {
 SHOWN_ON_PLOT = "() => document.getElementById('plot').data.find((trace) => trace.name === 'front').x.length"
 
 
-@pytest.fixture
-def exploration(qmodel, evaluator):
+@pytest.fixture(scope="module")
+def exploration():
+    images = torch.rand(96, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    model = make_tiny_model()
+    with torch.no_grad():
+        labels = model(images).argmax(dim=1)
+    qmodel = QuantizedActivationsModel(model, conv2d_predicate)
+    calibrate(qmodel, images.split(40), method="max")
+    evaluator = Evaluator(qmodel, images, labels, batch_size=40)
     return explore(qmodel, evaluator, min_accuracy=0.6, evaluations=60, population_size=12, progress=False)
 
 

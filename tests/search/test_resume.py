@@ -37,7 +37,7 @@ print(json.dumps({
 """
 
 
-def start(tests, path, evaluations=240, workers=1):
+def start(tests, path, evaluations=120, workers=1):
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", SEARCH, str(path), str(evaluations), str(workers)],
         cwd=tests,
@@ -90,7 +90,7 @@ def test_killed_three_times_it_ends_as_if_it_never_was(tests, undisturbed, tmp_p
 
 def test_any_number_of_workers_goes_on_with_the_same(tests, undisturbed, tmp_path):
     path = tmp_path / "archive.sqlite"
-    half = finish(start(tests, path, evaluations=120, workers=3))
+    half = finish(start(tests, path, evaluations=60, workers=3))
     assert half["candidates"] == undisturbed["candidates"][: len(half["candidates"])]
     whole = finish(start(tests, path, workers=2))
     assert whole["candidates"] == undisturbed["candidates"]
