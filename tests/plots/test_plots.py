@@ -29,12 +29,28 @@ def exploration():
     return Exploration(("input", "conv"), candidates, setting((None, None), 95), uniform, 0.5, (2, 8))
 
 
+def points(axes):
+    """Where axes show something that was measured: points of lines and markers. Lines across the whole axes are none."""
+    lines = [line.get_xydata() for line in axes.lines if line.get_transform() == axes.transData]
+    markers = [np.ma.filled(c.get_offsets(), np.nan) for c in axes.collections if len(c.get_offsets())]
+    found = np.concatenate([np.empty((0, 2)), *lines, *markers]).astype(float)
+    return {tuple(point) for point in found.round(6).tolist() if np.isfinite(point).all()}
+
+
 def draws(figure, tmp_path):
-    """Whether something is on the page: an empty one has a handful of colours."""
+    """Whether all of the axes show something, and the figure can be saved."""
     figure.savefig(tmp_path / "figure.png")
     assert not plt.get_fignums()
-    pixels = plt.imread(tmp_path / "figure.png")
-    return len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20
+    bars = {axes: [p for p in axes.patches if any(p.get_path().get_extents().size)] for axes in figure.axes}
+    meshes = {axes: [c for c in axes.collections if c.get_array() is not None] for axes in figure.axes}
+    return all(bool(points(a) or bars[a] or meshes[a] or len(a.images)) for a in figure.axes)
+
+
+def test_empty_axes_show_nothing(tmp_path):
+    with style.new_figure(size=(4, 3)) as (figure, axes):
+        axes.axhline(0.9)
+        axes.set_title("all sorts of colours")
+    assert not draws(figure, tmp_path)
 
 
 def test_objective_space(exploration, tmp_path):
@@ -46,7 +62,11 @@ def test_objective_space(exploration, tmp_path):
     assert data.uniform.tolist() == [[4, 0.4], [16, 0.9]]
     assert data.uniform_num_bits == (2, 8)
     assert (data.float_accuracy, data.min_accuracy) == (0.95, 0.5)
-    assert draws(plots.plot_objective_space(exploration, chosen=exploration.measured[2]), tmp_path)
+    figure = plots.plot_objective_space(exploration, chosen=exploration.measured[2])
+    assert draws(figure, tmp_path)
+    shown = points(figure.axes[0])
+    for kind in (data.front, data.dominated, data.uniform[1:]):
+        assert set(map(tuple, kind.tolist())) <= shown
 
 
 def test_bit_width_map(exploration, tmp_path):
@@ -67,7 +87,12 @@ def test_search_progress(exploration, tmp_path):
     assert data.hypervolume.tolist() == pytest.approx([0, 0] + [0.3 / 0.45 * 11 / 12] * 3)
     assert data.stopped.tolist() == [False] * 4 + [True]
     assert data.full_passes.tolist() == pytest.approx([1, 2, 3, 4, 4.2])
-    assert draws(plots.plot_search_progress(exploration), tmp_path)
+    figure = plots.plot_search_progress(exploration)
+    assert draws(figure, tmp_path)
+    rising = zip(data.full_passes.round(6), data.hypervolume.round(6), strict=True)
+    assert set(rising) <= points(figure.axes[0])
+    lacking = zip(data.full_passes.round(6), data.constraint_violation.round(6), strict=True)
+    assert set(lacking) <= points(figure.axes[1])
 
 
 def test_plots_of_an_exploration_without_a_front(exploration, tmp_path):
@@ -136,7 +161,8 @@ def test_uniform_widths(exploration, tmp_path):
     assert data.num_bits == (8, 2)
     assert data.accuracy == (0.9, 0.4)
     assert data.float_accuracy == 0.95
-    assert draws(plots.plot_uniform_widths(evaluations, exploration.float_evaluation), tmp_path)
+    figure = plots.plot_uniform_widths(evaluations, exploration.float_evaluation)
+    assert draws(figure, tmp_path) and {(8, 0.9), (2, 0.4)} <= points(figure.axes[0])
 
 
 def test_setting_and_images_draw(tmp_path, images):
