@@ -31,7 +31,12 @@ def exploration():
 
 def points(axes):
     """Where axes show something that was measured: points of lines and markers. Lines across the whole axes are none."""
-    lines = [line.get_xydata() for line in axes.lines if line.get_transform() == axes.transData]
+    both = (True, True)  # x and y are data
+    lines = [
+        line.get_xydata()
+        for line in axes.lines
+        if line.get_transform().contains_branch_seperately(axes.transData) == both
+    ]
     markers = [np.ma.filled(c.get_offsets(), np.nan) for c in axes.collections if len(c.get_offsets())]
     found = np.concatenate([np.empty((0, 2)), *lines, *markers]).astype(float)
     return {tuple(point) for point in found.round(6).tolist() if np.isfinite(point).all()}
