@@ -75,7 +75,7 @@ def search(folder: Path, name: str, full_passes: float, repeats: int) -> None:
     files = iter(folder / f"search{n}.sqlite" for n in range(repeats + 1))
     runs = {
         name: lambda make=make: explore(
-            qmodel, evaluator, min_accuracy=0.85, full_passes=full_passes, archive=make(), progress=False
+            evaluator, min_accuracy=0.85, full_passes=full_passes, archive=make(), progress=False
         )
         for name, make in (("file", lambda: Archive(next(files))), ("memory", Archive))
     }

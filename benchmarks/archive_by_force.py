@@ -226,7 +226,6 @@ def small_network():
 def search(qmodel, evaluator, archive) -> None:
     """A short search, the same one in every process."""
     explore(
-        qmodel,
         evaluator,
         archive=archive,
         evaluations=24,

@@ -50,7 +50,7 @@ def main() -> None:
     first = Evaluator(qmodel, workload.search_images, workload.search_labels)
     panels = {}
     for label in ("with reuse", "without reuse"):
-        panels[label] = BitWidthPanel(qmodel, first.using(Archive()))
+        panels[label] = BitWidthPanel(first.using(Archive()))
         if label == "without reuse":
             session = panels[label].session
             session.live = session.knowledge.live = LiveEvaluator(session.evaluator, reuse=False)

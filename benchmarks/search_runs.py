@@ -137,7 +137,6 @@ class Bench:
                 points.take(passes, time.perf_counter() - start, evaluation)
 
         explore(
-            self.qmodel,
             evaluator,
             min_accuracy=self.box.min_accuracy,
             full_passes=full_passes - preparing,

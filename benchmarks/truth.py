@@ -126,7 +126,7 @@ def ours(truth: Truth, seed: int, budget: float) -> Asked:
     table = truth.table(seed)
     asked: dict[tuple[int | None, ...], Evaluation] = {}
     explore(
-        truth.qmodel, truth.evaluator, num_bits_upper_limit=truth.upper, min_accuracy=truth.min_accuracy,
+        truth.evaluator, num_bits_upper_limit=truth.upper, min_accuracy=truth.min_accuracy,
         full_passes=budget, seed=seed, sensitivities=table, progress=False,
         on_evaluation=lambda evaluation: asked.setdefault(evaluation.bit_widths, evaluation),
     )  # fmt: skip

@@ -2,8 +2,9 @@
 
 import math
 import numbers
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from qa_lib.calibration.collection import image_batches
-from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, options_of
+from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, known_methods, options_of
 from qa_lib.calibration.output import OutputCalibration
 from qa_lib.checks import check_count
 from qa_lib.errors import CalibrationError, QAError
@@ -29,20 +30,124 @@ _WIDTH_OF_A_SWITCHED_OFF = 8
 AmaxByWidth = dict[int, float]
 
 
-def check_options(method: str, options: Mapping[str, Any]) -> None:
-    """Raises ``CalibrationError`` if ``method`` does not take one of ``options``."""
-    allowed = ["images", "divergence", "progress"] if method == OUTPUT else options_of(method)
-    for option in options if allowed is not None else ():
-        if option not in allowed:
-            known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
-            raise CalibrationError(f"method {method!r} does not know the option {option!r}; {known}")
-    images = options.get("images", IMAGES)
-    if method == OUTPUT:
-        check_count("images", images, CalibrationError)
+@dataclass(frozen=True)
+class Given:
+    """What a method finds ``amax`` from.
+
+    Attributes:
+        qmodel: The model, with the widths that it has now.
+        statistics: What the calibration images showed.
+        kept: As many of the images as the method has asked for.
+        unsigned: Whether each quantizer's grid begins at 0, by its name.
+        per_width: Whether there is to be an ``amax`` for each width.
+        options: The method's own.
+    """
+
+    qmodel: QuantizedActivationsModel
+    statistics: ActivationStatistics
+    kept: "KeptImages"
+    unsigned: Mapping[str, bool]
+    per_width: bool
+    options: Mapping[str, Any]
+
+
+class AmaxFinder:
+    """How a method comes to ``amax``.
+
+    Attributes:
+        unsigned: What grids are unsigned unless it is said: "auto" are those of quantizers that were given nothing negative.
+    """
+
+    unsigned: bool | str = "auto"
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raises ``CalibrationError`` if it does not take one of ``options``."""
+
+    def images(self, options: Mapping[str, Any]) -> int:
+        """How many of the calibration images it needs beside the statistics."""
+        return 0
+
+    def find(self, given: Given) -> tuple[dict[str, AmaxByWidth], float]:
+        """Name of the quantizer -> width -> ``amax``; and the passes over the calibration images that it took."""
+        raise NotImplementedError
+
+
+def finder(method: str) -> AmaxFinder:
+    """How the method of this name works.
+
+    Raises:
+        CalibrationError: There is none.
+    """
+    known = all_methods()
+    if method not in known:
+        raise CalibrationError(f"method is {method!r}; known are {', '.join(known)}")
+    return FromOutputs() if method == OUTPUT else FromStatistics(method)
+
+
+def all_methods() -> tuple[str, ...]:
+    """The methods that ``calibrate`` knows."""
+    return (*known_methods(), OUTPUT)
+
+
+class FromStatistics(AmaxFinder):
+    """A method that is a function of what each layer's activations were."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        if method == "max":
+            self.unsigned = False  # as the toolkit has it
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        _check_known(self.method, options, options_of(self.method))
+
+    def find(self, given: Given) -> tuple[dict[str, AmaxByWidth], float]:
+        g = given
+        found = amax_by_method(g.qmodel, g.statistics, self.method, g.unsigned, g.per_width, g.options)
+        return found, 0.0
+
+
+class FromOutputs(AmaxFinder):
+    """The method that looks at what the network returns."""
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        _check_known(OUTPUT, options, ["images", "divergence", "progress"])
+        check_count("images", self.images(options), CalibrationError)
         if not callable(options.get("divergence", output_divergence)):
             raise CalibrationError(
                 f"divergence is {options['divergence']!r}; give a function, qa_lib.metrics.divergence.mean_squared_error, say"
             )
+
+    def images(self, options: Mapping[str, Any]) -> int:
+        return options.get("images", IMAGES)
+
+    def find(self, given: Given) -> tuple[dict[str, AmaxByWidth], float]:
+        qmodel, unsigned, per_width = given.qmodel, given.unsigned, given.per_width
+        others = {
+            method: amax_by_method(qmodel, given.statistics, method, unsigned, per_width, {})
+            for method in BUILT_IN
+        }
+        found = {name: dict(amax) for name, amax in others["mse"].items()}
+        settings = [(w,) * len(qmodel.names) for w in _OUTPUT_WIDTHS] if per_width else [qmodel.bit_widths]
+        divergence = given.options.get("divergence", output_divergence)
+        search = OutputCalibration(qmodel, given.kept.images, unsigned, divergence)
+        total = sum(map(search.trials, settings))
+        with progress_bar(total, "comparison", shown=given.options.get("progress", True)) as bar:
+            for widths in settings:
+                at = dict(zip(qmodel.names, (w or _WIDTH_OF_A_SWITCHED_OFF for w in widths), strict=True))
+                candidates = {
+                    method: {name: amax[name][num_bits] for name, num_bits in at.items()}
+                    for method, amax in others.items()
+                }
+                for name, value in search.find(widths, candidates, bar.update).items():
+                    found[name] |= {at[name]: value} if per_width else dict.fromkeys(WIDTHS, value)
+        return found, search.forward.passes * given.kept.count / given.statistics.images
+
+
+def _check_known(method: str, options: Mapping[str, Any], allowed: Sequence[str] | None) -> None:
+    for option in options if allowed is not None else ():
+        if option not in allowed:
+            known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
+            raise CalibrationError(f"method {method!r} does not know the option {option!r}; {known}")
 
 
 def amax_by_method(
@@ -113,32 +218,3 @@ class KeptImages:
                 # A copy: whoever made the batch may use its memory again.
                 self.images.append(images[: self.wanted - self.count].detach().clone())
             yield images
-
-
-def least_disturbing_amax(
-    qmodel: QuantizedActivationsModel,
-    kept: KeptImages,
-    statistics: ActivationStatistics,
-    unsigned: Mapping[str, bool],
-    per_width: bool,
-    options: Mapping[str, Any],
-) -> tuple[dict[str, AmaxByWidth], float]:
-    """What method ``"output"`` takes as ``amax``, and its cost in passes over the images that were kept."""
-    others = {
-        method: amax_by_method(qmodel, statistics, method, unsigned, per_width, {}) for method in BUILT_IN
-    }
-    found = {name: dict(amax) for name, amax in others["mse"].items()}
-    settings = [(w,) * len(qmodel.names) for w in _OUTPUT_WIDTHS] if per_width else [qmodel.bit_widths]
-    divergence = options.get("divergence", output_divergence)
-    search = OutputCalibration(qmodel, kept.images, unsigned, divergence)
-    total = sum(map(search.trials, settings))
-    with progress_bar(total, "comparison", shown=options.get("progress", True)) as bar:
-        for widths in settings:
-            at = dict(zip(qmodel.names, (w or _WIDTH_OF_A_SWITCHED_OFF for w in widths), strict=True))
-            candidates = {
-                method: {name: amax[name][num_bits] for name, num_bits in at.items()}
-                for method, amax in others.items()
-            }
-            for name, value in search.find(widths, candidates, bar.update).items():
-                found[name] |= {at[name]: value} if per_width else dict.fromkeys(WIDTHS, value)
-    return found, search.forward.passes

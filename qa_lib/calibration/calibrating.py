@@ -7,16 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from qa_lib.calibration.amax import (
-    IMAGES,
-    AmaxByWidth,
-    KeptImages,
-    amax_by_method,
-    check_options,
-    least_disturbing_amax,
-)
+from qa_lib.calibration.amax import AmaxByWidth, Given, KeptImages, finder
 from qa_lib.calibration.collection import collect_statistics
-from qa_lib.calibration.methods import OUTPUT, known_methods
 from qa_lib.errors import CalibrationError, QAWarning
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
@@ -87,45 +79,36 @@ def calibrate(
             "QuantizedActivationsModel(model, predicate)"
         )
     qmodel.check_usable()
-    if method not in all_methods():
-        raise CalibrationError(f"method is {method!r}; known are {', '.join(all_methods())}")
-    check_options(method, options)
+    how = finder(method)
+    how.check(options)
     _check_one_of("per_width", per_width, (True, False))
     _check_one_of("unsigned", unsigned, (True, False, "auto", None))
     unsigned = bool(unsigned) if isinstance(unsigned, np.bool_) else unsigned
     if isinstance(batches, ActivationStatistics):
         statistics, passes = batches, 0.0
         _check_names(qmodel, statistics)
-        if method == OUTPUT:
+        kept = KeptImages((), how.images(options))
+        if kept.wanted:
             raise CalibrationError(
-                "method 'output' looks at what the network returns: give it images, not statistics"
+                f"method {method!r} looks at what the network returns: give it images, not statistics"
             )
     else:
-        kept = KeptImages(batches, options.get("images", IMAGES) if method == OUTPUT else 0)
+        kept = KeptImages(batches, how.images(options))
         statistics, passes = collect_statistics(qmodel, kept), 1.0
-    signs = _unsigned(statistics, ("auto" if method != "max" else False) if unsigned is None else unsigned)
-    if method == OUTPUT:
-        found, more = least_disturbing_amax(qmodel, kept, statistics, signs, per_width, options)
-        passes += more * kept.count / statistics.images
-    else:
-        found = amax_by_method(qmodel, statistics, method, signs, per_width, options)
+    signs = _unsigned(statistics, how.unsigned if unsigned is None else unsigned)
+    found, more = how.find(Given(qmodel, statistics, kept, signs, per_width, options))
     record = CalibrationRecord(
         method=method,
         options={option: _plain(value) for option, value in options.items()},
         per_width=any(len(set(amax.values())) > 1 for amax in found.values()),
         unsigned=tuple(name for name, sign in signs.items() if sign),
         images=statistics.images,
-        passes=passes,
+        passes=passes + more,
         seconds=time.perf_counter() - start,
     )
     _take(qmodel, found, signs, statistics, record)
     _warn_of_silence(statistics, found)
     return record
-
-
-def all_methods() -> tuple[str, ...]:
-    """The methods that ``calibrate`` knows."""
-    return (*known_methods(), OUTPUT)
 
 
 def _take(

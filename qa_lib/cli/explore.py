@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from qa_lib.calibration.calibrating import all_methods, calibrate
+from qa_lib.calibration.amax import all_methods
+from qa_lib.calibration.calibrating import calibrate
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.plots import plot_objective_space
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -84,7 +85,6 @@ def _explore(options: argparse.Namespace) -> Exploration:
     calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
     evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels)
     return explore(
-        qmodel,
         evaluator,
         num_bits_lower_limit=options.lower,
         num_bits_upper_limit=options.upper,

@@ -277,3 +277,13 @@ class Evaluator:
         e, described = evaluation, facts | archived_facts(self.qmodel, self.search_set)
         row = Row(e.bit_widths, e.sums, e.images, e.seconds, e.upper_bound)
         self.archive.write(digest_of(facts), row, described, again=again)
+
+
+def check_evaluator(given: Any) -> Evaluator:
+    """``given`` if it is an ``Evaluator``; raises ``DataError`` if not."""
+    if not isinstance(given, Evaluator):
+        raise DataError(
+            f"evaluator is {type(given).__name__}; give an Evaluator, which knows its quantized model: Evaluator(qmodel, "
+            "images, labels)"
+        )
+    return given

@@ -26,7 +26,6 @@ from qa_lib.panel.session import Session
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.panel.view import View
 from qa_lib.plots import plot_setting
-from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.pareto import Standing
 from qa_lib.sensitivities.measuring import SensitivityTable
@@ -47,8 +46,8 @@ class BitWidthPanel(View):
     say.
 
     Args:
-        qmodel: The calibrated model; its ``bit_widths`` follow the sliders, which begin where it is.
-        evaluator: Measures the settings; everything measured is kept in its archive.
+        evaluator: Measures the settings; everything measured is kept in its archive. The ``bit_widths`` of its model follow
+            the sliders, which begin where they are.
         num_bits_lower_limit: Lowest position of the sliders.
         num_bits_upper_limit: Highest position below "float".
         exploration: A search whose points, sensitivities, least accuracy and cost the panel begins with.
@@ -65,19 +64,18 @@ class BitWidthPanel(View):
     Raises:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
-        DataError: The evaluator measures another model, or exploration or sensitivities are those of another.
+        DataError: ``evaluator`` is none, or exploration or sensitivities are those of another model.
         SearchError: ``min_accuracy`` is no share.
 
     Example:
-        >>> panel = BitWidthPanel(qmodel, evaluator, exploration=exploration)
+        >>> panel = BitWidthPanel(evaluator, exploration=exploration)
         >>> panel.set_bit_widths({"stem.0": 4}).total_bits
         132
-        >>> explore(qmodel, evaluator, on_evaluation=panel.take)  # the search feeds the panel, which stays usable
+        >>> explore(evaluator, on_evaluation=panel.take)  # the search feeds the panel, which stays usable
     """
 
     def __init__(
         self,
-        qmodel: QuantizedActivationsModel,
         evaluator: Evaluator,
         num_bits_lower_limit: int = 2,
         num_bits_upper_limit: int = 8,
@@ -90,10 +88,10 @@ class BitWidthPanel(View):
         folder: str | Path = ".",
     ) -> None:
         session = self.session = Session(
-            qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, exploration=exploration,
+            evaluator, num_bits_lower_limit, num_bits_upper_limit, exploration=exploration,
             sensitivities=sensitivities, min_accuracy=min_accuracy,
         )  # fmt: skip
-        lower, upper = session.limits
+        (lower, upper), qmodel = session.limits, session.qmodel
         self.equalizer = Equalizer(
             qmodel.names, types=qmodel.layer_table()["type"], num_bits_lower_limit=lower, num_bits_upper_limit=upper,
             bit_widths=session.bit_widths, groups=groups,

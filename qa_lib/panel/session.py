@@ -8,7 +8,7 @@ from qa_lib.bit_widths import BitWidths, Widths, check_limits
 from qa_lib.costs import total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.evaluation.evaluator import Evaluator, check_evaluator
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel.fits import check_exploration, check_positions, check_side
 from qa_lib.panel.history import History
@@ -16,7 +16,6 @@ from qa_lib.panel.knowledge import Knowledge
 from qa_lib.panel.points import Points
 from qa_lib.panel.requests import LatestOnly
 from qa_lib.panel.view import View, Views
-from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.problem import check_min_accuracy
 from qa_lib.sensitivities.measuring import SensitivityTable
@@ -32,8 +31,8 @@ class Session:
     the whole search set. Nothing has to wait: the newest request wins. ``attach`` a view, and it is told.
 
     Args:
-        qmodel: The calibrated model; its ``bit_widths`` follow the setting, which begins where it is.
-        evaluator: Measures the settings; everything measured is kept in its archive.
+        evaluator: Measures the settings; everything measured is kept in its archive. The ``bit_widths`` of its model follow
+            the setting, which begins where they are.
         num_bits_lower_limit: Smallest width.
         num_bits_upper_limit: Largest width below float.
         exploration: A search whose points, sensitivities, least accuracy and cost the session begins with.
@@ -53,11 +52,11 @@ class Session:
     Raises:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
-        DataError: The evaluator measures another model, or exploration or sensitivities are those of another.
+        DataError: ``evaluator`` is none, or exploration or sensitivities are those of another model.
         SearchError: ``min_accuracy`` is no share.
 
     Example:
-        >>> session = Session(qmodel, evaluator)
+        >>> session = Session(evaluator)
         >>> session.attach(View())
         >>> session.set_bit_widths({"stem.0": 4}).total_bits
         132
@@ -65,7 +64,6 @@ class Session:
 
     def __init__(
         self,
-        qmodel: QuantizedActivationsModel,
         evaluator: Evaluator,
         num_bits_lower_limit: int = 2,
         num_bits_upper_limit: int = 8,
@@ -74,8 +72,9 @@ class Session:
         sensitivities: SensitivityTable | None = None,
         min_accuracy: float | None = None,
     ) -> None:
-        evaluator.check_measures(qmodel)
-        self.qmodel, self.evaluator, self.live = qmodel, evaluator, LiveEvaluator(evaluator)
+        self.evaluator = check_evaluator(evaluator)
+        self.qmodel = qmodel = evaluator.qmodel
+        self.live = LiveEvaluator(evaluator)
         self.limits = check_limits(num_bits_lower_limit, num_bits_upper_limit)
         self.bit_widths = self._start = check_positions(qmodel.names, qmodel.bit_widths, self.limits)
         self.evaluation = evaluator.evaluate(qmodel.bit_widths)

@@ -14,8 +14,7 @@ from qa_lib.checks import check_count, check_positive
 from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import ArchiveError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.evaluator import Evaluator
-from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.evaluation.evaluator import Evaluator, check_evaluator
 from qa_lib.search.algorithms import default_algorithm
 from qa_lib.search.budgets import termination
 from qa_lib.search.exploration import Exploration
@@ -34,7 +33,6 @@ _NEAREST_SHARE = 0.1
 
 
 def explore(
-    qmodel: QuantizedActivationsModel,
     evaluator: Evaluator,
     *,
     num_bits_lower_limit: int = 2,
@@ -58,8 +56,8 @@ def explore(
     It stands for this plain pymoo code, and beside it measures the float model and the uniform
     widths, and shows progress::
 
-        table = sensitivity(qmodel, evaluator.sample_images(128))
-        problem = LayerwiseQuantizationProblem(qmodel, evaluator, 2, 8, min_accuracy)
+        table = sensitivity(evaluator.qmodel, evaluator.sample_images(128))
+        problem = LayerwiseQuantizationProblem(evaluator.qmodel, evaluator, 2, 8, min_accuracy)
         algorithm = ScreenedNSGA2(
             table,
             pop_size=population_size,
@@ -84,8 +82,7 @@ def explore(
     the archive answers. With nothing feasible it may cost a tenth more, to make sure of the nearest.
 
     Args:
-        qmodel: The calibrated model.
-        evaluator: Measures candidates; the exploration's accuracies are on its images.
+        evaluator: Measures candidates of its calibrated model; the exploration's accuracies are on its images.
         num_bits_lower_limit: Smallest width to use.
         num_bits_upper_limit: Largest width to use.
         min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
@@ -113,12 +110,12 @@ def explore(
         BitWidthError: A limit is no allowed width.
         SearchError: The limits, ``min_accuracy``, a budget, ``population_size`` or ``seed`` is out of range, or ``cost``
             is not a sum.
-        DataError: ``sensitivities`` are another model's.
+        DataError: ``evaluator`` is none, or ``sensitivities`` are another model's.
         NotCalibratedError: A quantizer has no ``amax`` yet.
         ArchiveError: The archive cannot be read or written; its ``exploration`` is what there was.
 
     Example:
-        >>> exploration = explore(qmodel, evaluator, min_accuracy=0.85, full_passes=60)
+        >>> exploration = explore(evaluator, min_accuracy=0.85, full_passes=60)
         >>> exploration.front.columns[:3].tolist()
         ['accuracy', 'total_bits', 'mean_bits']
     """
@@ -131,6 +128,8 @@ def explore(
         budgets["full_passes"] = DEFAULT_FULL_PASSES
     check_count("population_size", population_size, SearchError, smallest=2)
     check_count("seed", seed, SearchError, smallest=0)
+    evaluator = check_evaluator(evaluator)
+    qmodel = evaluator.qmodel
     if archive is not None:
         evaluator = evaluator.using(archive)
     problem = LayerwiseQuantizationProblem(

@@ -9,8 +9,8 @@ from pymoo.core.problem import Problem
 from qa_lib.bit_widths import check_limits
 from qa_lib.checks import check_share
 from qa_lib.costs import Cost, check_cost, total_bits
-from qa_lib.errors import BitWidthError, DataError, SearchError
-from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.errors import BitWidthError, SearchError
+from qa_lib.evaluation.evaluator import Evaluator, check_evaluator
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.pareto import Hypervolume
 from qa_lib.search.run import SearchRun
@@ -69,11 +69,7 @@ class LayerwiseQuantizationProblem(Problem):
     ) -> None:
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
         self.min_accuracy = check_min_accuracy(min_accuracy)
-        if not isinstance(evaluator, Evaluator):
-            raise DataError(
-                f"evaluator is {type(evaluator).__name__}; give an Evaluator, after the quantized model"
-            )
-        evaluator.check_measures(qmodel)
+        check_evaluator(evaluator).check_measures(qmodel)
         cost = check_cost(cost, (upper,) * len(qmodel.names))
         qmodel.check_calibrated([upper] * len(qmodel.names))
         self.run = SearchRun(evaluator, self.min_accuracy, cost)

@@ -296,7 +296,7 @@ def test_a_replica_and_an_incremental_pass_follow_the_width(fresh, images, label
 def test_a_search_over_widths_is_measured_with_the_amax_of_each(fresh, images, labels):
     calibrate(fresh, images, method="mse")
     evaluator = Evaluator(fresh, images, labels, batch_size=96)
-    exploration = explore(fresh, evaluator, evaluations=12, population_size=6, progress=False)
+    exploration = explore(evaluator, evaluations=12, population_size=6, progress=False)
     for evaluation in exploration.measured:
         with fresh.temporary_bit_widths(evaluation.bit_widths), torch.no_grad():
             assert evaluation.score == int((fresh(images).argmax(1) == labels).sum()) / len(labels)

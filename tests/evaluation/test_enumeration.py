@@ -49,11 +49,11 @@ def test_the_true_front_holds_or_dominates_every_point_that_a_search_finds(
     options = {"num_bits_upper_limit": 6, "min_accuracy": 0.6, "progress": False, "seed": seed}
     # On an evaluator of its own: the archive would hand over the truth.
     alone = Evaluator(qmodel, images, labels, batch_size=40)
-    few = explore(qmodel, alone, evaluations=12, population_size=8, **options)
+    few = explore(alone, evaluations=12, population_size=8, **options)
     assert not few.front.empty
     for row in few.front.itertuples():
         assert any(a >= row.accuracy and bits <= row.total_bits for a, bits in front)
-    many = explore(qmodel, alone, evaluations=300, **options)
+    many = explore(alone, evaluations=300, **options)
     assert many.hypervolume >= 0.97 * many.hypervolume_box(front) > 0
 
 

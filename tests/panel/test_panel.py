@@ -16,7 +16,7 @@ from qa_lib.search.pareto import standing
 
 @pytest.fixture
 def panel(qmodel, evaluator, tmp_path):
-    made = BitWidthPanel(qmodel, evaluator, folder=tmp_path)
+    made = BitWidthPanel(evaluator, folder=tmp_path)
     assert made.wait(60)
     yield made
     assert made.wait(60)
@@ -38,7 +38,7 @@ def measured(panel, monkeypatch):
 
 def test_it_begins_where_the_model_is(qmodel, evaluator):
     qmodel.bit_widths = [2, 3, None, 5]
-    panel = BitWidthPanel(qmodel, evaluator)
+    panel = BitWidthPanel(evaluator)
     assert panel.bit_widths == (2, 3, None, 5)
     assert panel.evaluation.score == evaluator.evaluate([2, 3, None, 5]).score
     assert panel.session.float_evaluation.score == 1.0
@@ -135,9 +135,7 @@ def test_a_search_feeds_the_panel_while_it_stays_usable(panel, qmodel, evaluator
         moves.append(4 + len(moves) % 4)
         panel.equalizer.release((8, 8, 8, moves[-1]))
 
-    exploration = explore(
-        qmodel, evaluator, evaluations=30, population_size=10, progress=False, on_evaluation=take
-    )
+    exploration = explore(evaluator, evaluations=30, population_size=10, progress=False, on_evaluation=take)
     assert panel.wait(60) and not panel.readout.message.value
     assert {e.bit_widths for e in exploration.measured} <= {
         e.bit_widths for e in panel.session.points.evaluations
@@ -148,16 +146,14 @@ def test_a_search_feeds_the_panel_while_it_stays_usable(panel, qmodel, evaluator
 
 
 def test_a_row_of_the_front_loads(panel, qmodel, evaluator):
-    front = explore(qmodel, evaluator, evaluations=20, population_size=10, progress=False).front
+    front = explore(evaluator, evaluations=20, population_size=10, progress=False).front
     row = front.iloc[0]
     assert panel.set_bit_widths(row[list(qmodel.names)].to_dict()).score == row["accuracy"]
 
 
 def test_it_begins_with_what_a_search_found(qmodel, evaluator):
-    exploration = explore(
-        qmodel, evaluator, evaluations=20, population_size=10, min_accuracy=0.5, progress=False
-    )
-    panel = BitWidthPanel(qmodel, evaluator, exploration=exploration)
+    exploration = explore(evaluator, evaluations=20, population_size=10, min_accuracy=0.5, progress=False)
+    panel = BitWidthPanel(evaluator, exploration=exploration)
     assert panel.session.points.min_accuracy == 0.5
     assert panel.wait(60)
     assert [e.score for e in panel.session.points.front] == [e.score for e in exploration.front_evaluations]
@@ -242,23 +238,23 @@ def test_an_interrupted_measurement_says_that_there_is_none(panel, monkeypatch):
 
 
 def test_explorations_and_sensitivities_of_others_are_refused(qmodel, evaluator, images, labels):
-    exploration = explore(qmodel, evaluator, evaluations=10, population_size=5, progress=False)
+    exploration = explore(evaluator, evaluations=10, population_size=5, progress=False)
     other = Evaluator(qmodel, images, (labels + 1) % 5, batch_size=40)
     with pytest.raises(DataError, match="explore again"):
-        BitWidthPanel(qmodel, other, exploration=exploration)
+        BitWidthPanel(other, exploration=exploration)
     with pytest.raises(DataError, match="another model"):
-        BitWidthPanel(qmodel, evaluator, exploration=dataclasses.replace(exploration, names=("a", "b")))
+        BitWidthPanel(evaluator, exploration=dataclasses.replace(exploration, names=("a", "b")))
     with pytest.raises(DataError, match="another model"):
         table = dataclasses.replace(exploration.sensitivities, names=("a", "b", "c", "d"))
-        BitWidthPanel(qmodel, evaluator, sensitivities=table)
+        BitWidthPanel(evaluator, sensitivities=table)
     for least in (85, -1, float("nan"), "a"):
         with pytest.raises(SearchError, match="min_accuracy"):
-            BitWidthPanel(qmodel, evaluator, min_accuracy=least)
+            BitWidthPanel(evaluator, min_accuracy=least)
 
 
 def test_picks_stay_within_the_limits_and_take_what_is_shown(qmodel, evaluator):
-    exploration = explore(qmodel, evaluator, min_accuracy=0.3, full_passes=40, progress=False)
-    panel = BitWidthPanel(qmodel, evaluator, 3, 16, exploration=exploration)
+    exploration = explore(evaluator, min_accuracy=0.3, full_passes=40, progress=False)
+    panel = BitWidthPanel(evaluator, 3, 16, exploration=exploration)
     panel.toolbar.accuracy.value = 30
     panel.toolbar.cheapest.click()
     assert panel.wait(60) and min(panel.bit_widths) >= 3 and not panel.readout.message.value
@@ -270,7 +266,7 @@ def test_picks_stay_within_the_limits_and_take_what_is_shown(qmodel, evaluator):
 
 def test_a_limit_above_the_float_model_leaves_the_axis_the_right_way_up(qmodel, evaluator, images, labels):
     wrong = Evaluator(qmodel, images, (labels + 1) % 5, batch_size=40)
-    panel = BitWidthPanel(qmodel, wrong, min_accuracy=0.9)
+    panel = BitWidthPanel(wrong, min_accuracy=0.9)
     low, high = panel.front.widget.layout.yaxis.range
     assert low < high and panel.wait(60)
 
@@ -348,9 +344,9 @@ def test_sensitivities_tint_the_sliders(qmodel, images):
 
 def test_limits_are_checked(qmodel, evaluator):
     with pytest.raises(SearchError, match="swap them"):
-        BitWidthPanel(qmodel, evaluator, 8, 2)
+        BitWidthPanel(evaluator, 8, 2)
     with pytest.raises(BitWidthError, match="'input' is 8, and the sliders go from 2 to 6"):
-        BitWidthPanel(qmodel, evaluator, 2, 6)
+        BitWidthPanel(evaluator, 2, 6)
 
 
 def test_a_page_without_a_kernel_shows_numbers_and_a_picture(panel):

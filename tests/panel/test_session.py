@@ -46,7 +46,7 @@ def view():
 
 @pytest.fixture
 def session(qmodel, evaluator, view):
-    made = Session(qmodel, evaluator)
+    made = Session(evaluator)
     made.attach(view)
     assert made.wait(60)
     yield made

@@ -72,7 +72,7 @@ def test_what_the_archive_knew_is_shown_too(exploration):
 
 
 def test_a_search_says_how_it_was_made(qmodel, evaluator):
-    exploration = explore(qmodel, evaluator, evaluations=30, population_size=8, progress=False, seed=3)
+    exploration = explore(evaluator, evaluations=30, population_size=8, progress=False, seed=3)
     made = exploration.made
     assert (made.model, made.search_images, made.settings["seed"]) == ("TinyNet", 96, 3)
     assert made.parameters == sum(p.numel() for p in qmodel.model.parameters())
@@ -133,7 +133,7 @@ def test_nasty_names_stay_names():
 def test_the_title_is_escaped(qmodel, evaluator):
     type(qmodel.model).__name__ = "Net<T>&"
     try:
-        exploration = explore(qmodel, evaluator, evaluations=10, population_size=4, progress=False)
+        exploration = explore(evaluator, evaluations=10, population_size=4, progress=False)
         assert "<title>Net&lt;T&gt;&amp;: accuracy against total bits</title>" in page(exploration)
     finally:
         type(qmodel.model).__name__ = "TinyNet"

@@ -31,7 +31,7 @@ def exploration():
     qmodel = QuantizedActivationsModel(model, conv2d_predicate)
     calibrate(qmodel, images.split(40), method="max")
     evaluator = Evaluator(qmodel, images, labels, batch_size=40)
-    return explore(qmodel, evaluator, min_accuracy=0.6, evaluations=60, population_size=12, progress=False)
+    return explore(evaluator, min_accuracy=0.6, evaluations=60, population_size=12, progress=False)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ calibrate(qmodel, images)
 evaluator = Evaluator(qmodel, images, labels, batch_size=4, workers=workers, archive=path)
 print("begun", flush=True)
 before, start = evaluator.images_forwarded, time.monotonic()
-exploration = explore(qmodel, evaluator, evaluations=evaluations, population_size=12, min_accuracy=0.4, progress=False)
+exploration = explore(evaluator, evaluations=evaluations, population_size=12, min_accuracy=0.4, progress=False)
 print(json.dumps({
     "candidates": [(e.bit_widths, e.sums) for e in exploration.candidates],
     "front": exploration.front.values.tolist(),

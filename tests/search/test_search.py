@@ -22,9 +22,7 @@ NAMES = ["input", "shortcut", "conv1", "conv2"]
 
 
 def quiet(qmodel, evaluator, **options):
-    return explore(
-        qmodel, evaluator, **({"evaluations": 60, "population_size": 12, "progress": False} | options)
-    )
+    return explore(evaluator, **({"evaluations": 60, "population_size": 12, "progress": False} | options))
 
 
 def dominates(a, b):
@@ -190,7 +188,7 @@ def test_options_out_of_range_are_refused(qmodel, evaluator, options, error, sai
 
 
 def test_progress_is_shown_with_the_best_so_far(qmodel, evaluator, capfd):
-    explore(qmodel, evaluator, evaluations=12, population_size=12, min_accuracy=0.5)
+    explore(evaluator, evaluations=12, population_size=12, min_accuracy=0.5)
     shown = capfd.readouterr().err
     assert "12/12" in shown
     assert "fewest bits" in shown and "images saved" in shown and "candidates/s" in shown
@@ -380,10 +378,10 @@ def interrupt(*arguments):
 
 def test_sensitivities_that_cost_most_of_the_budget_are_warned_about(qmodel, evaluator, images):
     with pytest.warns(QAWarning, match="the sensitivities count as 14.9 full passes.*the budget is 20"):
-        explore(qmodel, evaluator, full_passes=20, progress=False)
+        explore(evaluator, full_passes=20, progress=False)
     table = sensitivity(qmodel, images, progress=False)
     with pytest.warns(QAWarning, match="28.0 full passes"):
-        explore(qmodel, evaluator, full_passes=40, sensitivities=table, progress=False)
+        explore(evaluator, full_passes=40, sensitivities=table, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -404,5 +402,5 @@ def test_objects_of_the_wrong_kind_are_refused_before_anything_is_measured(qmode
 
 
 def test_progress_of_another_cost_speaks_of_that(qmodel, evaluator, capfd):
-    explore(qmodel, evaluator, evaluations=12, population_size=12, cost=WeightedBits((1.0, 2.0, 2.0, 2.0)))
+    explore(evaluator, evaluations=12, population_size=12, cost=WeightedBits((1.0, 2.0, 2.0, 2.0)))
     assert "fewest weighted bits " in capfd.readouterr().err

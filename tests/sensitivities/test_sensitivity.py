@@ -182,10 +182,10 @@ def test_a_divergence_that_is_no_number_counts_as_the_largest(qmodel, images):
 def test_a_search_refuses_another_models_table(qmodel, evaluator):
     other = SensitivityTable(("input",), (2, 3), np.ones((1, 2)), 4)
     with pytest.raises(DataError, match="another model"):
-        explore(qmodel, evaluator, sensitivities=other, progress=False)
+        explore(evaluator, sensitivities=other, progress=False)
 
 
 def test_a_search_refuses_a_table_that_lacks_its_widths(qmodel, evaluator, images):
     narrow = quiet(qmodel, images, num_bits_lower_limit=3, num_bits_upper_limit=5)
     with pytest.raises(SearchError, match="3 to 5 bits"):
-        explore(qmodel, evaluator, sensitivities=narrow, progress=False)
+        explore(evaluator, sensitivities=narrow, progress=False)
