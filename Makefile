@@ -17,8 +17,9 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	# Two processes, each a file at a time; the notebooks, which take longest, first.
-	$(BIN)/python -m pytest notebooks tests -n 2 --dist loadfile --no-loadscope-reorder --nbval \
+	# Two processes, each a file at a time; the notebooks, which take longest, first. Threads that wait for one
+	# another sleep: spinning, those of two processes keep each other from the cores.
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest notebooks tests -n 2 --dist loadfile --no-loadscope-reorder --nbval \
 		--nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 --durations=10
 
 lab: $(INSTALLED)
