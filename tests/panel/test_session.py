@@ -135,3 +135,12 @@ def test_what_goes_wrong_in_the_background_is_told(session, view, qmodel):
     session.release((8, 8, 3, 8))
     assert session.wait(60)
     assert view.of("error") == [("error", "RemovedError")] and view.told[-1] == ("not measured", (8, 8, 3, 8))
+
+
+def test_what_a_hand_has_let_go_of_can_be_undone(session):
+    session.release((8, 8, 3, 8))
+    session.release((8, 8, 3, 4))
+    session.undo()
+    assert session.bit_widths == (8, 8, 3, 8)
+    session.redo()
+    assert session.wait(60) and session.bit_widths == (8, 8, 3, 4)
