@@ -9,6 +9,7 @@ from conftest import TinyNet, make_tiny_model
 from torch import nn
 
 from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate
+from qa_lib.metrics import Accuracy
 from qa_lib.quantization.digests import model_digest, structure_digest
 from qa_lib.workloads.networks import SmallConvNet
 
@@ -153,6 +154,7 @@ DIGEST = """
 import torch
 from conftest import make_tiny_model
 from qa_lib import QuantizedActivationsModel, calibrate, conv2d_predicate
+from qa_lib.metrics import Accuracy
 from qa_lib.quantization.digests import model_digest, structure_digest
 from qa_lib.workloads.networks import SmallConvNet
 class Net(type(make_tiny_model())):
@@ -212,3 +214,19 @@ def test_the_kernels_of_onednn_are_told_from_others(evaluator):
     with torch.backends.mkldnn.flags(enabled=False):
         assert evaluator.fingerprint() != before
     assert evaluator.fingerprint() == before
+
+
+def test_another_metric_is_measured_anew_even_if_it_is_called_the_same(qmodel, images, labels):
+    class Half(Accuracy):
+        def score(self, sums):
+            return super().score(sums) / 2
+
+    class OtherEvaluator(Evaluator):
+        metric = Half()
+
+    archive = Archive()
+    known = Evaluator(qmodel, images, labels, batch_size=40, archive=archive).evaluate([3, 4, 5, 6])
+    other = OtherEvaluator(qmodel, images, labels, batch_size=40, archive=archive)
+    assert other.fingerprint() != Evaluator(qmodel, images, labels, batch_size=40).fingerprint()
+    assert other.evaluate([3, 4, 5, 6]).score == known.score / 2
+    assert len(archive.to_frame()) == 2
