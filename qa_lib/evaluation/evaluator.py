@@ -215,18 +215,19 @@ class Evaluator:
             replicas = self._runner.make_replicas(len(unfinished) * len(self.search_set.batches))
         evaluations: dict[Widths, Evaluation] = {}
 
-        def finish(task: Task) -> None:
-            evaluations[task.bit_widths] = evaluation = self._scoring.evaluation(task)
+        def finish(evaluation: Evaluation) -> None:
+            evaluations[evaluation.bit_widths] = evaluation
             if on_evaluation is not None:
                 on_evaluation(evaluation)
 
         def keep(task: Task) -> None:
-            self._write(self._scoring.evaluation(task), facts, again=remeasure)
-            finish(task)
+            evaluation = self._scoring.evaluation(task)
+            self._write(evaluation, facts, again=remeasure)
+            finish(evaluation)
 
         for task in tasks:
             if task.finished:
-                finish(task)
+                finish(self._scoring.evaluation(task))
         self._runner.run(replicas, unfinished, keep)
         return [evaluations[w] for w in asked]
 

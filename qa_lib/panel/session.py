@@ -100,11 +100,13 @@ class Session:
         self._preparing: threading.Thread | None = None
 
     def attach(self, *views: View) -> None:
-        """Tells ``views`` what happens from here on. With the first ones the session begins to prepare what makes it quick:
-        activations, sensitivities, the uniform widths."""
+        """Shows ``views`` where the session is, and tells them what happens from here on. With the first ones it begins to
+        prepare what makes it quick: activations, sensitivities, the uniform widths."""
         self._views.all += views
-        self._views.show_points()
-        self._show(self.evaluation)
+        for view in views:
+            view.show_setting(self.bit_widths)
+            view.show_points()
+        self._show_again()
         if self._preparing is None:
             self._prepare_anew(self._table)
 

@@ -67,6 +67,9 @@ def test_what_a_hand_does_is_predicted_then_measured(session, view, qmodel):
 def test_what_is_set_moves_the_sliders_of_all_views(session, view):
     other = Recorder()
     session.attach(other)
+    assert other.told == [("setting", (8, 8, 8, 8)), ("measured", (8, 8, 8, 8))]
+    for each in (view, other):
+        each.told.clear()
     session.set_bit_widths({"conv1": 5})
     session.undo()
     assert session.wait(60)
