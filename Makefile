@@ -2,9 +2,17 @@
 # make test    everything that CI runs
 # make lab     open JupyterLab in notebooks/
 # make notebooks   run all notebooks and store their outputs
+#
+# With PYTHON=python3.13 (or a path), any of them runs under that Python, in .venv-3.13; with the Python of a virtual
+# environment, in that one, and what is installed there is used.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ifeq ($(origin PYTHON), undefined)
+PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+else
+VENV := $(shell "$(PYTHON)" -c "import sys; \
+	print(sys.prefix if sys.prefix != sys.base_prefix else '.venv-%d.%d' % sys.version_info[:2])")
+endif
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
@@ -23,7 +31,7 @@ test: $(INSTALLED)
 		--nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 --durations=10
 
 lab: $(INSTALLED)
-	cd notebooks && ../$(BIN)/jupyter lab
+	cd notebooks && $(abspath $(BIN))/jupyter lab
 
 notebooks: $(INSTALLED)
 	$(BIN)/python notebooks/store_outputs.py
@@ -41,4 +49,4 @@ $(INSTALLED): setup.py pyproject.toml notebooks/overrides.json
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf .venv .venv-* out

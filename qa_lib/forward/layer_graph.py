@@ -1,8 +1,9 @@
 """A quantized model as a graph of operations that can be run from the middle on."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,6 @@ from qa_lib.graph.tracing import Tracer
 from qa_lib.quantization.quantize_output import QuantizeOutput
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.sites import INPUT
-
-Values = Mapping[fx.Node, Any]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,13 @@ class NodeFacts:
     overwrites: tuple[fx.Node, ...]
 
 
-class LayerGraph(fx.Interpreter):
+# A function of values, the nodes whose values it takes, and those whose values it returns.
+Function = tuple[Callable[..., tuple[Any, ...]], list[fx.Node], list[fx.Node]]
+# Functions that are kept; they take a few kilobytes each.
+_MOST_COMPILED = 1024
+
+
+class LayerGraph:
     """The operations of a quantized model, in the order of its forward pass, each quantizer by itself.
 
     Traced with ``torch.fx`` on a copy that shares the weights. Operations that change an argument in place
@@ -52,11 +57,11 @@ class LayerGraph(fx.Interpreter):
         if self.replica is qmodel:
             raise LayerError("the model cannot be copied")
         self.replica.eval()
-        super().__init__(self.replica.sequential, graph=trace(self.replica))
-        self.nodes = list(self.graph.nodes)
+        graph = trace(self.replica)
+        self.nodes = list(graph.nodes)
         self.quantizer_nodes = self._find_quantizer_nodes()
-        self.facts: dict[fx.Node, NodeFacts] = {}
-        self._learn(images)
+        self.facts = _Watch(self.replica.sequential, graph=graph).learn(images)
+        self._compiled: dict[tuple[frozenset[fx.Node], frozenset[fx.Node]], Function] = {}
         with qmodel.evaluation_mode(), torch.no_grad():
             expected = qmodel(images)
             values = self.evaluate([self.output_node], {self.images: images})
@@ -92,27 +97,30 @@ class LayerGraph(fx.Interpreter):
                 waiting.extend(node.all_input_nodes)
         return [node for node in self.nodes if node in found]
 
-    def evaluate(self, wanted: Collection[fx.Node], known: Values) -> dict[fx.Node, Any]:
+    def evaluate(self, wanted: Collection[fx.Node], known: Mapping[fx.Node, Any]) -> dict[fx.Node, Any]:
         """The values of ``wanted``, from ``known`` values; what is not needed any more is let go of."""
-        steps = self.needed(wanted, known)
-        last_use = {argument: index for index, node in enumerate(steps) for argument in node.all_input_nodes}
-        self.env = dict(known)
-        for index, node in enumerate(steps):
-            self.env[node] = self.run_node(node)
-            for argument in node.all_input_nodes:
-                if last_use[argument] == index and argument not in wanted:
-                    self.env.pop(argument, None)
-        values = {node: self.env[node] for node in wanted}
-        self.env = {}
-        return values
+        key = frozenset(wanted), frozenset(known)
+        if key not in self._compiled:
+            if len(self._compiled) == _MOST_COMPILED:
+                self._compiled.clear()
+            self._compiled[key] = self._compile(*key)
+        run, needed, returned = self._compiled[key]
+        return dict(zip(returned, run(*(known[node] for node in needed)), strict=True))
 
-    def run_node(self, n: fx.Node) -> Any:
-        """Runs one operation; what it would overwrite, it gets a copy of."""
-        overwritten = {node: self.env[node] for node in self.facts[n].overwrites} if n in self.facts else {}
-        self.env.update({node: value.clone() for node, value in overwritten.items()})
-        result = super().run_node(n)
-        self.env.update(overwritten)
-        return result
+    def _compile(self, wanted: Collection[fx.Node], known: Collection[fx.Node]) -> Function:
+        """What runs from ``known`` to ``wanted``; in it, what an operation would overwrite, it gets a copy of."""
+        steps, graph = self.needed(wanted, known), fx.Graph()
+        used = {argument for node in steps for argument in node.all_input_nodes} | set(wanted)
+        needed = [node for node in self.nodes if node in known and node in used]
+        made = {node: graph.placeholder(node.name) for node in needed}
+        for node in steps:
+            copies = {n: graph.call_method("clone", (made[n],)) for n in self.facts[node].overwrites}
+            made[node] = graph.node_copy(node, (made | copies).__getitem__)
+        graph.output(tuple(made[node] for node in wanted))
+        code = graph.python_code("self")
+        # What ``fx.GraphModule`` does, without copying the modules.
+        exec(code.src, code.globals)
+        return partial(code.globals["forward"], self.replica.sequential), needed, list(wanted)
 
     def seconds(self, nodes: Iterable[fx.Node]) -> float:
         """How long ``nodes`` take for the batch that was learned from."""
@@ -122,11 +130,12 @@ class LayerGraph(fx.Interpreter):
         """Name -> where the quantizer acts: nodes of its own, or those of a module that it is inside of."""
         name_of = {quantizer: name for name, quantizer in self.replica.activation_fake_quantizers.items()}
         found: dict[str, list[fx.Node]] = {name: [] for name in self.replica.names}
+        submodules = dict(self.replica.sequential.named_modules())
         for node in self.nodes:
             if node.op == "call_function" and getattr(node.target, "__self__", None) in name_of:
                 found[name_of[node.target.__self__]].append(node)
             elif node.op == "call_module":
-                for module in self.submodules[node.target].modules():
+                for module in submodules[node.target].modules():
                     if module in name_of:
                         found[name_of[module]].append(node)
                     for hook in module._forward_hooks.values():
@@ -137,22 +146,30 @@ class LayerGraph(fx.Interpreter):
             raise LayerError(f"its trace does not reach {', '.join(missed)}")
         return found
 
-    def _learn(self, images: Tensor) -> None:
-        """Runs all nodes, twice so that the second run's times are warm."""
+
+class _Watch(fx.Interpreter):
+    """Runs a graph node by node, and looks at what each does."""
+
+    def learn(self, images: Tensor) -> dict[fx.Node, NodeFacts]:
+        """The facts of all nodes, of a second run, whose times are warm."""
+        self.extra_traceback = False
+        self.facts: dict[fx.Node, NodeFacts] = {}
         for _ in range(2):
-            self.env = {self.images: images.clone()}
-            for node in self.nodes[1:-1]:
-                inputs = {n: self.env[n] for n in node.all_input_nodes if isinstance(self.env[n], Tensor)}
-                # A version counts what is written; inference mode would not count.
-                with torch.no_grad():
-                    versions = {n: value._version for n, value in inputs.items()}
-                    start = time.perf_counter()
-                    self.env[node] = value = super().run_node(node)
-                    seconds = time.perf_counter() - start
-                size = value.numel() * value.element_size() if isinstance(value, Tensor) else 0
-                overwrites = tuple(n for n, value in inputs.items() if value._version != versions[n])
-                self.facts[node] = NodeFacts(seconds, size, overwrites)
-        self.env = {}
+            with torch.no_grad():  # a version counts what is written; inference mode would not count
+                self.run(images.clone())
+        return self.facts
+
+    def run_node(self, n: fx.Node) -> Any:
+        inputs = {node: self.env[node] for node in n.all_input_nodes if isinstance(self.env[node], Tensor)}
+        versions = {node: value._version for node, value in inputs.items()}
+        start = time.perf_counter()
+        value = super().run_node(n)
+        seconds = time.perf_counter() - start
+        size = value.numel() * value.element_size() if isinstance(value, Tensor) else 0
+        overwrites = tuple(node for node, given in inputs.items() if given._version != versions[node])
+        if n.op not in ("placeholder", "output"):
+            self.facts[n] = NodeFacts(seconds, size, overwrites)
+        return value
 
 
 class _Tracer(Tracer):

@@ -171,13 +171,13 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
             NotCalibratedError: There is no ``amax`` yet.
         """
         if self._if_quant and not self._disabled:
+            if self.has_plain_task(inputs) and not math.isnan(amax := self._amax.item()):
+                return self._quantize(inputs.clone(), amax)
             if not self.calibrated:
                 raise NotCalibratedError(
                     "this fake quantizer has no amax yet: calibrate the model, set amax, "
                     "or set num_bits to None (float)"
                 )
-            if self.has_plain_task(inputs):
-                return self.quantize_in_place(inputs.clone())
             if self._unsigned:
                 self._count_negatives(inputs)
                 inputs = inputs.clamp(min=0)
@@ -192,11 +192,14 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         if self._if_quant and not self._disabled and self.has_plain_task(inputs):
             amax = self._amax.item()
             if not math.isnan(amax):
-                if self._unsigned:
-                    self._count_negatives(inputs)
-                grid = {"unsigned": self._unsigned, "narrow_range": self._narrow_range}
-                return fake_quantize_(inputs, amax, self._num_bits, **grid)
+                return self._quantize(inputs, amax)
         return self(inputs)
+
+    def _quantize(self, values: Tensor, amax: float) -> Tensor:
+        if self._unsigned:
+            self._count_negatives(values)
+        grid = {"unsigned": self._unsigned, "narrow_range": self._narrow_range}
+        return fake_quantize_(values, amax, self._num_bits, **grid)
 
     def _count_negatives(self, inputs: Tensor) -> None:
         if inputs.numel() and bool(inputs.min() < 0):
