@@ -79,8 +79,8 @@ def _report(problem: PlainProblem, turns: TakeTurns, own: Engine, alike: Engine)
         seconds = engine.preparation + sum(engine.seconds)
         ratios = [e / p for e, p in zip(engine.seconds, turns.plain_seconds, strict=True)]
         print(
-            f"engine, {name} (batch {engine.evaluator.batch_size}, channels last: "
-            f"{engine.evaluator.channels_last}, {engine.evaluator.workers} workers): {seconds:.1f} s, "
+            f"engine, {name} (batch {engine.evaluator.search_set.batch_size}, channels last: "
+            f"{engine.evaluator.search_set.channels_last}, {engine.evaluator.workers} workers): {seconds:.1f} s, "
             f"{engine.preparation:.1f} of them preparing; median generation {statistics.median(ratios):.3f} of plain's"
         )
     seconds = own.preparation + sum(own.seconds)

@@ -35,7 +35,9 @@ def main() -> None:
         calibrate(qmodel, network.images[:32])
         evaluator = Evaluator(qmodel, network.images, network.labels, hardest_first=False)
         batches = [images for images, _ in evaluator.search_set.batches]
-        work(f"{name}, {len(CANDIDATES)} candidates on {SIZES[name]} images, batch {evaluator.batch_size}")
+        work(
+            f"{name}, {len(CANDIDATES)} candidates on {SIZES[name]} images, batch {evaluator.search_set.batch_size}"
+        )
 
         def all_threads(qmodel: QuantizedActivationsModel = qmodel, batches: list = batches) -> None:
             for num_bits in CANDIDATES:

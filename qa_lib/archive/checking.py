@@ -12,6 +12,7 @@ import pandas as pd
 
 from qa_lib.archive import locks, tables
 from qa_lib.archive.database import checked_path, explaining, format_at, open_as_it_is
+from qa_lib.archive.faults import faults_of
 from qa_lib.archive.making import filled, make_whole_file, refuse_to_replace
 from qa_lib.archive.strangers import put_strangers_aside
 from qa_lib.errors import ArchiveError
@@ -69,7 +70,7 @@ def check_connection(connection: sqlite3.Connection, path: Path | None) -> Archi
         return found.setdefault(digest, start | _said(facts))
 
     try:
-        faults = tables.faults(connection)
+        faults = faults_of(connection)
     except _DAMAGE as error:
         faults = [str(error)]
     evaluations, sensitivities = _each(connection, "evaluations"), _each(connection, "sensitivities")

@@ -11,6 +11,7 @@ import pandas as pd
 from qa_lib.archive import tables
 from qa_lib.archive.checking import reading
 from qa_lib.archive.database import checked_path, explaining, file_identity, refuse_faults
+from qa_lib.archive.faults import faults_of
 from qa_lib.archive.file import ArchiveFile
 from qa_lib.archive.making import filled, make_whole_file, refuse_to_replace
 from qa_lib.archive.row import Row, pack_numbers, pack_widths
@@ -41,7 +42,7 @@ class Merged:
 def copy_to(connection: sqlite3.Connection, source: Path | None, path: Path, overwrite: bool) -> None:
     """Copies what ``connection`` reads; by SQLite's own backup, where it is of the present format."""
     refuse_to_replace(source, path, overwrite)
-    refuse_faults(source, tables.faults(connection))
+    refuse_faults(source, faults_of(connection))
 
     def fill(new: sqlite3.Connection) -> None:
         tables.put_all(new, tables.evaluations(connection), tables.sensitivities(connection))
@@ -66,7 +67,7 @@ def copy_archive(path: str | Path, to: str | Path, *, overwrite: bool = False) -
 def read_archive(path: Path) -> tuple[list[Any], list[Any]]:
     """All evaluations and sensitivities of a sound archive at ``path``, which is not changed."""
     with reading(path) as connection:
-        refuse_faults(path, tables.faults(connection))
+        refuse_faults(path, faults_of(connection))
         return list(tables.evaluations(connection)), list(tables.sensitivities(connection))
 
 

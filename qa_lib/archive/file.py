@@ -1,9 +1,7 @@
 """An archive's file while it is in use: one connection in a process, and nothing lost if somebody takes the file away."""
 
 import ctypes
-import os
 import sqlite3
-import threading
 import time
 import warnings
 from collections import Counter
@@ -11,10 +9,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from qa_lib.archive import locks, tables
-from qa_lib.archive.database import Identity, NoArchiveError, explaining, file_identity
+from qa_lib.archive.database import NoArchiveError, explaining, file_identity
+from qa_lib.archive.open_files import OpenFile
 from qa_lib.archive.opening import connect, disconnect
 from qa_lib.archive.row import Row
 from qa_lib.archive.tables import Evaluations, Facts, Sensitivities, Sensitivity
@@ -26,7 +25,7 @@ _TRIES = 3
 Result = TypeVar("Result")
 
 
-class ArchiveFile:
+class ArchiveFile(OpenFile):
     """An archive's file, opened once in a process however many ``Archive`` objects use it.
 
     It remembers what this process has written. If the file is removed, replaced or overwritten meanwhile, that goes into the
@@ -36,19 +35,9 @@ class ArchiveFile:
         path: Where it is; None is in memory. Another one once something else took its place.
     """
 
-    _open: ClassVar["dict[Identity, ArchiveFile]"] = {}
-    _opening: ClassVar[threading.RLock] = threading.RLock()
-    _forking: ClassVar[threading.Lock] = threading.Lock()
-    _held: ClassVar["set[ArchiveFile]"] = set()
-
     def __init__(self, path: Path | None) -> None:
-        self.path = path
-        # All the names by which it was opened: symbolic links, say.
-        self._names = [path]
-        self._lock = threading.RLock()
-        self._users = 0
+        super().__init__(path)
         self._connection: sqlite3.Connection | None = None
-        self._identity: Identity | None = None
         self._version = 0
         # How often rows had changed under each fingerprint when it was seen last.
         self._changes: dict[str, int] = {}
@@ -67,33 +56,6 @@ class ArchiveFile:
             self._connect()
             if not self._stays_open:
                 self._disconnect()
-
-    @classmethod
-    def of(cls, path: Path | None) -> "ArchiveFile":
-        """The file at ``path``, made if there is none; ``release`` gives it back.
-
-        Raises:
-            ArchiveError: The file is not an archive, is damaged, or cannot be opened; it is left untouched.
-        """
-        with cls._opening:
-            file = None if path is None else cls._open.get(file_identity(path))
-            if file is None:
-                file = cls(path)
-                cls._open[file._identity or (0, id(file))] = file
-            elif path not in file._names:
-                file._names.append(path)  # another link to it; or it was moved, and this is its new name
-            file._users += 1
-            return file
-
-    def release(self) -> None:
-        """Lets go of the file; the last to do so closes it."""
-        with self._opening:
-            self._users -= 1
-            if self._users:
-                return
-            self._forget()
-        with self._lock:
-            self._disconnect()
 
     def transact(self, action: Callable[[sqlite3.Connection], Result], *, writing: bool = False) -> Result:
         """What ``action`` returns, called in one transaction. What it writes is on the disk on return.
@@ -236,7 +198,7 @@ class ArchiveFile:
             number = next(n for n in range(2, 1000) if not before.with_stem(f"{before.stem}-{n}").exists())
             self.path, reason = before.with_stem(f"{before.stem}-{number}"), str(error)
             self._connect()
-        self._open.setdefault(self._identity, self)
+        self._remember()
         locks.patiently(self._connection, "BEGIN IMMEDIATE")
         self._written.put_into(self._connection)
         locks.patiently(self._connection, "COMMIT")
@@ -249,50 +211,10 @@ class ArchiveFile:
             said = f"was removed or moved while it was open: a new one was made, and {kept} it"
         warnings.warn(f"archive {before} {said}", QAWarning, stacklevel=2)
 
-    def _forget(self) -> None:
-        """No other ``Archive`` comes to this file by its identity."""
-        for identity in [key for key, file in list(self._open.items()) if file is self]:
-            self._open.pop(identity, None)
-
-    @classmethod
-    def before_fork(cls) -> None:
-        """Waits for what is going on: a child must not begin in the middle of its parent's transaction."""
-        # Files before ``_opening``: a transaction may come to let go of another file, never the other way round.
-        cls._forking.acquire()  # one thread at a time
-        while True:
-            for file in set(cls._open.values()) - cls._held:
-                file._lock.acquire()
-                cls._held.add(file)
-            cls._opening.acquire()
-            if cls._held >= set(cls._open.values()):
-                return
-            cls._opening.release()
-
-    @classmethod
-    def after_fork_in_parent(cls) -> None:
-        """Goes on."""
-        while cls._held:
-            cls._held.pop()._lock.release()
-        cls._opening.release()
-        cls._forking.release()
-
-    @classmethod
-    def after_fork_in_child(cls) -> None:
-        """A connection cannot be used in a child, not even to close it: it is left alone for good, and a new one opened when
-        it is needed (https://sqlite.org/howtocorrupt.html, 2.6)."""
-        cls._opening, cls._forking = threading.RLock(), threading.Lock()
-        while cls._held:
-            file = cls._held.pop()
-            file._lock = threading.RLock()
-            if file.path is not None:
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(file._connection))
-                file._connection = None
-                file._written = Written()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=ArchiveFile.before_fork,
-        after_in_parent=ArchiveFile.after_fork_in_parent,
-        after_in_child=ArchiveFile.after_fork_in_child,
-    )
+    def _leave_to_the_parent(self) -> None:
+        # A connection cannot be used in a child, not even to close it: it is left alone for good, and a new one opened when
+        # it is needed (https://sqlite.org/howtocorrupt.html, 2.6).
+        if self.path is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+            self._connection = None
+            self._written = Written()

@@ -15,6 +15,7 @@ from qa_lib.archive.database import (
     open_database,
     refuse_faults,
 )
+from qa_lib.archive.faults import faults_of
 from qa_lib.archive.making import filled, make_archive, make_whole_file
 from qa_lib.archive.strangers import put_strangers_aside
 from qa_lib.errors import QAWarning
@@ -50,7 +51,7 @@ def connect(path: Path | None, *, look_through: bool = True) -> sqlite3.Connecti
         try:
             if look_through and _left.get(file_identity(path)) != _signature(path):
                 locks.begin(connection)
-                refuse_faults(path, tables.faults(connection))
+                refuse_faults(path, faults_of(connection))
                 connection.execute("COMMIT")
             return connection
         except BaseException:
@@ -78,7 +79,7 @@ def _upgrade(path: Path) -> None:
         # Needs the file for itself, and so tells whether an earlier version of this library is using it.
         locks.patiently(earlier, "PRAGMA journal_mode = DELETE")
         locks.patiently(earlier, "BEGIN EXCLUSIVE")
-        refuse_faults(path, tables.faults(earlier))
+        refuse_faults(path, faults_of(earlier))
         if file_identity(path) != identity or tables.format_of(earlier) == tables.FORMAT:
             return  # another process was quicker
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qa_lib.calibration.collection import image_batches
+from qa_lib.batches.reading import image_batches
 from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, known_methods, options_of
 from qa_lib.calibration.output import OutputCalibration
 from qa_lib.checks import check_count

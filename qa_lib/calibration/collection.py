@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qa_lib.batches.forward import evaluation_mode, forward
+from qa_lib.batches.reading import image_batches
 from qa_lib.errors import CalibrationError
 from qa_lib.quantization.activation_statistics import (
     KEY_SHIFT,
@@ -54,8 +56,8 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
     for index, images in enumerate(image_batches(batches)):
         _check_images(qmodel, images, index)
         recording = qmodel.recording(len(images)) if index == 0 else nullcontext()
-        with qmodel.lock, _watching(qmodel, collectors), qmodel.evaluation_mode(), torch.no_grad(), recording:
-            qmodel(images)
+        with qmodel.lock, _watching(qmodel, collectors), evaluation_mode(qmodel), torch.no_grad(), recording:
+            forward(qmodel, images)
         count += len(images)
     empty = [name for name in qmodel.names if not collectors[name].count]
     if empty:
@@ -174,25 +176,6 @@ def _watching(qmodel: QuantizedActivationsModel, collectors: dict[str, _Collecto
             handle.remove()
         for quantizer, num_bits in widths.items():
             quantizer.num_bits = num_bits
-
-
-def image_batches(batches: Iterable[Any]) -> Iterator[Tensor]:
-    """The images in ``batches``, whatever shape these come in; raises ``CalibrationError`` if there are none."""
-    if not isinstance(batches, Iterable):
-        raise CalibrationError(f"batches is {type(batches).__name__}; give image tensors, or a DataLoader")
-    count = 0
-    for batch in [batches] if isinstance(batches, Tensor) else batches:
-        images = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-        if not isinstance(images, Tensor) or not images.dim():
-            raise CalibrationError(
-                f"a calibration batch is {type(batch).__name__} without images; give image tensors, "
-                "or tuples that begin with one"
-            )
-        count += len(images)
-        if len(images):
-            yield images
-    if not count:
-        raise CalibrationError("there are no calibration images: batches is empty (or used up)")
 
 
 def _check_images(qmodel: QuantizedActivationsModel, images: Tensor, index: int) -> None:

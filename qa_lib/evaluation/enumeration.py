@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from qa_lib.batches.forward import one_torch_thread
 from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import IncrementalForward
-from qa_lib.forward.replicas import make_replicas, one_torch_thread
+from qa_lib.forward.replicas import make_replicas
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -79,7 +80,7 @@ def enumerate_settings(
             for start in range(0, len(prefixes), len(workers)):
                 share = prefixes[start : start + len(workers)]
                 for rows in pool.map(_Worker.run, workers, share, itertools.repeat(endings)):
-                    evaluations += evaluator.keep(rows, facts)
+                    evaluations += evaluator.record(rows, facts)
                     bar.update(len(rows))
     return evaluations
 

@@ -5,20 +5,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from qa_lib.archive import Archive, Row
+from qa_lib.archive import Archive
+from qa_lib.batches.batched_set import BatchedSet, check_set
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import check_count
 from qa_lib.errors import DataError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.fingerprint import archived_facts, fingerprint_facts
-from qa_lib.evaluation.layout import suitable_batch_size, suits_channels_last
-from qa_lib.evaluation.runner import Runner, check_outputs
-from qa_lib.evaluation.scoring import Scoring, resumed
-from qa_lib.evaluation.search_set import SearchSet, check_set
+from qa_lib.evaluation.records import Records, opened
+from qa_lib.evaluation.runner import Runner
+from qa_lib.evaluation.scoring import Scoring
 from qa_lib.forward.replicas import Task
 from qa_lib.metrics import Accuracy, Metric
 from qa_lib.quantization.digests import digest_of
@@ -85,17 +83,18 @@ class Evaluator:
         qmodel.check_device(images)
         self.qmodel = qmodel
         self.images = len(images)
-        self._keep_in(archive)
-        labels = labels.to(images.device)
-        check_outputs(qmodel, self.metric, images[:2], labels[:2])
-        batch_size = batch_size or suitable_batch_size(qmodel, images[:2])
-        channels_last = suits_channels_last(images) if channels_last is None else channels_last
-        in_order = torch.arange(len(images), device=images.device)
-        as_given = SearchSet.cut(images, labels, in_order, batch_size, channels_last)
-        self._runner = Runner(qmodel, self.metric, as_given, workers)
-        if hardest_first and (order := self._runner.hardest_first()) is not None:
-            self._runner.search_set = SearchSet.cut(images, labels, order, batch_size, channels_last)
+        where = opened(archive)  # before anything is run
+        self._runner = Runner.on(
+            qmodel, self.metric, images, labels.to(images.device), batch_size, workers=workers,
+            channels_last=channels_last, hardest_first=hardest_first,
+        )  # fmt: skip
         self._scoring = Scoring(self.metric, self.search_set)
+        self._records = Records(qmodel, self._scoring, *where)
+
+    @property
+    def archive(self) -> Archive:
+        """Where evaluations are kept."""
+        return self._records.archive
 
     @property
     def images_forwarded(self) -> int:
@@ -108,24 +107,13 @@ class Evaluator:
         return self._runner.workers
 
     @property
-    def batch_size(self) -> int:
-        """Images in one forward pass."""
-        return self.search_set.batch_size
-
-    @property
-    def search_set(self) -> SearchSet:
+    def search_set(self) -> BatchedSet:
         """The images and labels, in the batches in which they are shown."""
         return self._runner.search_set
 
-    @property
-    def channels_last(self) -> bool:
-        """Whether the images lie in memory with their channels innermost."""
-        return self.search_set.channels_last
-
     def close(self) -> None:
         """Closes the archive if it was opened here, by its path."""
-        if self._closes_archive:
-            self.archive.close()
+        self._records.close()
 
     def __enter__(self) -> "Evaluator":
         return self
@@ -137,21 +125,13 @@ class Evaluator:
         """The same evaluator with another archive."""
         other = copy.copy(self)
         other._runner = copy.copy(self._runner)
-        other._keep_in(archive)
+        other._records = Records(self.qmodel, self._scoring, *opened(archive))
         return other
 
     def sample_images(self, count: int) -> Tensor:
         """``count`` images of the search set, or all if there are fewer, evenly from the hardest to the easiest (with
         ``hardest_first``, otherwise from the first to the last)."""
         return self.search_set.sample(count)
-
-    def check_measures(self, qmodel: QuantizedActivationsModel) -> None:
-        """Raises ``DataError`` unless ``qmodel`` is the model that this evaluator measures."""
-        if self.qmodel is not qmodel:
-            raise DataError(
-                "the evaluator measures another quantized model than the one given: make one for it, "
-                "Evaluator(qmodel, images, labels)"
-            )
 
     def evaluate(self, bit_widths: BitWidths, *, remeasure: bool = False) -> Evaluation:
         """Measures one setting of the bit widths on all images, or answers from the archive. What was
@@ -202,9 +182,8 @@ class Evaluator:
         widths = list(dict.fromkeys(asked))
         if not widths:
             return []
-        self.qmodel.check_calibrated(
-            [next(filter(None, column), None) for column in zip(*widths, strict=True)]
-        )
+        columns = zip(*widths, strict=True)
+        self.qmodel.check_calibrated([next(filter(None, column), None) for column in columns])
         needed = stop.needed(widths) if stop else [None] * len(widths)
         with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
             facts = self.facts()
@@ -215,76 +194,57 @@ class Evaluator:
             replicas = self._runner.make_replicas(len(unfinished) * len(self.search_set.batches))
         evaluations: dict[Widths, Evaluation] = {}
 
-        def finish(evaluation: Evaluation) -> None:
-            evaluations[evaluation.bit_widths] = evaluation
+        def finish(task: Task, *, measured: bool = True) -> None:
+            evaluation = evaluations[task.bit_widths] = self._scoring.evaluation(task)
+            if measured:
+                self._records.write(evaluation, facts, again=remeasure)
             if on_evaluation is not None:
                 on_evaluation(evaluation)
 
-        def keep(task: Task) -> None:
-            evaluation = self._scoring.evaluation(task)
-            self._write(evaluation, facts, again=remeasure)
-            finish(evaluation)
-
         for task in tasks:
             if task.finished:
-                finish(self._scoring.evaluation(task))
-        self._runner.run(replicas, unfinished, keep)
+                finish(task, measured=False)
+        self._runner.run(replicas, unfinished, finish)
         return [evaluations[w] for w in asked]
 
-    def keep(
+    def record(
         self, measured: Iterable[tuple[Widths, Sequence[Any], float]], facts: dict[str, Any]
     ) -> list[Evaluation]:
-        """Takes in what was measured elsewhere, on this model and in the batches of ``search_set``: it is in the archive on
-        return.
+        """Puts what was measured elsewhere, on this model and in the batches of ``search_set``, into the archive.
 
         Args:
             measured: Bit widths, what each batch adds to the metric's sums (``k`` numbers), and seconds.
             facts: ``facts()`` of the model that it was measured on, as it was then.
         """
-        evaluations = []
-        for bit_widths, sums, seconds in measured:
-            task = resumed(Task(bit_widths), self.search_set.batch_sizes, sums, seconds)
-            evaluations.append(self._scoring.evaluation(task))
-            self._write(evaluations[-1], facts)
-        return evaluations
+        return [self._records.write_sums(*row, facts) for row in measured]
 
     def facts(self) -> dict[str, Any]:
         """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment."""
-        return fingerprint_facts(self.qmodel, self.search_set, self.metric)
+        return self._records.facts()
 
     def fingerprint(self) -> str:
-        """The digest of everything that an accuracy depends on, the model as it is now: what the archive keeps evaluations
-        under (SHA-256, hexadecimal)."""
+        """The digest of ``facts()``, which the archive keeps evaluations under (SHA-256, hexadecimal)."""
         return digest_of(self.facts())
 
     def recall(self, bit_widths: BitWidths) -> Evaluation | None:
         """The evaluation of one setting if the archive has it complete, and None if not: nothing is measured."""
-        widths = self.qmodel.check_bit_widths(bit_widths)
-        row = self.archive.read(self.fingerprint(), [widths]).get(widths)
-        if row is None or row.images < self.images:
-            return None
-        return self._scoring.evaluation(self._scoring.task(widths, None, row))
+        return self._records.recall(self.qmodel.check_bit_widths(bit_widths))
 
     def known(self) -> list[Evaluation]:
         """Everything that the archive knows of this model on this search set, complete or stopped."""
-        rows = self.archive.read_all(self.fingerprint())
-        return [self._scoring.evaluation(self._scoring.task(row.bit_widths, None, row)) for row in rows]
-
-    def _keep_in(self, archive: Archive | str | Path | None) -> None:
-        self._closes_archive = not isinstance(archive, Archive)
-        self.archive = Archive(archive) if self._closes_archive else archive
-
-    def _write(self, evaluation: Evaluation, facts: dict[str, Any], *, again: bool = False) -> None:
-        e, described = evaluation, facts | archived_facts(self.qmodel, self.search_set)
-        row = Row(e.bit_widths, e.sums, e.images, e.seconds, e.upper_bound)
-        self.archive.write(digest_of(facts), row, described, again=again)
+        return self._records.all()
 
 
-def check_evaluator(given: Any) -> Evaluator:
-    """``given`` if it is an ``Evaluator``; raises ``DataError`` if not."""
+def check_evaluator(given: Any, qmodel: QuantizedActivationsModel | None = None) -> Evaluator:
+    """``given`` if it is an ``Evaluator``, of ``qmodel`` unless that is None; raises ``DataError`` if not."""
     if not isinstance(given, Evaluator):
         raise DataError(
             f"evaluator is {type(given).__name__}; give an Evaluator, which knows its quantized model: Evaluator(qmodel, "
             "images, labels)"
+        )
+    if qmodel not in (None, given.qmodel):
+        raise DataError(
+            "the evaluator measures another quantized model than the one given: make one for it, "
+            "Evaluator(qmodel, images, labels)"
         )
     return given

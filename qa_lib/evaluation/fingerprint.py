@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from qa_lib.evaluation.search_set import SearchSet
+from qa_lib.batches.batched_set import BatchedSet
 from qa_lib.metrics import Metric
 from qa_lib.quantization.digests import environment, model_digest, object_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 
 def fingerprint_facts(
-    qmodel: QuantizedActivationsModel, search_set: SearchSet, metric: Metric
+    qmodel: QuantizedActivationsModel, search_set: BatchedSet, metric: Metric
 ) -> dict[str, Any]:
     """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model, data and metric, and environment."""
     return {
@@ -21,7 +21,7 @@ def fingerprint_facts(
     }
 
 
-def archived_facts(qmodel: QuantizedActivationsModel, search_set: SearchSet) -> dict[str, Any]:
+def archived_facts(qmodel: QuantizedActivationsModel, search_set: BatchedSet) -> dict[str, Any]:
     """What an archive keeps beside these facts: what a reader knows them by, and how its rows are to be read."""
     images, _ = search_set.batches[0]
     return {

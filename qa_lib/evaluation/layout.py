@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 LARGEST_BATCH, SMALLEST_BATCH = 128, 4
@@ -34,8 +35,8 @@ def suitable_batch_size(qmodel: QuantizedActivationsModel, images: Tensor) -> in
     handles = [module.register_forward_hook(look) for module in qmodel.modules()]
     try:
         floats = [None] * len(qmodel.names)
-        with qmodel.temporary_bit_widths(floats), qmodel.evaluation_mode(), torch.inference_mode():
-            qmodel(images)
+        with qmodel.temporary_bit_widths(floats), evaluation_mode(qmodel), torch.inference_mode():
+            forward(qmodel, images)
     finally:
         for handle in handles:
             handle.remove()

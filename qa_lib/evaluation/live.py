@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qa_lib.batches.forward import one_torch_thread
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
-from qa_lib.forward.replicas import one_torch_thread
 from qa_lib.quantization.digests import digest_of
 
 # What a batch adds to the metric's sums, and to each class.
@@ -149,4 +149,4 @@ class LiveEvaluator:
         sums, by_class = zip(*(found[i % len(found)][i // len(found)] for i in range(count)), strict=True)
         known = None not in by_class
         self._by_class[digest_of(facts), widths] = torch.stack(by_class).sum(dim=0) if known else None
-        return self.evaluator.keep([(widths, sums, seconds)], facts)[0]
+        return self.evaluator.record([(widths, sums, seconds)], facts)[0]

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qa_lib.evaluation.layout import choose_workers
+from qa_lib.batches.batched_set import BatchedSet
+from qa_lib.batches.forward import evaluation_mode, forward
+from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.negatives import NegativesReport
-from qa_lib.evaluation.search_set import SearchSet
 from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.metrics import Metric
@@ -29,13 +30,37 @@ class Runner:
     """
 
     def __init__(
-        self, qmodel: QuantizedActivationsModel, metric: Metric, search_set: SearchSet, workers: int | None
+        self, qmodel: QuantizedActivationsModel, metric: Metric, search_set: BatchedSet, workers: int | None
     ) -> None:
         self.qmodel, self.metric, self.search_set = qmodel, metric, search_set
         self.images_forwarded = 0
         self._negatives = NegativesReport(qmodel)
         self._fusing = Fusing()
         self.workers = workers or self._choose_workers()
+
+    @classmethod
+    def on(
+        cls,
+        qmodel: QuantizedActivationsModel,
+        metric: Metric,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int | None,
+        *,
+        workers: int | None,
+        channels_last: bool | None,
+        hardest_first: bool,
+    ) -> "Runner":
+        """A runner on ``images`` in suitable batches and layout, in the order of ``hardest_first``."""
+        check_outputs(qmodel, metric, images[:2], labels[:2])
+        batch_size = batch_size or suitable_batch_size(qmodel, images[:2])
+        channels_last = suits_channels_last(images) if channels_last is None else channels_last
+        in_order = torch.arange(len(images), device=images.device)
+        as_given = BatchedSet.cut(images, labels, in_order, batch_size, channels_last)
+        runner = cls(qmodel, metric, as_given, workers)
+        if hardest_first and (order := runner.hardest_first()) is not None:
+            runner.search_set = BatchedSet.cut(images, labels, order, batch_size, channels_last)
+        return runner
 
     def make_replicas(self, batches: int) -> list[QuantizedActivationsModel]:
         """A replica for each worker that has something to do if so many batches are to be run."""
@@ -60,7 +85,7 @@ class Runner:
     def measure(self, replica: QuantizedActivationsModel, index: int) -> np.ndarray:
         """What batch ``index`` adds to the metric's sums, shape ``(k,)``."""
         inputs, targets = self.search_set.batches[index]
-        return self.metric.measure(replica(inputs), targets).cpu().numpy()
+        return self.metric.measure(forward(replica, inputs), targets).cpu().numpy()
 
     def hardest_first(self) -> Tensor | None:
         """The items in the order of how safely the float model answers them, the least safe first; None if the metric does
@@ -69,7 +94,7 @@ class Runner:
 
         def look(replica: QuantizedActivationsModel, index: int) -> np.ndarray:
             inputs, targets = self.search_set.batches[index]
-            margins[index] = self.metric.margins(replica(inputs), targets)
+            margins[index] = self.metric.margins(forward(replica, inputs), targets)
             return np.zeros(1)
 
         self.run(self.make_replicas(len(self.search_set.batches)), [self._float_task()], _ignore, look)
@@ -96,8 +121,8 @@ class Runner:
 def check_outputs(qmodel: QuantizedActivationsModel, metric: Metric, inputs: Tensor, targets: Tensor) -> None:
     """Raises ``DataError`` unless ``metric`` can measure what the float model returns for ``inputs``."""
     floats = [None] * len(qmodel.names)
-    with qmodel.temporary_bit_widths(floats), qmodel.evaluation_mode(), torch.inference_mode():
-        metric.measure(qmodel(inputs), targets)
+    with qmodel.temporary_bit_widths(floats), evaluation_mode(qmodel), torch.inference_mode():
+        metric.measure(forward(qmodel, inputs), targets)
 
 
 def _ignore(task: Task) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from qa_lib.archive import Row
+from qa_lib.batches.batched_set import BatchedSet
 from qa_lib.bit_widths import Widths
 from qa_lib.evaluation.early_stop import Needed
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.search_set import SearchSet
 from qa_lib.forward.replicas import Task
 from qa_lib.metrics import Metric
 
@@ -24,7 +24,7 @@ class Scoring:
         search_set: What it is measured on.
     """
 
-    def __init__(self, metric: Metric, search_set: SearchSet) -> None:
+    def __init__(self, metric: Metric, search_set: BatchedSet) -> None:
         self.metric, self.search_set = metric, search_set
 
     def task(self, bit_widths: Widths, needed: Needed | None = None, known: Row | None = None) -> Task:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.bit_widths import BitWidths
 from qa_lib.errors import DataError, LayerError, QAWarning
 from qa_lib.forward.keeping import what_to_keep
@@ -226,5 +227,5 @@ class IncrementalForward:
     def _run_whole(self, widths: Sequence[int | None], images: Tensor) -> Tensor:
         self.passes += len(images) / self._images
         qmodel = self.qmodel
-        with qmodel.temporary_bit_widths(widths), qmodel.evaluation_mode(), torch.inference_mode():
-            return qmodel(images)
+        with qmodel.temporary_bit_widths(widths), evaluation_mode(qmodel), torch.inference_mode():
+            return forward(qmodel, images)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.errors import LayerError
 from qa_lib.forward.replicas import make_replicas
 from qa_lib.graph.tracing import Tracer
@@ -62,8 +63,8 @@ class LayerGraph:
         self.quantizer_nodes = self._find_quantizer_nodes()
         self.facts = _Watch(self.replica.sequential, graph=graph).learn(images)
         self._compiled: dict[tuple[frozenset[fx.Node], frozenset[fx.Node]], Function] = {}
-        with qmodel.evaluation_mode(), torch.no_grad():
-            expected = qmodel(images)
+        with evaluation_mode(qmodel), torch.no_grad():
+            expected = forward(qmodel, images)
             values = self.evaluate([self.output_node], {self.images: images})
         if not torch.equal(values[self.output_node], expected):
             raise LayerError("its trace gives other numbers than the model")

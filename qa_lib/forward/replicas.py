@@ -6,12 +6,12 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from qa_lib.batches.forward import evaluation_mode
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import QAWarning
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -183,7 +183,7 @@ def _work(replica: QuantizedActivationsModel, board: _Board, run_batch: RunBatch
     try:
         torch.set_num_threads(1)
         widths = replica.bit_widths
-        with torch.inference_mode(), replica.temporary_bit_widths(widths), replica.evaluation_mode():
+        with torch.inference_mode(), replica.temporary_bit_widths(widths), evaluation_mode(replica):
             while (given := board.next()) is not None:
                 task, index = given
                 if task.bit_widths != widths:
@@ -194,17 +194,6 @@ def _work(replica: QuantizedActivationsModel, board: _Board, run_batch: RunBatch
         board.messages.put(None)
     except BaseException as error:  # whatever it is, it belongs to the caller
         board.messages.put(error)
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """One torch thread for the block, so that what it finds does not depend on how many there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def make_replicas(qmodel: QuantizedActivationsModel, count: int) -> list[QuantizedActivationsModel]:

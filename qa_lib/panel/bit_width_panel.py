@@ -1,12 +1,11 @@
 """The instrument: sliders, front and measurement that talk to each other."""
 
-import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
+from IPython.core.pylabtools import print_figure
 
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.errors import SearchError
@@ -18,10 +17,10 @@ from qa_lib.panel.equalizer import Equalizer
 from qa_lib.panel.fits import SIDES
 from qa_lib.panel.front_view import FrontView
 from qa_lib.panel.groups import by_pattern
-from qa_lib.panel.keeping import Keeping
 from qa_lib.panel.layer_view import LayerView
 from qa_lib.panel.readout import Readout
 from qa_lib.panel.requests import LatestOnly
+from qa_lib.panel.saving import Saving
 from qa_lib.panel.session import Session
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.panel.view import View
@@ -103,7 +102,7 @@ class BitWidthPanel(View):
         self.toolbar = Toolbar([*range(lower, upper + 1), None], session.float_evaluation.score - 0.01)
         unit = session.points.cost.unit or session.points.cost.name
         self.suggestions = Suggestions(lambda step: session.load(step.bit_widths), unit)
-        self.keeping = Keeping(session, folder, self.readout.show_message, self.equalizer.copy)
+        self.saving = Saving(session, folder, self.readout.show_message, self.equalizer.copy)
         self._looks: LatestOnly[tuple[str, int | None]] = LatestOnly(self._look, self.readout.show_error)
         self._connect()
         self.widget = self._lay_out()
@@ -181,13 +180,17 @@ class BitWidthPanel(View):
     def _connect(self) -> None:
         session, bar = self.session, self.toolbar
         self.equalizer.observe(lambda change: setattr(session, "moving", bool(change["new"])), "moving")
-        self.equalizer.on_move(self._guarded(session.move))
-        self.equalizer.on_release(self._guarded(session.release))
-        self.equalizer.on_select(self._guarded(self._select))
-        self.equalizer.observe(self._guarded(lambda _: session.lock(self.equalizer.locked_names)), "locked")
-        self.equalizer.observe(self._guarded(lambda change: self._set_dark(change["new"])), "dark")
-        self.equalizer.observe(self._guarded(lambda change: self._set_width(change["new"])), "page_width")
-        self.front.on_click(self._guarded(lambda evaluation: session.load(evaluation.bit_widths)))
+        self.equalizer.on_move(self.readout.guarded(session.move))
+        self.equalizer.on_release(self.readout.guarded(session.release))
+        self.equalizer.on_select(self.readout.guarded(self._select))
+        self.equalizer.observe(
+            self.readout.guarded(lambda _: session.lock(self.equalizer.locked_names)), "locked"
+        )
+        self.equalizer.observe(self.readout.guarded(lambda change: self._set_dark(change["new"])), "dark")
+        self.equalizer.observe(
+            self.readout.guarded(lambda change: self._set_width(change["new"])), "page_width"
+        )
+        self.front.on_click(self.readout.guarded(lambda evaluation: session.load(evaluation.bit_widths)))
         self.hold_buttons = {
             side: button(f"hold as {side}", f"the present setting as {side}") for side in SIDES
         }
@@ -204,8 +207,8 @@ class BitWidthPanel(View):
         }
         actions |= {b: lambda n=n: session.load(session.unlocked(n)) for n, b in bar.all.items()}
         actions |= {b: lambda side=side: self.hold(side) for side, b in self.hold_buttons.items()}
-        for clicked, action in (actions | self.keeping.actions).items():
-            clicked.on_click(self._guarded(lambda _, action=action: action()))
+        for clicked, action in (actions | self.saving.actions).items():
+            clicked.on_click(self.readout.guarded(lambda _, action=action: action()))
 
     def _set_dark(self, dark: bool) -> None:
         self.front.set_dark(dark)
@@ -217,22 +220,11 @@ class BitWidthPanel(View):
         self.front.set_width(width - 6)
         self.layer.set_width(width - 40)  # within the frame of the pages
 
-    def _guarded(self, action: Callable[[Any], object]) -> Callable[[Any], None]:
-        """``action`` for a hand: what it raises is shown in the panel."""
-
-        def run(argument: Any) -> None:
-            try:
-                action(argument)
-            except Exception as error:
-                self.readout.show_error(error)
-
-        return run
-
     def _lay_out(self) -> ipywidgets.VBox:
         compare = ipywidgets.VBox([row(*self.hold_buttons.values()), self.comparison.widget])
         self._pages = tabs(
             what_next=self.suggestions.widget, A_and_B=compare, inside_a_layer=self.layer.widget,
-            keep=self.keeping.widget,
+            keep=self.saving.widget,
         )  # fmt: skip
         views = side_by_side([self.toolbar.picks, self.front.widget], [self._pages], _NARROWEST)
         return ipywidgets.VBox(
@@ -253,8 +245,6 @@ class BitWidthPanel(View):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = self.widget._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        picture = io.BytesIO()
-        self.figure().savefig(picture, format="png")
         # Where there is no kernel, a picture takes the place of the sliders.
-        encoded = base64.b64encode(picture.getvalue()).decode()
-        return data | {"text/plain": repr(self), "image/png": encoded}, metadata
+        picture = print_figure(self.figure(), "png", base64=True)
+        return data | {"text/plain": repr(self), "image/png": picture}, metadata

@@ -17,6 +17,15 @@ def check_side(side: str) -> None:
         raise SearchError(f"there is an A and a B to hold a setting as, and no {side!r}")
 
 
+def check_settled(evaluation: Evaluation, bit_widths: Widths) -> Evaluation:
+    """``evaluation`` if it is that of the setting ``bit_widths``; raises ``SearchError`` if not."""
+    if evaluation.bit_widths != bit_widths:
+        raise SearchError(
+            "the setting on the sliders is not measured yet: wait for the number, or move a slider"
+        )
+    return evaluation
+
+
 def check_positions(
     names: Sequence[str], bit_widths: Sequence[int | None], limits: tuple[int, int]
 ) -> Widths:

@@ -1,6 +1,8 @@
 """What a setting scores, in one line: measured, or predicted and said to be so."""
 
+from collections.abc import Callable
 from html import escape
+from typing import Any
 
 import ipywidgets
 
@@ -64,3 +66,14 @@ class Readout(View):
             "<div class='qa-readout' role='status' aria-live='polite' style='display:flex;flex-wrap:wrap;gap:0 2.2em;"
             "font-size:115%;line-height:1.7'>" + "".join(f"<span>{part}</span>" for part in parts) + "</div>"
         )
+
+    def guarded(self, action: Callable[[Any], object]) -> Callable[[Any], None]:
+        """``action`` for a hand: what it raises is shown in the panel."""
+
+        def run(argument: Any) -> None:
+            try:
+                action(argument)
+            except Exception as error:
+                self.show_error(error)
+
+        return run

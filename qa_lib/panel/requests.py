@@ -1,10 +1,15 @@
 """Requests that come faster than they can be answered: the newest wins."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Request = TypeVar("Request")
+Item = TypeVar("Item")
+
+# How long items are gathered, in seconds.
+_GATHER = 0.25
 
 
 class LatestOnly(Generic[Request]):
@@ -83,3 +88,35 @@ class LatestOnly(Generic[Request]):
                 self._answer(request, lambda number=number: self._newest != number)
             except Exception as error:  # whatever it is, it belongs to whoever asked
                 self._on_error(error)
+
+
+class Gathering(Generic[Item]):
+    """Hands on what comes piece by piece, all of a quarter of a second at once, on a thread of its own.
+
+    Args:
+        answer: Called with the items, in the order in which they came.
+        on_error: Called with what ``answer`` raised, in the same thread.
+
+    Example:
+        >>> Gathering(points.add, print).add(evaluation)
+    """
+
+    def __init__(
+        self, answer: Callable[[list[Item]], object], on_error: Callable[[Exception], object]
+    ) -> None:
+        self._answer, self._items = answer, []
+        self._requests: LatestOnly[bool] = LatestOnly(self._hand_on, on_error)
+
+    def add(self, item: Item) -> None:
+        """Takes in ``item``. Returns at once."""
+        self._items.append(item)
+        self._requests.submit(True)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until all is handed on, ``timeout`` seconds at most; whether it is."""
+        return self._requests.wait(timeout)
+
+    def _hand_on(self, _: bool, superseded: Callable[[], bool]) -> None:
+        time.sleep(_GATHER)
+        items, self._items = self._items, []
+        self._answer(items)

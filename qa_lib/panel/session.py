@@ -1,27 +1,24 @@
 """What the instrument does, without a widget: a setting that is moved, predicted, measured, and compared."""
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from qa_lib.bit_widths import BitWidths, Widths, check_limits
 from qa_lib.costs import total_bits
-from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator, check_evaluator
 from qa_lib.evaluation.live import LiveEvaluator
-from qa_lib.panel.fits import check_exploration, check_positions, check_side
+from qa_lib.panel.fits import check_exploration, check_positions, check_settled, check_side
 from qa_lib.panel.history import History
 from qa_lib.panel.knowledge import Knowledge
 from qa_lib.panel.points import Points
-from qa_lib.panel.requests import LatestOnly
+from qa_lib.panel.requests import Gathering, LatestOnly
 from qa_lib.panel.view import View, Views
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.problem import check_min_accuracy
 from qa_lib.sensitivities.measuring import SensitivityTable
 
-# How long what a search feeds is gathered before it is shown, in seconds.
-_GATHER = 0.25
+Table = tuple[SensitivityTable | None]
 
 
 class Session:
@@ -84,31 +81,30 @@ class Session:
         cost = exploration.cost if exploration else total_bits
         self.points = Points(check_min_accuracy(least), cost)
         self.knowledge = Knowledge(self.live, self.points, self.limits, self.float_evaluation)
-        self.locked: tuple[str, ...] = ()
-        self.moving = False
+        self.locked, self.moving = (), False
         if exploration is not None:
             self.points.add((*exploration.measured, *exploration.archived))
         self._table = sensitivities or (exploration.sensitivities if exploration else None)
         self.history: History[Widths] = History(self.bit_widths)
         self._views = Views()
-        self._fed: list[Evaluation] = []
         self._showing = threading.RLock()
         self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
         self._lessons: LatestOnly[Widths] = LatestOnly(self._learn, self._views.show_error)
-        self._feeding: LatestOnly[bool] = LatestOnly(self._take_fed, self._views.show_error)
+        self._feeding: Gathering[Evaluation] = Gathering(self._add_fed, self._views.show_error)
         self._holds: LatestOnly[tuple[str, Widths]] = LatestOnly(self._hold, self._views.show_error)
-        self._preparing: threading.Thread | None = None
+        self._preparing: LatestOnly[Table] = LatestOnly(self._prepare, self._views.show_error)
 
     def attach(self, *views: View) -> None:
         """Shows ``views`` where the session is, and tells them what happens from here on. With the first ones it begins to
         prepare what makes it quick: activations, sensitivities, the uniform widths."""
+        first = not self._views.all
         self._views.all += views
         for view in views:
             view.show_setting(self.bit_widths)
             view.show_points()
         self._show_again()
-        if self._preparing is None:
-            self._prepare_anew(self._table)
+        if first:
+            self._preparing.submit((self._table,))
 
     def set_bit_widths(self, bit_widths: BitWidths) -> Evaluation:
         """Changes the setting, gives the model these widths, and returns what they score: measured once, or known.
@@ -133,16 +129,8 @@ class Session:
         return self.evaluation
 
     def settled(self) -> Evaluation:
-        """The evaluation of the setting.
-
-        Raises:
-            SearchError: It is not measured yet.
-        """
-        if self.evaluation.bit_widths != self.bit_widths:
-            raise SearchError(
-                "the setting on the sliders is not measured yet: wait for the number, or move a slider"
-            )
-        return self.evaluation
+        """The evaluation of the setting; raises ``SearchError`` if it is not measured yet."""
+        return check_settled(self.evaluation, self.bit_widths)
 
     def unlocked(self, num_bits: int | None) -> Widths:
         """The setting, with ``num_bits`` wherever there is no lock."""
@@ -185,8 +173,7 @@ class Session:
     def take(self, evaluation: Evaluation) -> None:
         """Takes in what a search has measured: ``explore(..., on_evaluation=session.take)``. Returns at once."""
         if evaluation.complete:
-            self._fed.append(evaluation)
-            self._feeding.submit(True)
+            self._feeding.add(evaluation)
 
     def hold(self, side: str) -> None:
         """Holds the setting as ``"A"`` or ``"B"`` of a comparison; returns at once."""
@@ -196,31 +183,21 @@ class Session:
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
         self._requests.wait(timeout)  # which may find another model, and begin to prepare anew
-        preparing = self._preparing
-        if preparing is not None:
-            preparing.join(timeout)
-        queues = (self._requests, self._feeding, self._lessons, self._holds)
-        return all(queue.wait(timeout) for queue in queues) and not (preparing and preparing.is_alive())
+        queues = (self._preparing, self._requests, self._feeding, self._lessons, self._holds)
+        return all([queue.wait(timeout) for queue in queues])
 
-    def _prepare_anew(self, table: SensitivityTable | None) -> None:
-        self._preparing = threading.Thread(target=self._prepare, args=(table,), daemon=True)
-        self._preparing.start()
-
-    def _prepare(self, table: SensitivityTable | None) -> None:
-        try:
-            self.knowledge.prepare(table, self._views.show_sensitivities)
-            self._views.show_points()
-            self._lessons.submit(self.bit_widths)
-            self._show_again()
-        except Exception as error:  # it is nobody's call that it could be raised from
-            self._views.show_error(error)
+    def _prepare(self, given: Table, superseded: Callable[[], bool]) -> None:
+        self.knowledge.prepare(*given, self._views.show_sensitivities)
+        self._views.show_points()
+        self._lessons.submit(self.bit_widths)
+        self._show_again()
 
     def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> None:
         self.qmodel.bit_widths = widths
         self.qmodel.check_usable()
         if self.knowledge.outdated():
             self._views.show_points()
-            self._prepare_anew(None)
+            self._preparing.submit((None,))
         evaluation = self.live.evaluate(widths, superseded=superseded)
         if evaluation is not None and not superseded():
             self._views.show_message("")
@@ -232,12 +209,6 @@ class Session:
         self.knowledge.learn(widths)
         if not superseded():
             self._views.show_steps(self.knowledge.next_steps(widths, self.locked))
-
-    def _take_fed(self, _: bool, superseded: Callable[[], bool]) -> None:
-        time.sleep(_GATHER)
-        fed, self._fed = self._fed, []
-        self._add(fed)
-        self._show_again()
 
     def _hold(self, asked: tuple[str, Widths], superseded: Callable[[], bool]) -> None:
         side, widths = asked
@@ -258,6 +229,10 @@ class Session:
     def _add(self, evaluations: Iterable[Evaluation]) -> None:
         if self.points.add(evaluations):
             self._views.show_points()
+
+    def _add_fed(self, evaluations: list[Evaluation]) -> None:
+        self._add(evaluations)
+        self._show_again()
 
     def _show(self, evaluation: Evaluation) -> None:
         with self._showing:

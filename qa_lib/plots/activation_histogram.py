@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.errors import BitWidthError
 from qa_lib.plots import style
@@ -77,10 +78,10 @@ def float_activations(qmodel: QuantizedActivationsModel, images: Tensor, name: s
     try:
         with (
             qmodel.temporary_bit_widths([None] * len(qmodel.names)),
-            qmodel.evaluation_mode(),
+            evaluation_mode(qmodel),
             torch.no_grad(),
         ):
-            qmodel(images)
+            forward(qmodel, images)
     finally:
         handle.remove()
     return torch.cat(seen)

@@ -10,14 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from qa_lib.batches.reading import check_inputs
 from qa_lib.bit_widths import BitWidths, check_bit_widths, check_num_bits
-from qa_lib.errors import (
-    DataError,
-    DeviceError,
-    LayerError,
-    NotCalibratedError,
-    RemovedError,
-)
+from qa_lib.errors import LayerError, NotCalibratedError, RemovedError
 from qa_lib.graph.call_order import Calls, recording_output_shapes, summarize_calls, traced_call_order
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
@@ -145,17 +140,6 @@ class QuantizedActivationsModel(nn.Module):
             finally:
                 self.bit_widths = before
 
-    @contextmanager
-    def evaluation_mode(self) -> Iterator[None]:
-        """``eval()`` for the ``with`` block, then every module's own mode again."""
-        modes = {module: module.training for module in self.modules()}
-        self.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes.items():
-                module.training = training
-
     def forward(self, images: Tensor) -> Tensor:
         """What ``model`` returns for ``images`` (shape ``(N, ...)``), with quantized activations."""
         self.check_usable()
@@ -176,13 +160,7 @@ class QuantizedActivationsModel(nn.Module):
     def check_device(self, images: Tensor) -> None:
         """Raises ``DeviceError`` unless ``images`` are where the model is, ``DataError`` unless they are
         a tensor."""
-        if not isinstance(images, Tensor):
-            raise DataError(f"images is {type(images).__name__}; give a tensor")
-        if images.device != self.device:
-            raise DeviceError(
-                f"the images are on '{images.device}', the model is on '{self.device}': move one, "
-                f"images.to('{self.device}') or qmodel.to('{images.device}')"
-            )
+        check_inputs(images, self.device)
 
     def check_calibrated(self, bit_widths: BitWidths | None = None) -> None:
         """Raises ``NotCalibratedError`` if a quantizer that is switched on has no ``amax``.
@@ -191,13 +169,8 @@ class QuantizedActivationsModel(nn.Module):
             bit_widths: The widths that are about to be used; None means the present ones.
         """
         widths = self.bit_widths if bit_widths is None else self.check_bit_widths(bit_widths)
-        missing = [
-            name
-            for (name, quantizer), num_bits in zip(
-                self.activation_fake_quantizers.items(), widths, strict=True
-            )
-            if num_bits is not None and not quantizer.calibrated
-        ]
+        named = zip(self.activation_fake_quantizers.items(), widths, strict=True)
+        missing = [name for (name, quantizer), n in named if n is not None and not quantizer.calibrated]
         if missing:
             raise NotCalibratedError(
                 f"{len(missing)} of {len(widths)} quantizers have no amax ({', '.join(missing)}): "

@@ -69,7 +69,7 @@ class LayerwiseQuantizationProblem(Problem):
     ) -> None:
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
         self.min_accuracy = check_min_accuracy(min_accuracy)
-        check_evaluator(evaluator).check_measures(qmodel)
+        check_evaluator(evaluator, qmodel)
         cost = check_cost(cost, (upper,) * len(qmodel.names))
         qmodel.check_calibrated([upper] * len(qmodel.names))
         self.run = SearchRun(evaluator, self.min_accuracy, cost)

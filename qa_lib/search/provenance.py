@@ -85,7 +85,7 @@ class Provenance:
             search_images=evaluator.images,
             image_shape=tuple(images.shape[1:]),
             search_digest=search_set.digest,
-            batch_size=evaluator.batch_size,
+            batch_size=evaluator.search_set.batch_size,
             settings=dict(settings),
             versions=versions(),
             environment=environment(qmodel.device),

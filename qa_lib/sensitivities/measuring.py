@@ -13,11 +13,12 @@ from torch import Tensor
 
 from qa_lib.archive import Archive
 from qa_lib.batches.digests import add_tensor
+from qa_lib.batches.forward import one_torch_thread
 from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.costs import Cost, cost_table, total_bits
 from qa_lib.errors import DataError, SearchError
 from qa_lib.forward.incremental import IncrementalForward
-from qa_lib.forward.replicas import make_replicas, one_torch_thread
+from qa_lib.forward.replicas import make_replicas
 from qa_lib.metrics.divergence import Divergence, diverges, output_divergence
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantization.digests import digest_of, environment, function_digest, model_digest

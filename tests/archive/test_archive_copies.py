@@ -11,6 +11,7 @@ from archive_rows import FACTS, row, rows, write_earlier
 from qa_lib import Archive
 from qa_lib.__main__ import main
 from qa_lib.archive import Row, check_archive, save_what_is_whole, tables
+from qa_lib.archive.faults import faults_of
 from qa_lib.errors import ArchiveError, QAWarning
 
 DESCRIBED = FACTS | {
@@ -319,7 +320,7 @@ def test_one_row_of_many_that_is_missing_is_noticed():
     for widths in generator.integers(2, 9, (5_000, 17)).tolist():
         tables.put_evaluation(connection, "a", FACTS, Row(tuple(widths), (1,) * 32, 25, 1.0, 0.5))
     connection.execute("COMMIT")
-    assert tables.faults(connection) == []
+    assert faults_of(connection) == []
     connection.execute("DELETE FROM evaluations WHERE rowid = 77")
-    assert "1 of 1 fingerprints" in tables.faults(connection)[0]
+    assert "1 of 1 fingerprints" in faults_of(connection)[0]
     connection.close()

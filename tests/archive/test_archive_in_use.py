@@ -446,7 +446,7 @@ def test_what_this_process_left_is_not_looked_through_again(archive, monkeypatch
     archive.write("a", row(), FACTS)
     archive.close()
     looked = []
-    monkeypatch.setattr(opening.tables, "faults", lambda connection: looked.append(1) or [])
+    monkeypatch.setattr(opening, "faults_of", lambda connection: looked.append(1) or [])
     Archive(archive.path).close()
     assert not looked
     subprocess.run(["touch", archive.path], check=True)

@@ -6,17 +6,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qa_lib.batches.batched_set import BatchedSet
 from qa_lib.evaluation import Evaluation
 from qa_lib.evaluation.evaluation import images_saved
 from qa_lib.evaluation.scoring import Scoring
-from qa_lib.evaluation.search_set import SearchSet
 from qa_lib.metrics import Accuracy, Metric
 
 
 def scored(widths, counts, images, batch_size, metric=None):
     """What ``counts`` right answers in the first batches say about ``images`` images."""
     labels, order = torch.zeros(images, dtype=torch.long), torch.arange(images)
-    search_set = SearchSet.cut(torch.zeros(images, 1), labels, order, batch_size, channels_last=False)
+    search_set = BatchedSet.cut(torch.zeros(images, 1), labels, order, batch_size, channels_last=False)
     scoring = Scoring(metric or Accuracy(), search_set)
     task = scoring.task(widths)
     for index, correct in enumerate(counts):

@@ -351,16 +351,16 @@ def test_an_error_in_the_model_reaches_the_caller(images, labels):
 
 
 def test_the_batch_size_follows_from_the_sizes_of_the_layers(qmodel, images, labels):
-    assert Evaluator(qmodel, images, labels).batch_size == 128
+    assert Evaluator(qmodel, images, labels).search_set.batch_size == 128
     wide = QuantizedActivationsModel(
         nn.Sequential(nn.Conv2d(1, 64, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 64 * 64, 5)),
         conv2d_predicate,
     )
     evaluator = Evaluator(wide, torch.rand(4, 1, 64, 64), torch.arange(4))
-    assert evaluator.batch_size == 16  # 262,144 numbers in an output
-    assert evaluator.channels_last
+    assert evaluator.search_set.batch_size == 16  # 262,144 numbers in an output
+    assert evaluator.search_set.channels_last
     flat = QuantizedActivationsModel(nn.Sequential(nn.Linear(4, 5)), linear_predicate)
-    assert not Evaluator(flat, torch.rand(4, 4), torch.arange(4)).channels_last
+    assert not Evaluator(flat, torch.rand(4, 4), torch.arange(4)).search_set.channels_last
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True])

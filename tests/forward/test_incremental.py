@@ -19,12 +19,13 @@ from qa_lib import (
     linear_predicate,
     name_matches,
 )
+from qa_lib.batches.forward import evaluation_mode
 from qa_lib.errors import DataError, DeviceError, NotCalibratedError
 from qa_lib.quantization.digests import network_digest
 
 
 def whole(qmodel, batches, widths):
-    with qmodel.temporary_bit_widths(widths), qmodel.evaluation_mode(), torch.inference_mode():
+    with qmodel.temporary_bit_widths(widths), evaluation_mode(qmodel), torch.inference_mode():
         return torch.cat([qmodel(batch) for batch in batches])
 
 

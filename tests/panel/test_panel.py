@@ -187,12 +187,12 @@ def test_what_is_not_measured_yet_is_not_saved_under_a_name(panel, tmp_path, mon
         LiveEvaluator, "evaluate", lambda self, *a, **o: go_on.wait(30) and measure(self, *a, **o)
     )
     panel.session.load((3, 4, 5, 6))
-    panel.keeping.name.value = "mine"
-    panel.keeping.save.click()
+    panel.saving.name.value = "mine"
+    panel.saving.save.click()
     assert "not measured yet" in panel.readout.message.value and not list(tmp_path.iterdir())
     go_on.set()
     assert panel.wait(60)
-    panel.keeping.save.click()
+    panel.saving.save.click()
     assert "mine" in (tmp_path / "bit_widths.json").read_text()
 
 
@@ -200,8 +200,8 @@ def test_what_is_not_measured_yet_is_not_saved_under_a_name(panel, tmp_path, mon
     "file", ["", "a.csv", "/dev/null/x.json", "x" * 300 + ".json", "no/such/folder/a.json"]
 )
 def test_impossible_files_are_refused_in_words(panel, file):
-    panel.keeping.file.value, panel.keeping.name.value = file, "mine"
-    for button in (panel.keeping.save, panel.keeping.png, panel.keeping.csv):
+    panel.saving.file.value, panel.saving.name.value = file, "mine"
+    for button in (panel.saving.save, panel.saving.png, panel.saving.csv):
         panel.readout.show_message("")
         button.click()
         assert "DataError" in panel.readout.message.value, button.description
@@ -308,19 +308,19 @@ def test_the_theme_and_width_of_the_page_reach_the_figures(panel):
 
 def test_settings_are_saved_and_loaded(panel, tmp_path, qmodel):
     panel.set_bit_widths([2, 3, None, 5])
-    panel.keeping.name.value = "mine"
-    panel.keeping.save.click()
+    panel.saving.name.value = "mine"
+    panel.saving.save.click()
     saved = json.loads((tmp_path / "bit_widths.json").read_text())
     assert saved["mine"]["bit_widths"] == dict(zip(qmodel.names, [2, 3, None, 5], strict=True))
     panel.set_all(8)
-    panel.keeping.load.click()
+    panel.saving.load.click()
     assert panel.wait(60) and panel.bit_widths == (2, 3, None, 5)
-    panel.keeping.copy.click()
+    panel.saving.copy.click()
     names = {"qmodel": type("Model", (), {})()}
-    exec(panel.keeping.code.value, names)
+    exec(panel.saving.code.value, names)
     assert names["qmodel"].bit_widths == saved["mine"]["bit_widths"]
-    panel.keeping.png.click()
-    panel.keeping.csv.click()
+    panel.saving.png.click()
+    panel.saving.csv.click()
     assert (tmp_path / "bit_widths.png").stat().st_size > 1000
     assert (
         len((tmp_path / "bit_widths.csv").read_text().splitlines())

@@ -13,6 +13,7 @@ from qa_lib import (
     linear_predicate,
     name_matches,
 )
+from qa_lib.batches.forward import evaluation_mode
 from qa_lib.errors import (
     AlreadyQuantizedError,
     BitWidthError,
@@ -286,6 +287,6 @@ def test_evaluation_mode_puts_every_module_back(qmodel):
     qmodel.train()
     qmodel.model.relu.eval()
     before = [module.training for module in qmodel.modules()]
-    with qmodel.evaluation_mode():
+    with evaluation_mode(qmodel):
         assert not any(module.training for module in qmodel.modules())
     assert [module.training for module in qmodel.modules()] == before

@@ -106,7 +106,7 @@ def test_no_setting_is_measured_twice(qmodel, evaluator):
     shown = sum(e.images for e in (*exploration.candidates, exploration.float_evaluation))
     assert len(exploration.candidates) == 16
     # Workers with nothing left to do may have been one batch ahead of each candidate that then stopped.
-    ahead = (evaluator.workers - 1) * evaluator.batch_size * len(exploration.stopped)
+    ahead = (evaluator.workers - 1) * evaluator.search_set.batch_size * len(exploration.stopped)
     assert shown <= evaluator.images_forwarded - before <= shown + ahead
     before = evaluator.images_forwarded
     assert quiet(qmodel, evaluator, **options) == exploration

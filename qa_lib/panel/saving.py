@@ -13,7 +13,7 @@ from qa_lib.panel.session import Session
 from qa_lib.plots import plot_setting
 
 
-class Keeping:
+class Saving:
     """Names, files and buttons for taking a session's setting away, and for bringing one back.
 
     Args:

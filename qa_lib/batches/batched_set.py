@@ -1,4 +1,4 @@
-"""The images that candidates are measured on: checked, in one layout, in fixed batches."""
+"""A set of images that is always shown in the same way: checked, in one layout, in fixed batches."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from qa_lib.metrics import Metric
 
 
 @dataclass(frozen=True)
-class SearchSet:
+class BatchedSet:
     """Images and labels in the batches, order and layout in which they are always shown.
 
     Attributes:
@@ -30,7 +30,7 @@ class SearchSet:
     @classmethod
     def cut(
         cls, images: Tensor, labels: Tensor, order: Tensor, batch_size: int, channels_last: bool
-    ) -> "SearchSet":
+    ) -> "BatchedSet":
         """``images`` and ``labels`` in ``order`` (indices, shape ``(N,)``)."""
         batches = []
         for indices in order.split(batch_size):

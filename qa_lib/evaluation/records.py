@@ -1,0 +1,77 @@
+"""What an archive holds of one model on one search set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qa_lib.archive import Archive, Row
+from qa_lib.batches.batched_set import BatchedSet
+from qa_lib.bit_widths import Widths
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.fingerprint import archived_facts, fingerprint_facts
+from qa_lib.evaluation.scoring import Scoring, resumed
+from qa_lib.forward.replicas import Task
+from qa_lib.quantization.digests import digest_of
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+
+
+class Records:
+    """Evaluations of a model, as it is now, in an archive.
+
+    Args:
+        qmodel: The model.
+        scoring: The metric, and the search set.
+        archive: Where they are.
+        owned: Whether ``close`` closes it.
+    """
+
+    def __init__(
+        self, qmodel: QuantizedActivationsModel, scoring: Scoring, archive: Archive, owned: bool
+    ) -> None:
+        self.qmodel, self.scoring, self.archive, self.owned = qmodel, scoring, archive, owned
+
+    @property
+    def search_set(self) -> BatchedSet:
+        """What the evaluations are made on."""
+        return self.scoring.search_set
+
+    def facts(self) -> dict[str, Any]:
+        """All that an evaluation depends on, the model as it is now."""
+        return fingerprint_facts(self.qmodel, self.search_set, self.scoring.metric)
+
+    def recall(self, widths: Widths) -> Evaluation | None:
+        """The evaluation of one setting if it is there and complete."""
+        row = self.archive.read(digest_of(self.facts()), [widths]).get(widths)
+        return self._evaluation(row) if row is not None and row.images == self.search_set.images else None
+
+    def all(self) -> list[Evaluation]:
+        """Every evaluation, complete or stopped."""
+        return [self._evaluation(row) for row in self.archive.read_all(digest_of(self.facts()))]
+
+    def write(self, evaluation: Evaluation, facts: dict[str, Any], *, again: bool = False) -> None:
+        """Keeps ``evaluation`` under ``facts``; ``again`` in place of what is there."""
+        e, described = evaluation, facts | archived_facts(self.qmodel, self.search_set)
+        row = Row(e.bit_widths, e.sums, e.images, e.seconds, e.upper_bound)
+        self.archive.write(digest_of(facts), row, described, again=again)
+
+    def write_sums(
+        self, widths: Widths, sums: Sequence[Any], seconds: float, facts: dict[str, Any]
+    ) -> Evaluation:
+        """Keeps what each batch adds to the metric's sums (``k`` numbers), and returns the evaluation that it makes."""
+        task = resumed(Task(widths), self.search_set.batch_sizes, sums, seconds)
+        evaluation = self.scoring.evaluation(task)
+        self.write(evaluation, facts)
+        return evaluation
+
+    def close(self) -> None:
+        """Closes the archive if it is owned."""
+        if self.owned:
+            self.archive.close()
+
+    def _evaluation(self, row: Row) -> Evaluation:
+        return self.scoring.evaluation(self.scoring.task(row.bit_widths, None, row))
+
+
+def opened(archive: Archive | str | Path | None) -> tuple[Archive, bool]:
+    """The archive, and whether it was opened here: unless it is one, the path of one or None for memory."""
+    return (archive, False) if isinstance(archive, Archive) else (Archive(archive), True)
