@@ -2,19 +2,30 @@
 
 import argparse
 import sys
+from importlib import import_module
 
-from qa_lib.cli import archive, explore
 from qa_lib.errors import QAError
+
+# A file each in qa_lib.cli, read when it is asked for: so that this list does not wait for torch.
+COMMANDS = {
+    "explore": "search per-layer bit widths and print the Pareto front",
+    "archive": "look into an archive of evaluations, copy or merge it",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog="python -m qa_lib", description="How few bits can each layer of a trained model get by with?"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (explore, archive):
-        command.add_parser(commands)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if arguments[:1] == [name]:
+            import_module(f"qa_lib.cli.{name}").fill(command)
     options = parser.parse_args(arguments)
     try:
         return options.run(options)

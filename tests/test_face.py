@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import qa_lib
 
 
@@ -20,6 +22,16 @@ def test_each_name_is_there_and_is_what_its_folder_calls_so():
     for name, module in for_editors.items():
         assert getattr(qa_lib, name) is getattr(sys.modules[module], name)
     assert set(qa_lib.__all__) <= set(dir(qa_lib)) and not hasattr(qa_lib, "enumerate_settings")
+
+
+@pytest.mark.parametrize("arguments", ["--help", "archive --help", "archive check no.sqlite", "nonsense"])
+def test_the_command_line_does_not_wait_for_torch_where_it_needs_none(arguments):
+    code = (
+        "import sys\nfrom qa_lib.__main__ import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print('torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *arguments.split()], capture_output=True, text=True)
+    assert run.stdout.endswith("False\n") and "Traceback" not in run.stderr
 
 
 def test_torch_is_waited_for_by_those_who_need_it():

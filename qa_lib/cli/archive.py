@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -17,15 +16,10 @@ Exit status: 0 if all is well, 1 if `check` finds damage or `merge` finds measur
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command ``archive`` to the parsers of ``python -m qa_lib``."""
-    parser = commands.add_parser(
-        "archive",
-        help="look into an archive of evaluations, copy or merge it",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+def fill(command: argparse.ArgumentParser) -> None:
+    """Says what ``python -m qa_lib archive`` takes and does."""
+    command.description = DESCRIPTION
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser(
         "check", help="is it whole, and what is in it: of which model and data, from when"
     )

@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -38,15 +37,9 @@ Exit status: 0 with a front, 1 if nothing reaches --min-accuracy, 2 for a mistak
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Adds the command ``explore`` to the parsers of ``python -m qa_lib``."""
-    command = commands.add_parser(
-        "explore",
-        help="search per-layer bit widths and print the Pareto front",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def fill(command: argparse.ArgumentParser) -> None:
+    """Says what ``python -m qa_lib explore`` takes and does."""
+    command.description, command.epilog = DESCRIPTION, EPILOG
     command.set_defaults(run=_run)
     add = command.add_argument
     add("--workload", default="fashion_mnist", metavar="NAME",
