@@ -14,6 +14,7 @@ setup(
     description="How few bits can each layer of a trained model get by with?",
     license="MIT",
     python_requires=">=3.11",
+    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],
     packages=find_packages(include=["qa_lib", "qa_lib.*"]),
     package_data={"qa_lib.report": ["*.html", "*.css", "*.js"], "qa_lib.panel": ["*.js", "*.css"]},
     # Slider events on a thread of their own, so that the panel answers while a cell runs.

