@@ -1,4 +1,4 @@
-"""The command line: ``python -m qa_lib explore`` and ``python -m qa_lib archive``."""
+"""The command line: ``python -m qa_lib explore``, ``archive`` and ``info``."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ from qa_lib.errors import QAError
 COMMANDS = {
     "explore": "search per-layer bit widths and print the Pareto front",
     "archive": "look into an archive of evaluations, copy or merge it",
+    "info": "versions, device and threads, for a report of a fault",
 }
 
 
