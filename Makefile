@@ -1,10 +1,5 @@
-# make run     search the embedded network's bit widths and print the front (writes to out/)
-# make test    everything that CI runs
-# make lab     open JupyterLab in notebooks/
-# make notebooks   run all notebooks and store their outputs
-#
-# With PYTHON=python3.13 (or a path), any of them runs under that Python, in .venv-3.13; with the Python of a virtual
-# environment, in that one, and what is installed there is used.
+# With PYTHON=python3.13 (or a path), any of these runs under that Python, in .venv-3.13; with the Python of a virtual
+# environment, in that one: a torch that is installed there is kept.
 
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(shell command -v python3.11 || command -v python3)
@@ -13,40 +8,59 @@ else
 VENV := $(shell "$(PYTHON)" -c "import sys; \
 	print(sys.prefix if sys.prefix != sys.base_prefix else '.venv-%d.%d' % sys.version_info[:2])")
 endif
-BIN := $(VENV)/bin
+# Versions for an environment that is made here; one that was there has its own.
+CONSTRAINTS := $(if $(filter .venv%,$(VENV)),-c constraints.txt)
+BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/installed
+# The notebooks first, which take longest, in two processes, each a file at a time. Threads that wait for one another
+# sleep: spinning, those of two processes keep each other from the cores.
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900
 
-.PHONY: run test lab notebooks install clean
+.PHONY: help run test quick style test-oldest lab notebooks docs install clean
 
-run: $(INSTALLED)
+help: ## show this list (the default)
+	@echo "make TARGET, where TARGET is"
+	@sed -n 's/^\([a-z-]*\):.*## /  \1 /p' $(MAKEFILE_LIST) | awk '{name=$$1; $$1=""; printf "  %-12s%s\n", name, $$0}'
+
+run: $(INSTALLED) ## search the embedded network's bit widths and print the front (writes to out/)
 	$(BIN)/python -m qa_lib explore
 
-test: $(INSTALLED)
+lab: $(INSTALLED) ## open JupyterLab in notebooks/
+	cd notebooks && $(BIN)/jupyter lab
+
+test: style ## everything that CI runs, the notebooks included
+	$(PYTEST) notebooks tests $(NBVAL)
+
+quick: style ## under a minute, while one writes: no browser, no notebooks, small networks
+	$(PYTEST) tests -m "not slow"
+
+style: $(INSTALLED) ## only linter, format, and which folder imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	# Two processes, each a file at a time; the notebooks, which take longest, first. Threads that wait for one
-	# another sleep: spinning, those of two processes keep each other from the cores.
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest notebooks tests -n 2 --dist loadfile --no-loadscope-reorder --nbval \
-		--nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900 --durations=10
 
-lab: $(INSTALLED)
-	cd notebooks && $(abspath $(BIN))/jupyter lab
+test-oldest: ## the tests, without notebooks, with the oldest versions that setup.py allows, in .venv-oldest
+	$(MAKE) install VENV=.venv-oldest CONSTRAINTS="-c constraints-oldest.txt"
+	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -n 2 --dist loadfile tests
 
-notebooks: $(INSTALLED)
+notebooks: $(INSTALLED) ## run all notebooks and store their outputs
 	$(BIN)/python notebooks/store_outputs.py
 
-install: $(INSTALLED)
+docs: $(INSTALLED) ## the reference and the notebooks as pages, into out/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-$(INSTALLED): setup.py pyproject.toml notebooks/overrides.json
+install: $(INSTALLED) ## make the environment, and nothing else
+
+$(INSTALLED): setup.py pyproject.toml constraints.txt notebooks/overrides.json
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,docs]'
 	# An editable install leaves data files out.
 	mkdir -p $(VENV)/share/jupyter/lab/settings
 	cp notebooks/overrides.json $(VENV)/share/jupyter/lab/settings/
 	touch $@
 
-clean:
+clean: ## remove the environments made here, and out/
 	rm -rf .venv .venv-* out

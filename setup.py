@@ -56,6 +56,9 @@ setup(
             "ruff>=0.12",
             "import-linter>=2.1",
             "playwright>=1.48",
+            "nbstripout>=0.7",
+            "pre-commit>=3.7",
         ],
+        "docs": ["mkdocs-material>=9.6", "mkdocstrings-python>=1.16", "mkdocs-jupyter>=0.25"],
     },
 )

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+
+import qa_lib
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -13,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_conda_users_get_what_setup_py_says():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    assert environment["dependencies"] == ["python=3.11", "pip", {"pip": ["-e .[dev]"]}]
+    assert environment["dependencies"] == ["python=3.11", "pip", {"pip": ["-c constraints.txt", "-e .[dev]"]}]
 
 
 def test_the_toolkit_is_pinned_to_the_last_real_release():
@@ -25,6 +28,61 @@ def test_every_requirement_has_a_bound():
     requirements = re.findall(r'^\s+"([a-z0-9-]+)([^"]*)",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
     assert len(requirements) > 10
     assert all(bound.startswith((">=", "==")) for _, bound in requirements), requirements
+
+
+def requirements(name):
+    lines = (ROOT / name).read_text().splitlines()
+    return {
+        found.name: found for found in map(Requirement, (line for line in lines if line and line[0] != "#"))
+    }
+
+
+def declared():
+    found = re.findall(r'^\s+"([a-z0-9-]+[>=][^"]*)",', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    return {requirement.name: requirement for requirement in map(Requirement, found)}
+
+
+@pytest.mark.parametrize("constraints", ["constraints.txt", "constraints-oldest.txt"])
+def test_what_make_installs_is_what_setup_py_allows(constraints):
+    pinned = requirements(constraints)
+    assert {"torch", "numpy", "pymoo", "pytorch-quantization"} <= set(pinned)
+    for name, requirement in declared().items():
+        if name in pinned:
+            (pin,) = pinned[name].specifier
+            assert pin.operator == "==" and pin.version in requirement.specifier, name
+
+
+def test_the_oldest_of_each_that_setup_py_states_is_tried():
+    pinned = requirements("constraints-oldest.txt")
+    for name, requirement in declared().items():
+        (lower,) = requirement.specifier
+        assert next(iter(pinned[name].specifier)).version.startswith(lower.version), name
+
+
+def test_the_workflow_runs_the_gate_on_each_python_that_setup_py_names():
+    minors = re.search(r"for minor in \(([\d, ]+)\)", (ROOT / "setup.py").read_text()).group(1).split(", ")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
+    gate = workflow["jobs"]["gate"]
+    assert gate["strategy"]["matrix"]["python"] == [f"3.{minor}" for minor in minors]
+    assert ".ci/run" in [step.get("run") for step in gate["steps"]]
+
+
+def test_hooks_before_a_commit_download_nothing():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert {repository["repo"] for repository in hooks["repos"]} == {"local"}
+    assert {hook["language"] for repository in hooks["repos"] for hook in repository["hooks"]} == {"system"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", ".github/workflows/test.yml"])
+def test_each_target_of_make_that_is_named_is_one(page):
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"(?:^|`|run: )make ([a-z-]+)", (ROOT / page).read_text(), re.MULTILINE)
+    assert named and set(named) <= set(targets)
+
+
+def test_the_citation_names_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == qa_lib.__version__ and citation["cff-version"] == "1.2.0"
 
 
 def test_the_data_readme_states_the_sums_of_the_files():
@@ -39,7 +97,7 @@ def test_the_embedded_files_are_small():
     assert (ROOT / "data" / "fashion_mnist_resnet.pt").stat().st_size < 1_000_000
 
 
-@pytest.mark.parametrize("page", ["README.md", "data/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "data/README.md", "CONTRIBUTING.md"])
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):

@@ -175,7 +175,7 @@ class Evaluator:
             The evaluations, in the order of ``candidates``.
 
         Raises:
-            The same errors as ``evaluate``; what was finished by then is in the archive.
+            QAError: As ``evaluate``; what was finished by then is in the archive.
         """
         self.qmodel.check_usable()
         asked = [self.qmodel.check_bit_widths(candidate) for candidate in candidates]

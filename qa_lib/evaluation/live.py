@@ -86,7 +86,7 @@ class LiveEvaluator:
             Right answers and images of each class, shape ``(2, classes)``; None if the metric knows no classes.
 
         Raises:
-            The same errors as ``evaluate``.
+            QAError: As ``evaluate``.
         """
         widths = self.evaluator.qmodel.check_bit_widths(bit_widths)
         key = self.evaluator.fingerprint(), widths
