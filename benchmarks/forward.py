@@ -34,7 +34,7 @@ def main() -> None:
     repeats = 2 if options.quick else 25
     ratios = {}
     for name in options.networks:
-        network = NETWORKS[name](32 if options.quick else 128)
+        network = NETWORKS[name](8 if options.quick else 128)
         for layout in list(LAYOUTS)[: 1 if options.quick else 2]:
             ratios[name, layout] = _measure(name, network, layout, repeats)
     for (name, layout), found in ratios.items():

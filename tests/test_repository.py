@@ -38,7 +38,9 @@ def requirements(name):
 
 
 def declared():
-    found = re.findall(r'^\s+"([a-z0-9-]+[>=][^"]*)",', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    setup = (ROOT / "setup.py").read_text()
+    needed = setup[setup.index("install_requires") : setup.index("extras_require")]
+    found = re.findall(r'^\s+"([a-z0-9-]+[>=][^"]*)",', needed, re.MULTILINE)
     return {requirement.name: requirement for requirement in map(Requirement, found)}
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -37,7 +36,11 @@ def lab(tmp_path_factory, threads):
     for name in ("settings", "notebooks", "data", "figures"):
         (folder / name).mkdir()
     (folder / "settings" / "overrides.json").write_text(json.dumps(settings))
-    shutil.copy(ROOT / "notebooks" / NOTEBOOK, folder / "notebooks")
+    text = (ROOT / "notebooks" / NOTEBOOK).read_text()  # which nbval runs as it is
+    for passes, fewer in (("full_passes=60", "full_passes=30"), ("full_passes=70", "full_passes=45")):
+        assert passes in text
+        text = text.replace(passes, fewer)
+    (folder / "notebooks" / NOTEBOOK).write_text(text)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
