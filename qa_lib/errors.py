@@ -35,6 +35,14 @@ class DeviceError(QAError, RuntimeError):
     """The images and the model are on different devices."""
 
 
+class ReplicaError(QAError, RuntimeError):
+    """A copy of the model does something else than the model, and must not be measured in its place."""
+
+
+class NotReproducibleError(QAError, RuntimeError):
+    """The model gives other numbers when it is measured again."""
+
+
 class CalibrationError(QAError, ValueError):
     """The calibration images or the activations on them cannot give an ``amax``."""
 

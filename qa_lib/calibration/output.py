@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from qa_lib.bit_widths import Widths
-from qa_lib.errors import CalibrationError
+from qa_lib.errors import CalibrationError, ReplicaError
 from qa_lib.forward.incremental import IncrementalForward
-from qa_lib.forward.replicas import make_replicas
+from qa_lib.forward.replica_check import checked_replicas
 from qa_lib.metrics.divergence import Divergence, diverges
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -50,7 +50,10 @@ class OutputCalibration:
         unsigned: Mapping[str, bool],
         divergence: Divergence,
     ) -> None:
-        (self.replica,) = make_replicas(qmodel, 1)
+        try:
+            (self.replica,) = checked_replicas(qmodel, 1, batches[0][:8])
+        except ReplicaError as error:
+            raise CalibrationError(f"method 'output' works on a copy of the model: {error}") from error
         if self.replica is qmodel:
             raise CalibrationError("method 'output' works on a copy of the model, and it cannot be copied")
         self.divergence = divergence

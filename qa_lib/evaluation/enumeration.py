@@ -14,7 +14,7 @@ from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import IncrementalForward
-from qa_lib.forward.replicas import make_replicas
+from qa_lib.forward.replica_check import checked_replicas
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -72,7 +72,8 @@ def enumerate_settings(
     prefixes = list(itertools.product(widths, repeat=first))
     endings = list(itertools.product(widths, repeat=layers - first))
     facts = evaluator.facts()
-    replicas = make_replicas(qmodel, min(evaluator.workers, len(prefixes)))
+    some, _ = evaluator.search_set.batches[0]
+    replicas = checked_replicas(qmodel, min(evaluator.workers, len(prefixes)), some)
     evaluations: list[Evaluation] = []
     with progress_bar(count, " settings", shown=progress) as bar, one_torch_thread():
         workers = [_Worker(evaluator, replica) for replica in replicas]

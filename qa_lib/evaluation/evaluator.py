@@ -42,6 +42,8 @@ class Evaluator:
             activations of a convolutional network; None means on a CPU, where it is faster.
         hardest_first: Show the images first that the float model gets wrong or is least sure of, so that
             hopeless candidates stop early.
+        replicas: Measure copies of the model. False measures the model itself, one candidate at a time, and so changes
+            its widths meanwhile: for a model whose copies do something else.
         archive: Where evaluations are kept: an ``Archive``, the path of one, or None for memory only.
 
     Attributes:
@@ -53,6 +55,8 @@ class Evaluator:
             floating-point numbers, labels are not integers, or the model does not return one row of
             logits for each image.
         DeviceError: The images are not where the model is.
+        NotReproducibleError: The model gives other numbers when it is measured again.
+        ReplicaError: A copy of the model does something else than the model.
         ArchiveError: The archive cannot be used.
 
     Example:
@@ -73,6 +77,7 @@ class Evaluator:
         workers: int | None = None,
         channels_last: bool | None = None,
         hardest_first: bool = True,
+        replicas: bool = True,
         archive: Archive | str | Path | None = None,
     ) -> None:
         check_set(images, labels, self.metric)
@@ -86,7 +91,7 @@ class Evaluator:
         where = opened(archive)  # before anything is run
         self._runner = Runner.on(
             qmodel, self.metric, images, labels.to(images.device), batch_size, workers=workers,
-            channels_last=channels_last, hardest_first=hardest_first,
+            channels_last=channels_last, hardest_first=hardest_first, replicas=replicas,
         )  # fmt: skip
         self._scoring = Scoring(self.metric, self.search_set)
         self._records = Records(qmodel, self._scoring, *where)
@@ -98,7 +103,7 @@ class Evaluator:
 
     @property
     def images_forwarded(self) -> int:
-        """Images that went through the model so far, those for the order included."""
+        """Images that went through the model so far, those for the order and for checks of replicas included."""
         return self._runner.images_forwarded
 
     @property

@@ -11,9 +11,14 @@ from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.forward.fusion import Fusing
+from qa_lib.forward.replica_check import check_replica
 from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.metrics import Metric
+from qa_lib.quantization.digests import structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+
+# A check runs nine batches of this share of the search set.
+_CHECKED_SHARE = 32
 
 
 class Runner:
@@ -24,15 +29,23 @@ class Runner:
         metric: What is measured.
         search_set: What is shown.
         workers: Replicas at a time; None takes one for each torch thread, or one alone where that is faster.
+        replicas: Whether to run copies of the model; False runs the model itself.
 
     Attributes:
         images_forwarded: Images that went through the model so far.
     """
 
     def __init__(
-        self, qmodel: QuantizedActivationsModel, metric: Metric, search_set: BatchedSet, workers: int | None
+        self,
+        qmodel: QuantizedActivationsModel,
+        metric: Metric,
+        search_set: BatchedSet,
+        workers: int | None,
+        *,
+        replicas: bool = True,
     ) -> None:
-        self.qmodel, self.metric, self.search_set = qmodel, metric, search_set
+        self.qmodel, self.metric, self.search_set, self.replicas = qmodel, metric, search_set, replicas
+        self._checked: set[tuple[str, tuple[bool, ...]]] = set()
         self.images_forwarded = 0
         self._negatives = NegativesReport(qmodel)
         self._fusing = Fusing()
@@ -50,6 +63,7 @@ class Runner:
         workers: int | None,
         channels_last: bool | None,
         hardest_first: bool,
+        replicas: bool,
     ) -> "Runner":
         """A runner on ``images`` in suitable batches and layout, in the order of ``hardest_first``."""
         check_outputs(qmodel, metric, images[:2], labels[:2])
@@ -57,17 +71,32 @@ class Runner:
         channels_last = suits_channels_last(images) if channels_last is None else channels_last
         in_order = torch.arange(len(images), device=images.device)
         as_given = BatchedSet.cut(images, labels, in_order, batch_size, channels_last)
-        runner = cls(qmodel, metric, as_given, workers)
+        runner = cls(qmodel, metric, as_given, workers, replicas=replicas)
+        runner.make_replicas(1)  # and so checks it
         if hardest_first and (order := runner.hardest_first()) is not None:
             runner.search_set = BatchedSet.cut(images, labels, order, batch_size, channels_last)
         return runner
 
     def make_replicas(self, batches: int) -> list[QuantizedActivationsModel]:
-        """A replica for each worker that has something to do if so many batches are to be run."""
+        """A replica for each worker that has something to do if so many batches are to be run; the first of a model that is
+        not known yet, by its code and settings, is checked.
+
+        Raises:
+            NotReproducibleError, ReplicaError: As ``check_replica``.
+        """
         if not batches:
             return []
         images, _ = self.search_set.batches[0]
-        return self._fusing.make_replicas(self.qmodel, min(self.workers, batches), images[:2])
+        count, made = min(self.workers, batches), [self.qmodel]
+        if self.replicas:
+            made = self._fusing.make_replicas(self.qmodel, count, images[:2])
+        calibrated = tuple(q.calibrated for q in self.qmodel.activation_fake_quantizers.values())
+        if (known := (structure_digest(self.qmodel), calibrated)) not in self._checked:
+            # So few that all of it costs less than a full pass.
+            some = images[: max(2, self.search_set.images // _CHECKED_SHARE)]
+            self.images_forwarded += len(some) * check_replica(self.qmodel, made[0], some)
+            self._checked.add(known)
+        return made
 
     def run(
         self,
@@ -102,7 +131,7 @@ class Runner:
         return None if in_order[0] is None else torch.argsort(torch.cat(in_order), stable=True)
 
     def _choose_workers(self) -> int:
-        most = torch.get_num_threads() if self.qmodel.device.type == "cpu" else 1
+        most = torch.get_num_threads() if self.qmodel.device.type == "cpu" and self.replicas else 1
         self.workers = min(most, len(self.search_set.batches))
         replicas = self.make_replicas(self.workers)
 

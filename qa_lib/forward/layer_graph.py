@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from qa_lib.batches.forward import evaluation_mode, forward
-from qa_lib.errors import LayerError
-from qa_lib.forward.replicas import make_replicas
+from qa_lib.errors import LayerError, ReplicaError
+from qa_lib.forward.replica_check import checked_replicas
 from qa_lib.graph.tracing import Tracer
 from qa_lib.quantization.quantize_output import QuantizeOutput
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -54,7 +54,10 @@ class LayerGraph:
     """
 
     def __init__(self, qmodel: QuantizedActivationsModel, images: Tensor) -> None:
-        (self.replica,) = make_replicas(qmodel, 1)
+        try:
+            (self.replica,) = checked_replicas(qmodel, 1, images[:8])
+        except ReplicaError as error:
+            raise LayerError(str(error)) from error
         if self.replica is qmodel:
             raise LayerError("the model cannot be copied")
         self.replica.eval()

@@ -16,9 +16,9 @@ from qa_lib.batches.digests import add_tensor
 from qa_lib.batches.forward import one_torch_thread
 from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.costs import Cost, cost_table, total_bits
-from qa_lib.errors import DataError, SearchError
+from qa_lib.errors import DataError, ReplicaError, SearchError
 from qa_lib.forward.incremental import IncrementalForward
-from qa_lib.forward.replicas import make_replicas
+from qa_lib.forward.replica_check import checked_replicas
 from qa_lib.metrics.divergence import Divergence, diverges, output_divergence
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantization.digests import digest_of, environment, function_digest, model_digest
@@ -169,7 +169,10 @@ def sensitivity(
         facts = _facts(qmodel, images, divergence)
         digest = digest_of(facts)
         known = archive.read_sensitivities(digest)
-        (replica,) = make_replicas(qmodel, 1)
+        try:
+            (replica,) = checked_replicas(qmodel, 1, images[:8])
+        except ReplicaError:
+            replica = qmodel  # which holds its lock, and its widths again in the end
     described = facts | {"names": names, "images": len(images), "network": type(qmodel.model).__name__}
     settings = [(index, width) for index in range(len(names)) for width in widths]
     missing = [setting for setting in settings if setting not in known]
