@@ -178,9 +178,9 @@ def explore(
             if sensitivities is not None:
                 run.passes_before = sensitivities.divergence.size * sensitivities.images / evaluator.images
                 warn_if_costly(run.passes_before, budgets["full_passes"])
-            elif algorithm is None:
-                sensitivities = measure_sensitivities(run, limits, budgets["full_passes"], bar)
             if algorithm is None:
+                if sensitivities is None:
+                    sensitivities = measure_sensitivities(run, limits, budgets["full_passes"], bar)
                 size = population_size if evaluations is None else min(population_size, evaluations)
                 algorithm = default_algorithm(sensitivities, size, cost)
             minimize(problem, algorithm, stop, seed=seed)

@@ -138,7 +138,7 @@ def _sound_file(name: str) -> Path:
     for needed in (path, sums):
         if not needed.is_file():
             raise WorkloadError(f"{needed} is missing: {again}")
-    expected = dict(reversed(line.split()) for line in sums.read_text().splitlines())
+    expected = {file: digest for digest, file in map(str.split, sums.read_text().splitlines())}
     if hashlib.sha256(path.read_bytes()).hexdigest() != expected.get(name):
         raise WorkloadError(f"{path} is damaged (its SHA-256 is not the one in SHA256SUMS): {again}")
     return path
