@@ -1,6 +1,7 @@
 """The instrument: sliders, front and measurement that talk to each other."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ class BitWidthPanel(View):
         present = {
             group["name"]: [names[index] for index in group["members"]] for group in self.equalizer.groups
         }
-        self.equalizer.set_groups(present | by_pattern(names, pattern))
+        self.equalizer.set_groups({**present, **by_pattern(names, pattern)})
 
     def _connect(self) -> None:
         session, bar = self.session, self.toolbar
@@ -205,10 +206,10 @@ class BitWidthPanel(View):
                 points.cheapest(bar.accuracy.value / 100, limits), f"as accurate as {bar.accuracy.value:g} %"
             ),
         }
-        actions |= {b: lambda n=n: session.load(session.unlocked(n)) for n, b in bar.all.items()}
-        actions |= {b: lambda side=side: self.hold(side) for side, b in self.hold_buttons.items()}
+        actions |= {b: partial(lambda n: session.load(session.unlocked(n)), n) for n, b in bar.all.items()}
+        actions |= {b: partial(self.hold, side) for side, b in self.hold_buttons.items()}
         for clicked, action in (actions | self.saving.actions).items():
-            clicked.on_click(self.readout.guarded(lambda _, action=action: action()))
+            clicked.on_click(self.readout.guarded(partial(lambda action, _: action(), action)))
 
     def _set_dark(self, dark: bool) -> None:
         self.front.set_dark(dark)
