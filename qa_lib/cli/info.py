@@ -36,7 +36,9 @@ def _run(options: argparse.Namespace) -> int:
         "cores": os.cpu_count(),
         "torch threads": torch.get_num_threads(),
         "qa_lib lies in": Path(qa_lib.__file__).parent,
-        "archive": f"{archive}, {archive.stat().st_size:,} bytes" if archive.is_file() else f"none at {archive}",
+        "archive": f"{archive}, {archive.stat().st_size:,} bytes"
+        if archive.is_file()
+        else f"none at {archive}",
     }
     for name, value in facts.items():
         print(f"{name.replace('_', ' '):28} {value}")
