@@ -25,6 +25,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 	# Two processes, each a file at a time; the notebooks, which take longest, first. Threads that wait for one
 	# another sleep: spinning, those of two processes keep each other from the cores.
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest notebooks tests -n 2 --dist loadfile --no-loadscope-reorder --nbval \
