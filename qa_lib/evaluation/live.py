@@ -39,7 +39,7 @@ class LiveEvaluator:
 
     Example:
         >>> live = LiveEvaluator(evaluator)
-        >>> live.evaluate([8] * 17).score == evaluator.evaluate([8] * 17).score
+        >>> live.evaluate([8] * 5).score == evaluator.evaluate([8] * 5).score
         True
     """
 

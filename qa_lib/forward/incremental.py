@@ -64,9 +64,9 @@ class IncrementalForward:
         QAWarning: The model cannot be traced.
 
     Example:
-        >>> incremental = IncrementalForward(qmodel, workload.calibration_images.split(128))
+        >>> incremental = IncrementalForward(qmodel, images.split(128))
         >>> incremental({"classifier": 3}).shape
-        torch.Size([1024, 10])
+        torch.Size([256, 10])
     """
 
     def __init__(

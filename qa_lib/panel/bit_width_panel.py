@@ -69,9 +69,8 @@ class BitWidthPanel(View):
 
     Example:
         >>> panel = BitWidthPanel(evaluator, exploration=exploration)
-        >>> panel.set_bit_widths({"stem.0": 4}).total_bits
-        132
-        >>> explore(evaluator, on_evaluation=panel.take)  # the search feeds the panel, which stays usable
+        >>> panel.set_bit_widths({"classifier": 4}).total_bits
+        36
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class Equalizer(anywidget.AnyWidget, View):
     Example:
         >>> equalizer = Equalizer(["input", "conv1"])
         >>> equalizer.on_release(print)
-        >>> equalizer.release((8, 4))
+        >>> widths = equalizer.release((8, 4))
         (8, 4)
     """
 

@@ -29,10 +29,10 @@ class LayerView:
         shown: What it shows at present; None before ``show``.
 
     Example:
-        >>> view = LayerView(qmodel, workload.calibration_images[:128])
-        >>> view.show("stem.0", 3)
-        >>> view.shown.clipped
-        0.0
+        >>> view = LayerView(qmodel, images)
+        >>> view.show("classifier", 3)
+        >>> len(view.shown.levels)
+        8
     """
 
     def __init__(self, qmodel: QuantizedActivationsModel, images: Tensor) -> None:

@@ -25,7 +25,7 @@ class LatestOnly(Generic[Request]):
 
     Example:
         >>> requests = LatestOnly(lambda widths, superseded: evaluator.evaluate(widths), print)
-        >>> requests.submit([4] * 17)
+        >>> requests.submit([4] * 5)
         >>> requests.wait()
         True
     """
@@ -102,7 +102,11 @@ class Gathering(Generic[Item]):
         on_error: Called with what ``answer`` raised, in the same thread.
 
     Example:
-        >>> Gathering(points.add, print).add(evaluation)
+        >>> items = []
+        >>> gathering = Gathering(items.extend, print)
+        >>> gathering.add("a piece")
+        >>> gathering.wait(), items
+        (True, ['a piece'])
     """
 
     def __init__(

@@ -55,8 +55,8 @@ class Session:
     Example:
         >>> session = Session(evaluator)
         >>> session.attach(View())
-        >>> session.set_bit_widths({"stem.0": 4}).total_bits
-        132
+        >>> session.set_bit_widths({"classifier": 4}).total_bits
+        36
     """
 
     def __init__(

@@ -50,10 +50,12 @@ class QuantizedActivationsModel(nn.Module):
 
     Example:
         >>> qmodel = QuantizedActivationsModel(model, conv2d_predicate)
-        >>> calibrate(qmodel, workload.calibration_loader())
-        >>> qmodel.bit_widths = {"stem.0": 4}
+        >>> record = calibrate(qmodel, workload.calibration_loader())
+        >>> qmodel.bit_widths = {"features.0": 4}
+        >>> qmodel.bit_widths
+        (8, 4, 8, 8)
         >>> qmodel(images).shape
-        torch.Size([128, 10])
+        torch.Size([256, 10])
     """
 
     def __init__(

@@ -115,7 +115,7 @@ def explore(
         ArchiveError: The archive cannot be read or written; its ``exploration`` is what there was.
 
     Example:
-        >>> exploration = explore(evaluator, min_accuracy=0.85, full_passes=60)
+        >>> exploration = explore(evaluator, min_accuracy=0.85, full_passes=40, progress=False)
         >>> exploration.front.columns[:3].tolist()
         ['accuracy', 'total_bits', 'mean_bits']
     """

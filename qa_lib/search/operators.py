@@ -35,7 +35,9 @@ class SensitivitySampling(Sampling):
         SearchError: ``random_share`` is out of range.
 
     Example:
-        >>> NSGA2(pop_size=20, sampling=SensitivitySampling(sensitivity(qmodel, images)))
+        >>> algorithm = NSGA2(pop_size=20, sampling=SensitivitySampling(table))
+        >>> minimize(problem, algorithm, ("n_gen", 1), seed=1).pop.get("X").shape
+        (20, 5)
     """
 
     def __init__(self, table: SensitivityTable, cost: Cost = total_bits, random_share: float = 0.1) -> None:
@@ -84,7 +86,14 @@ class StepMutation(Mutation):
         prob_var: Probability that a layer moves.
 
     Example:
-        >>> NSGA2(pop_size=20, mutation=StepMutation(), crossover=TwoPointCrossover())
+        >>> algorithm = NSGA2(
+        ...     pop_size=10,
+        ...     sampling=SensitivitySampling(table),
+        ...     crossover=TwoPointCrossover(),
+        ...     mutation=StepMutation(table),
+        ... )
+        >>> minimize(problem, algorithm, ("n_gen", 2), seed=1).pop.get("X").shape
+        (10, 5)
     """
 
     def __init__(self, table: SensitivityTable | None = None, prob_var: float | None = None) -> None:

@@ -146,9 +146,9 @@ def sensitivity(
         CalibrationError: ``divergence`` fails on what the model returns.
 
     Example:
-        >>> table = sensitivity(qmodel, workload.calibration_images[:128])
+        >>> table = sensitivity(qmodel, images[:128], progress=False)
         >>> table.divergence.shape
-        (17, 7)
+        (5, 7)
     """
     lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
     if not isinstance(images, Tensor) or not images.dim() or not len(images):

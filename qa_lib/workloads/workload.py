@@ -63,7 +63,9 @@ def register_workload(name: str) -> Callable[[Callable[[], Workload]], Callable[
     Example:
         >>> @register_workload("my_network")
         ... def my_network():
-        ...     return Workload(name="my_network", model=..., ...)
+        ...     return replace(load_workload("fashion_mnist"), name="my_network", model=model)
+        >>> load_workload("my_network").name
+        'my_network'
     """
 
     def register(build: Callable[[], Workload]) -> Callable[[], Workload]:
