@@ -35,10 +35,11 @@ test: style ## everything that CI runs, the notebooks included
 quick: style ## under a minute, while one writes: no browser, no notebooks, small networks
 	$(PYTEST) tests -m "not slow"
 
-style: $(INSTALLED) ## only linter, format, and which folder imports which
+style: $(INSTALLED) ## only linter, format, types, and which folder imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 test-oldest: ## the tests, without notebooks, with the oldest versions that setup.py allows, in .venv-oldest
 	$(MAKE) install VENV=.venv-oldest CONSTRAINTS="-c constraints-oldest.txt"

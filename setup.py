@@ -16,7 +16,11 @@ setup(
     python_requires=">=3.11",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],
     packages=find_packages(include=["qa_lib", "qa_lib.*"]),
-    package_data={"qa_lib.report": ["*.html", "*.css", "*.js"], "qa_lib.panel": ["*.js", "*.css"]},
+    package_data={
+        "qa_lib": ["py.typed"],
+        "qa_lib.report": ["*.html", "*.css", "*.js"],
+        "qa_lib.panel": ["*.js", "*.css"],
+    },
     # Slider events on a thread of their own, so that the panel answers while a cell runs.
     data_files=[("share/jupyter/lab/settings", ["notebooks/overrides.json"])],
     install_requires=[
@@ -54,6 +58,7 @@ setup(
             "pyyaml>=6.0",
             "ruff>=0.12",
             "import-linter>=2.1",
+            "mypy>=1.11",
             "playwright>=1.48",
             "nbstripout>=0.7",
             "pre-commit>=3.7",

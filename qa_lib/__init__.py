@@ -1,4 +1,9 @@
-"""How few bits can each layer of a trained model get by with?"""
+"""How few bits can each layer of a trained model get by with?
+
+In the examples, ``qmodel`` is the calibrated model of ``workload = load_workload("fashion_mnist_convnet")``, which has five
+quantizers, ``evaluator`` measures it on 256 ``images`` with their ``labels``, ``problem`` is what a search solves, and
+``exploration`` and ``table`` are what ``explore`` and ``sensitivity`` found; ``model`` has no quantizers yet.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

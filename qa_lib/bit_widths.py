@@ -28,7 +28,8 @@ def check_num_bits(num_bits: Any, where: str = "num_bits") -> int | None:
     if num_bits is None:
         return None
     allowed = f"allowed are whole numbers from {SMALLEST_NUM_BITS} to {LARGEST_NUM_BITS}, or None for float"
-    if isinstance(num_bits, bool) or not isinstance(num_bits, numbers.Real):
+    is_number = isinstance(num_bits, numbers.Real) and not isinstance(num_bits, bool)
+    if not is_number:
         raise BitWidthError(f"{where} is {num_bits!r}; {allowed}")
     if not math.isfinite(num_bits) or num_bits != int(num_bits):
         raise BitWidthError(f"{where} is {num_bits}; {allowed}")

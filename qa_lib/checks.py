@@ -29,6 +29,7 @@ def check_share(name: str, value: Any, error: type[Exception], example: str = "0
 
 def check_positive(name: str, value: Any, error: type[Exception]) -> float:
     """``value`` as a float; raises ``error`` unless it is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf:
         raise error(f"{name} is {value!r}; give a number above 0")
     return float(value)

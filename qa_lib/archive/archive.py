@@ -53,7 +53,7 @@ class Archive:
         ArchiveError: The file is not an archive, is damaged, or cannot be opened; it is left untouched.
 
     Example:
-        >>> with Archive("out/archive.sqlite") as archive:
+        >>> with Archive("archive.sqlite") as archive:
         ...     evaluator = Evaluator(qmodel, images, labels, archive=archive)
         ...     evaluation = evaluator.evaluate_uniform(4)
         ...     archive.to_frame().columns[:3].tolist()

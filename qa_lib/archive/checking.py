@@ -2,6 +2,7 @@
 
 import sqlite3
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -66,8 +67,8 @@ def check_connection(connection: sqlite3.Connection, path: Path | None) -> Archi
     found: dict[str, dict[str, Any]] = {}
 
     def of(digest: str, facts: tables.Facts) -> dict[str, Any]:
-        start = dict.fromkeys(("evaluations", "complete", "sensitivities", "damaged"), 0) | {"times": []}
-        return found.setdefault(digest, start | _said(facts))
+        start: dict[str, Any] = dict.fromkeys(("evaluations", "complete", "sensitivities", "damaged"), 0)
+        return found.setdefault(digest, start | {"times": []} | _said(facts))
 
     try:
         faults = faults_of(connection)
@@ -109,7 +110,7 @@ def save_what_is_whole(path: str | Path, to: str | Path) -> int:
     """
     path, to = checked_path(path), checked_path(to)
     refuse_to_replace(path, to, overwrite=False)
-    done = {}
+    done: Counter[str] = Counter()
 
     def fill(new: sqlite3.Connection) -> None:
         with reading(path) as connection:
@@ -118,7 +119,7 @@ def save_what_is_whole(path: str | Path, to: str | Path) -> int:
 
     with explaining(to):
         make_whole_file(to, filled(fill))
-    return sum(done.values())
+    return done.total()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Taking results along: an archive copied while it is in use, and two that become one."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,10 +80,11 @@ def merge(file: ArchiveFile, source: Path | tuple[list[Any], list[Any]]) -> Merg
         source = read_archive(source)
     sound = [[each for each in found if each[-1] is not None] for found in source]
     contradictions = []
+    contradicts: tuple[Callable[..., Any], ...] = _differing, _differing_sensitivity
 
     def choose(connection: sqlite3.Connection) -> tuple[list[Any], list[Any]]:
-        chosen = [], []
-        for kept, found, differing in zip(chosen, sound, (_differing, _differing_sensitivity), strict=True):
+        chosen: tuple[list[Any], list[Any]] = [], []
+        for kept, found, differing in zip(chosen, sound, contradicts, strict=True):
             for digest, facts, theirs in found:
                 if contradiction := differing(connection, digest, facts, theirs):
                     contradictions.append((digest[:12], *contradiction))

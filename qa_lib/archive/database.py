@@ -122,8 +122,10 @@ def ask_in_passing(path: Path) -> tuple[int, int]:
             raise
 
 
-def file_identity(path: Path) -> Identity | None:
+def file_identity(path: Path | None) -> Identity | None:
     """Device and inode, which say whether two paths are one file; None if there is none."""
+    if path is None:
+        return None
     try:
         found = path.stat()
     except (OSError, ValueError):

@@ -43,8 +43,9 @@ class ArchiveFile(OpenFile):
         self._changes: dict[str, int] = {}
         self._written = Written()
         # Network file systems look anew at a file when it is opened: there each transaction opens and closes it.
-        self._stays_open = path is None or locks.locks_work(path.parent)
-        if not self._stays_open:
+        self._stays_open = True
+        if path is not None and not locks.locks_work(path.parent):
+            self._stays_open = False
             warnings.warn(
                 f"archive {path} is on a network folder ({locks.folder_kind(path.parent)}), whose locks are not to be "
                 f"trusted: while something is written or read, {locks.lock_path(path).name} lies beside it and keeps "
@@ -52,7 +53,7 @@ class ArchiveFile(OpenFile):
                 QAWarning,
                 stacklevel=2,
             )
-        with explaining(path), nullcontext() if self._stays_open else locks.LockFile(path):
+        with explaining(path), self._lock_file() or nullcontext():
             self._connect()
             if not self._stays_open:
                 self._disconnect()
@@ -68,7 +69,7 @@ class ArchiveFile(OpenFile):
         with self._lock, explaining(self.path):
             if not self._users:
                 raise ArchiveError(f"archive {self.path} was closed: open it again, Archive(path)")
-            guard = None if self._stays_open else locks.LockFile(self.path)
+            guard = self._lock_file()
             try:
                 if guard is not None:
                     guard.acquire()
@@ -126,12 +127,11 @@ class ArchiveFile(OpenFile):
         for attempt in range(_TRIES):
             if not self._has_a_name():
                 self._follow()
-            if self._connection is None:
-                try:
-                    self._connection = connect(self.path, look_through=self._stays_open)
-                except NoArchiveError:
-                    self._follow()
-            connection = self._connection
+            try:
+                connection = self._connection or connect(self.path, look_through=self._stays_open)
+                self._connection = connection
+            except NoArchiveError:
+                connection = self._follow()
             try:
                 locks.patiently(connection, "BEGIN IMMEDIATE" if writing else "BEGIN")
                 if self._is_ours(connection):
@@ -148,6 +148,10 @@ class ArchiveFile(OpenFile):
                 connection.execute("ROLLBACK")
             self._follow()
         raise ArchiveError(f"archive {self.path}: it is replaced again and again: find out by whom")
+
+    def _lock_file(self) -> locks.LockFile | None:
+        """What keeps others out while it is open; None where SQLite's own locks do."""
+        return None if self._stays_open or self.path is None else locks.LockFile(self.path)
 
     def _has_a_name(self) -> bool:
         """Whether the file still has its name, or another by which it was opened."""
@@ -174,7 +178,7 @@ class ArchiveFile(OpenFile):
         grown = all(now.get(digest, -1) >= times for digest, times in self._changes.items())
         return grown and self._written.last_is_in(connection)
 
-    def _connect(self) -> None:
+    def _connect(self) -> sqlite3.Connection:
         connection = connect(self.path)
         try:
             locks.begin(connection)
@@ -184,29 +188,31 @@ class ArchiveFile(OpenFile):
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
-        self._identity = None if self.path is None else file_identity(self.path)
+        self._connection, self._identity = connection, file_identity(self.path)
+        return connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             disconnect(connection, self.path, self._identity)
 
-    def _follow(self) -> None:
-        """Goes on with the file that has the name now, or with a new one beside it."""
+    def _follow(self) -> sqlite3.Connection:
+        """Goes on with the file that has the name now, or with a new one beside it; returns the connection to it."""
         before, was_there = self.path, file_identity(self.path) is not None
         self._forget()
         self._disconnect()
         try:
-            self._connect()
+            connection = self._connect()
         except NoArchiveError as error:
+            if before is None:
+                raise
             number = next(n for n in range(2, 1000) if not before.with_stem(f"{before.stem}-{n}").exists())
             self.path, reason = before.with_stem(f"{before.stem}-{number}"), str(error)
-            self._connect()
+            connection = self._connect()
         self._remember()
-        locks.patiently(self._connection, "BEGIN IMMEDIATE")
-        self._written.put_into(self._connection)
-        locks.patiently(self._connection, "COMMIT")
+        locks.patiently(connection, "BEGIN IMMEDIATE")
+        self._written.put_into(connection)
+        locks.patiently(connection, "COMMIT")
         kept = f"the {len(self._written)} evaluations that this process has written are in"
         if self.path != before:
             said = f"was replaced by something else while it was open ({reason}): it goes on in {self.path}, and {kept} that"
@@ -215,6 +221,7 @@ class ArchiveFile(OpenFile):
         else:
             said = f"was removed or moved while it was open: a new one was made, and {kept} it"
         warnings.warn(f"archive {before} {said}", QAWarning, stacklevel=2)
+        return connection
 
     def _leave_to_the_parent(self) -> None:
         # A connection cannot be used in a child, not even to close it: it is left alone for good, and a new one opened when

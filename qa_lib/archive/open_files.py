@@ -3,7 +3,7 @@
 import os
 import threading
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from qa_lib.archive.database import Identity, file_identity
 
@@ -15,7 +15,7 @@ class OpenFile:
         path: Where it is; None is in memory.
     """
 
-    _open: ClassVar[dict[Any, "OpenFile"]] = {}
+    _open: ClassVar[dict[Identity, "OpenFile"]] = {}
     _opening: ClassVar[threading.RLock] = threading.RLock()
     _forking: ClassVar[threading.Lock] = threading.Lock()
     _held: ClassVar[set["OpenFile"]] = set()
@@ -36,10 +36,11 @@ class OpenFile:
             ArchiveError: The file is not an archive, is damaged, or cannot be opened; it is left untouched.
         """
         with cls._opening:
-            file = None if path is None else cls._open.get(file_identity(path))
-            if file is None:
+            identity = file_identity(path)
+            file = cls._open.get(identity) if identity else None
+            if not isinstance(file, cls):
                 file = cls(path)
-                cls._open[file._identity or (0, id(file))] = file
+                cls._open[file._key()] = file
             elif path not in file._names:
                 file._names.append(path)  # another link to it; or it was moved, and this is its new name
             file._users += 1
@@ -63,9 +64,12 @@ class OpenFile:
         """What was opened before a fork is no longer this process's to use."""
         raise NotImplementedError
 
+    def _key(self) -> Identity:
+        return self._identity or (0, id(self))
+
     def _remember(self) -> None:
         """Whoever comes to its identity comes to this file, unless there is one already."""
-        self._open.setdefault(self._identity, self)
+        self._open.setdefault(self._key(), self)
 
     def _forget(self) -> None:
         """Nobody else comes to this file by its identity."""

@@ -21,7 +21,7 @@ from qa_lib.archive.strangers import put_strangers_aside
 from qa_lib.errors import QAWarning
 
 # Files as this process left them: device and inode -> size and time of change. They need not be looked through again.
-_left: dict[Identity, tuple[int, int]] = {}
+_left: dict[Identity | None, tuple[int, int]] = {}
 
 
 def connect(path: Path | None, *, look_through: bool = True) -> sqlite3.Connection:
@@ -61,7 +61,7 @@ def connect(path: Path | None, *, look_through: bool = True) -> sqlite3.Connecti
 
 def disconnect(connection: sqlite3.Connection, path: Path | None, identity: Identity | None) -> None:
     """Closes a connection to the file ``identity``, and remembers that as it was left if it still is at ``path``."""
-    if identity is not None and file_identity(path) == identity:
+    if path is not None and identity is not None and file_identity(path) == identity:
         with suppress(sqlite3.Error):  # takes the empty journal away; harmless where it cannot
             connection.execute("PRAGMA journal_mode = DELETE")
         with suppress(sqlite3.Error):

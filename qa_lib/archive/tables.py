@@ -8,7 +8,7 @@ pages are. How often its rows were changed tells an earlier state of a file that
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -144,7 +144,7 @@ def changes(connection: sqlite3.Connection) -> dict[str, int]:
 
 def evaluations(
     connection: sqlite3.Connection, where: str = "", values: tuple[Any, ...] = ()
-) -> Iterator[tuple[str, Facts, Row | None]]:
+) -> Generator[tuple[str, Facts, Row | None], None, None]:
     """(digest, facts, row) of what is in the archive, of any format, in the order in which it was first written; None in place
     of a row that is damaged."""
     if format_of(connection) in EARLIER:
@@ -162,7 +162,7 @@ def evaluations(
 
 def sensitivities(
     connection: sqlite3.Connection, where: str = "", values: tuple[Any, ...] = ()
-) -> Iterator[tuple[str, Facts, Sensitivity | None]]:
+) -> Generator[tuple[str, Facts, Sensitivity | None], None, None]:
     """(digest, facts, sensitivity) of what is in the archive, of any format; None in place of what is damaged."""
     found_format = format_of(connection)
     if found_format == FORMAT:
@@ -203,11 +203,11 @@ def _fingerprint(connection: sqlite3.Connection, digest: str, facts: Facts) -> i
     if found:
         connection.execute("UPDATE fingerprints SET facts = ?, checksum = ? WHERE digest = ?", values)
         return found[0]
-    made = connection.execute(
+    connection.execute(
         "INSERT INTO fingerprints (facts, checksum, digest, row_count, folded, changes) VALUES (?, ?, ?, 0, 0, 0)",
         values,
     )
-    return made.lastrowid
+    return connection.execute("SELECT last_insert_rowid()").fetchone()[0]
 
 
 def _count(connection: sqlite3.Connection, fingerprint: int, more: int, changed: int) -> None:

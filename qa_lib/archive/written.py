@@ -49,6 +49,6 @@ class Written:
             tables.put_evaluation(
                 connection, digest, json.loads(self._facts[digest]), unpack(packed), again=again
             )
-        for (digest, *key), divergence in self._sensitivities.items():
+        for (digest, quantizer, num_bits), divergence in self._sensitivities.items():
             facts = json.loads(self._facts[digest])
-            tables.put_sensitivity(connection, digest, facts, (*key, divergence))
+            tables.put_sensitivity(connection, digest, facts, (quantizer, num_bits, divergence))

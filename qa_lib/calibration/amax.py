@@ -144,8 +144,8 @@ class FromOutputs(AmaxFinder):
 
 
 def _check_known(method: str, options: Mapping[str, Any], allowed: Sequence[str] | None) -> None:
-    for option in options if allowed is not None else ():
-        if option not in allowed:
+    for option in options:
+        if allowed is not None and option not in allowed:
             known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
             raise CalibrationError(f"method {method!r} does not know the option {option!r}; {known}")
 
@@ -172,7 +172,7 @@ def amax_by_method(
         for num_bits in wanted:
             where = f"amax of '{name}' at {num_bits} bits"
             try:
-                value = function(statistics[name], num_bits, unsigned[name], **options)
+                value: Any = function(statistics[name], num_bits, unsigned[name], **options)
             except QAError:
                 raise
             except Exception as error:  # a user's own method may raise anything

@@ -68,7 +68,8 @@ def calibrate(
         QAWarning: All activations of a layer were zero, or its ``amax`` is next to nothing.
 
     Example:
-        >>> calibrate(qmodel, workload.calibration_loader(), method="percentile", percentile=99.9)
+        >>> calibrate(qmodel, workload.calibration_loader(), method="percentile", percentile=99.9).images
+        1024
         >>> float(qmodel.activation_fake_quantizers["input"].amax)
         1.0
     """

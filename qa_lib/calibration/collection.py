@@ -129,7 +129,8 @@ def _full_bins(counts: np.ndarray, count: int, largest: float) -> np.ndarray:
 
 def _scan(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """Counts ``values`` in, and returns the smallest and the largest."""
-    return tuple(map(_from_ordered, _scan_bits(values.view(np.int32), counts, np.uint32(KEY_SHIFT))))
+    smallest, largest = _scan_bits(values.view(np.int32), counts, np.uint32(KEY_SHIFT))
+    return _from_ordered(int(smallest)), _from_ordered(int(largest))
 
 
 def _from_ordered(ordered: int) -> float:

@@ -30,7 +30,8 @@ def register_calibration_method(name: str) -> Callable[[Method], Method]:
         >>> @register_calibration_method("three_sigma")
         ... def three_sigma(layer, num_bits, unsigned):
         ...     return 3 * layer.mean_square**0.5
-        >>> calibrate(qmodel, batches, method="three_sigma")
+        >>> calibrate(qmodel, workload.calibration_loader(), method="three_sigma").method
+        'three_sigma'
     """
     if not isinstance(name, str):
         raise CalibrationError(f'write @register_calibration_method("name"): {name!r} is not a name')

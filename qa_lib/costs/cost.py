@@ -22,9 +22,12 @@ class Cost(Protocol):
         is_sum: Whether it is a sum over the quantizers, which dynamic programming needs; None if nobody knows.
     """
 
-    name: str
-    unit: str
-    is_sum: bool | None
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def is_sum(self) -> bool | None: ...
 
     def __call__(self, bit_widths: Widths) -> float:
         """The cost of a setting."""

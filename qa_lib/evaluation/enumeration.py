@@ -52,9 +52,9 @@ def enumerate_settings(
         ArchiveError: The archive cannot be read or written.
 
     Example:
-        >>> evaluations = enumerate_settings(evaluator)  # 5 quantizers
-        >>> len(evaluations)
-        16807
+        >>> evaluations = enumerate_settings(evaluator, num_bits_lower_limit=7)
+        >>> len(evaluations)  # two widths, five quantizers
+        32
     """
     lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
     qmodel, widths = evaluator.qmodel, range(lower, upper + 1)

@@ -60,9 +60,9 @@ class Evaluator:
         ArchiveError: The archive cannot be used.
 
     Example:
-        >>> evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels)
-        >>> evaluator.evaluate([4] * 17).images
-        4096
+        >>> evaluator = Evaluator(qmodel, images, labels)
+        >>> evaluator.evaluate([4] * 5).images
+        256
     """
 
     metric: Metric = Accuracy()

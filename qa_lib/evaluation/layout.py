@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ def choose_workers(run: Callable[[int], object], most: int) -> int:
     """
     if most == 1:
         return 1
-    seconds = {count: _median_seconds(lambda count=count: run(count)) / count for count in (1, most)}
+    seconds = {count: _median_seconds(partial(run, count)) / count for count in (1, most)}
     return most if seconds[most] <= seconds[1] else 1
 
 

@@ -39,7 +39,7 @@ class LiveEvaluator:
 
     Example:
         >>> live = LiveEvaluator(evaluator)
-        >>> live.evaluate([8] * 17).score == evaluator.evaluate([8] * 17).score
+        >>> live.evaluate([8] * 5).score == evaluator.evaluate([8] * 5).score
         True
     """
 
@@ -120,11 +120,10 @@ class LiveEvaluator:
             facts = self.evaluator.facts()
             start = time.perf_counter()
             self._prepare()
-            found = list(
-                self._pool.map(lambda w: self._run(w, widths, superseded), range(len(self._workers)))
-            )
+            parts = self._pool.map(lambda w: self._run(w, widths, superseded), range(len(self._workers)))
+            found = [part for part in parts if part is not None]
             torch.set_num_threads(self._torch_threads)  # the workers have set what threads begin with
-            if any(part is None for part in found):
+            if len(found) < len(self._workers):
                 return None
             if self.evaluator.facts() == facts:  # nobody has calibrated in between
                 return self._keep(facts, widths, found, time.perf_counter() - start)

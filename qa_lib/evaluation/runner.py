@@ -127,8 +127,8 @@ class Runner:
             return np.zeros(1)
 
         self.run(self.make_replicas(len(self.search_set.batches)), [self._float_task()], _ignore, look)
-        in_order = [margins[index] for index in range(len(margins))]
-        return None if in_order[0] is None else torch.argsort(torch.cat(in_order), stable=True)
+        in_order = [found for index in range(len(margins)) if (found := margins[index]) is not None]
+        return torch.argsort(torch.cat(in_order), stable=True) if len(in_order) == len(margins) else None
 
     def _choose_workers(self) -> int:
         most = torch.get_num_threads() if self.qmodel.device.type == "cpu" and self.replicas else 1

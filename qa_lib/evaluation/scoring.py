@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from qa_lib.archive import Row
 from qa_lib.batches.batched_set import BatchedSet
@@ -58,8 +59,8 @@ class Scoring:
         last = task.sums[-1] / (task.images / len(task.sums))
         return min(upper_bound, self._score(task.total + rest * last))
 
-    def _score(self, sums: np.ndarray) -> float:
-        return self.metric.score(torch.from_numpy(sums))
+    def _score(self, sums: ArrayLike) -> float:
+        return self.metric.score(torch.from_numpy(np.asarray(sums)))
 
     @cached_property
     def _perfect_rests(self) -> list[np.ndarray] | None:

@@ -1,5 +1,6 @@
 """A convolution's quantizer, batch norm and ReLU in one pass over the memory, bit for bit the same."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -31,7 +32,7 @@ class FusedOutput:
         self.lower = np.float32(0 if relu is not None else -np.inf)
         self.upper = np.float32(RELUS[type(relu)] if relu is not None else np.inf)
         # As aten/src/ATen/native/cpu/batch_norm_kernel.cpp computes them, in float32.
-        deviation = np.sqrt(norm.running_var.numpy() + np.float32(norm.eps))
+        deviation = np.sqrt(norm.get_buffer("running_var").numpy() + np.float32(norm.eps))
         weight = np.float32(1) if norm.weight is None else norm.weight.detach().numpy()
         tiles = max(1, _TILE // norm.num_features)
         self.factor = np.tile(np.float32(1) / deviation * weight, tiles)
@@ -73,9 +74,10 @@ class FusedOutput:
 def same_bits(fused: FusedOutput) -> bool:
     """Whether the pass gives the bits that the modules give, tried on numbers that reach every level."""
     norm, generator = fused.norm, torch.Generator().manual_seed(0)
-    shape = (3, norm.num_features, 7, 5)
-    values = torch.randn(shape, generator=generator) * norm.running_var.sqrt()[:, None, None] * 2
-    values = (values + norm.running_mean[:, None, None]).contiguous(memory_format=torch.channels_last)
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    values = torch.randn((3, norm.num_features, 7, 5), generator=generator)
+    values = values * variance.sqrt()[:, None, None] * 2 + mean[:, None, None]
+    values = values.contiguous(memory_format=torch.channels_last)
     values[0, :, 0] = 0.0
     amax = float(values.abs().max())
     quantizer = TensorQuantizer()
@@ -92,11 +94,13 @@ def same_bits(fused: FusedOutput) -> bool:
     return True
 
 
-@intrinsic
-def _fma(context: Any, a: Any, b: Any, c: Any) -> Any:
+def _make_fma(context: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c`` with one rounding, as the batch norm's own vector instruction computes it."""
     signature = types.float32(types.float32, types.float32, types.float32)
     return signature, lambda context, builder, signature, arguments: builder.fma(*arguments)
+
+
+_fma: Callable[..., Any] = intrinsic(_make_fma)
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)

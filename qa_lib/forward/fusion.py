@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -84,7 +85,7 @@ def find_fusion(qmodel: QuantizedActivationsModel, images: Tensor) -> Fusion:
     chains, sums = [], []
     for node in graph.nodes:
         if _is_sum(node) and (relu := taker(node, list(RELUS))):
-            sums.append(relu.target.removeprefix("1."))
+            sums.append(_name(relu))
         quantizer = getattr(node.target, "__self__", None) if node.op == "call_function" else None
         if not isinstance(quantizer, TensorQuantizer):
             continue
@@ -92,7 +93,7 @@ def find_fusion(qmodel: QuantizedActivationsModel, images: Tensor) -> Fusion:
         suits = type(modules[conv.target]) in _CONVOLUTIONS and called.count(modules[conv.target]) == 1
         if norm is not None and suits and _is_single(modules[norm.target]):
             relu = taker(norm, list(RELUS))
-            chain = Chain(*(n and n.target.removeprefix("1.") for n in (conv, norm, relu)))
+            chain = Chain(_name(conv), _name(norm), _name(relu) if relu else None)
             if same_bits(
                 FusedOutput(quantizer, modules[norm.target], modules[relu.target] if relu else None)
             ):
@@ -101,21 +102,29 @@ def find_fusion(qmodel: QuantizedActivationsModel, images: Tensor) -> Fusion:
     return fusion if _same_outputs(qmodel, fusion, images) else Fusion()
 
 
+def _name(node: fx.Node) -> str:
+    """What the module that ``node`` calls is called in the model."""
+    return str(node.target).removeprefix("1.")
+
+
 def _is_sum(node: fx.Node) -> bool:
     """Whether ``node`` makes a new tensor by addition."""
     makes = (node.op == "call_method" and node.target == "add") or node.target in (operator.add, torch.add)
     return makes and "out" not in node.kwargs
 
 
-def _is_single(norm: nn.BatchNorm2d) -> bool:
-    """Whether ``norm`` has statistics of its own, in single precision."""
-    return norm.running_var is not None and norm.running_var.dtype == torch.float32
+def _is_single(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    """Whether ``norm`` is a batch norm with statistics of its own, in single precision."""
+    variance = norm.running_var if isinstance(norm, nn.BatchNorm2d) else None
+    return variance is not None and variance.dtype == torch.float32
 
 
 def fuse(replica: QuantizedActivationsModel, fusion: Fusion) -> None:
     """Makes ``replica`` itself do what ``fusion`` says: for evaluating only."""
     for name in fusion.sums:
-        replica.model.get_submodule(name).inplace = True
+        module = replica.model.get_submodule(name)
+        if isinstance(module, (nn.ReLU, nn.ReLU6)):
+            module.inplace = True
     for chain in fusion.chains:
         conv = replica.model.get_submodule(chain.conv)
         norm = replica.model.get_submodule(chain.norm)

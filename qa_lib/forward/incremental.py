@@ -64,9 +64,9 @@ class IncrementalForward:
         QAWarning: The model cannot be traced.
 
     Example:
-        >>> incremental = IncrementalForward(qmodel, workload.calibration_images.split(128))
+        >>> incremental = IncrementalForward(qmodel, images.split(128))
         >>> incremental({"classifier": 3}).shape
-        torch.Size([1024, 10])
+        torch.Size([256, 10])
     """
 
     def __init__(
@@ -128,39 +128,37 @@ class IncrementalForward:
         may be left at any batch; those that were not reached keep their base."""
         return self._run(bit_widths, rebase=True)
 
-    def _run(
-        self, bit_widths: BitWidths, *, outputs: bool = True, rebase: bool = False
-    ) -> Iterator[Tensor | None]:
+    def _run(self, bit_widths: BitWidths, *, outputs: bool = True, rebase: bool = False) -> Iterator[Tensor]:
         states = self._states(bit_widths)
         self._follow_the_network()
         plans: dict[int, _Plan] = {}
         for index, images in enumerate(self.batches):
             with self._lock:
-                if self._graph is not None:
+                if (graph := self._graph) is not None:
                     base = self._bases[index]
-                    plan = plans.get(id(base)) or self._plan(states, base, outputs=outputs, rebase=rebase)
+                    plan = plans.get(id(base)) or self._plan(graph, states, base, outputs, rebase)
                     plans[id(base)] = plan
-                    result = self._run_rest(states, index, plan)
+                    result = self._run_rest(graph, states, index, plan)
                     if rebase:
                         self._bases[index] = states
                 else:
                     widths = [num_bits for num_bits, _ in states.values()]
                     result = self._run_whole(widths, images) if outputs else None
-            yield result
+            if result is not None:
+                yield result
 
-    def _plan(self, states: States, base: States, *, outputs: bool, rebase: bool) -> _Plan:
+    def _plan(self, graph: LayerGraph, states: States, base: States, outputs: bool, rebase: bool) -> _Plan:
         """What has to be run for ``states`` where ``base`` is kept."""
-        graph = self._graph
         dirty = graph.downstream(name for name, state in states.items() if state != base[name])
         wanted = ({graph.output_node} if outputs else set()) | (self._keep & dirty if rebase else set())
         clean = (self._keep | {graph.images}) - dirty
         share = graph.seconds(graph.needed(wanted, clean)) / graph.seconds(graph.nodes)
         return _Plan(frozenset(wanted), frozenset(clean), share)
 
-    def _run_rest(self, states: States, index: int, plan: _Plan) -> Tensor | None:
+    def _run_rest(self, graph: LayerGraph, states: States, index: int, plan: _Plan) -> Tensor | None:
         """Runs for one batch what depends on the quantizers that differ from its base."""
-        graph, kept = self._graph, self._kept[index]
-        self._set(states)
+        kept = self._kept[index]
+        self._set(graph.replica, states)
         self.passes += plan.share * len(self.batches[index]) / self._images
         with torch.inference_mode():
             known = {node: value for node, value in kept.items() if node in plan.clean}
@@ -172,13 +170,14 @@ class IncrementalForward:
     def _prepare(self) -> None:
         """Traces the model, chooses what to keep, and runs the base."""
         self._keep: set[fx.Node] = set()
+        self._kept: list[dict[fx.Node, Any]] = []
         try:
             with self.qmodel.lock:  # the base is what the graph is made of
                 self._network = network_digest(self.qmodel)
                 base = self._states(self.qmodel.bit_widths)
                 self._graph: LayerGraph | None = LayerGraph(self.qmodel, self.batches[0])
         except LayerError as error:
-            self._graph, self._kept = None, []
+            self._graph = None
             warnings.warn(
                 f"torch.fx cannot take this model apart ({error}), so every setting runs the whole network: "
                 "the same numbers, but nothing is saved",
@@ -188,7 +187,6 @@ class IncrementalForward:
             return
         self._states_set = None
         self._keep = what_to_keep(self._graph, self.memory_budget * len(self.batches[0]) // self._images)
-        self._kept: list[dict[fx.Node, Any]] = []
         with torch.inference_mode():
             for batch in self.batches:
                 known = {self._graph.images: batch}
@@ -208,12 +206,12 @@ class IncrementalForward:
             for (name, quantizer), num_bits in zip(quantizers.items(), widths, strict=True)
         }
 
-    def _set(self, states: States) -> None:
-        """Gives the graph's quantizers ``states``, unless they have them."""
+    def _set(self, replica: QuantizedActivationsModel, states: States) -> None:
+        """Gives the quantizers of the graph's ``replica`` these ``states``, unless they have them."""
         if states is self._states_set:
             return
         self._states_set = states
-        quantizers = self._graph.replica.activation_fake_quantizers
+        quantizers = replica.activation_fake_quantizers
         for name, (num_bits, _) in states.items():
             quantizers[name].num_bits = num_bits
             quantizers[name].amax_in_use = self.qmodel.activation_fake_quantizers[name].amax_at(num_bits)

@@ -14,7 +14,9 @@ _TRACING = threading.RLock()
 class Tracer(fx.Tracer):
     """A ``torch.fx`` tracer that leaves alone what other threads do meanwhile."""
 
-    def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+    def trace(
+        self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None
+    ) -> fx.Graph:
         """The graph of ``root``; other threads that trace wait."""
         with _TRACING:
             self._thread = threading.get_ident()

@@ -20,6 +20,8 @@ class Metric(Protocol):
         ...         return torch.tensor([(outputs.argmax(dim=1) == targets).sum(), targets.numel()])
         ...     def score(self, sums):
         ...         return float(sums[0] / sums[1])
+        >>> PixelAccuracy().score(torch.tensor([3, 4]))
+        0.75
     """
 
     name: str

@@ -1,6 +1,7 @@
 """The instrument: sliders, front and measurement that talk to each other."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,8 @@ class BitWidthPanel(View):
 
     Example:
         >>> panel = BitWidthPanel(evaluator, exploration=exploration)
-        >>> panel.set_bit_widths({"stem.0": 4}).total_bits
-        132
-        >>> explore(evaluator, on_evaluation=panel.take)  # the search feeds the panel, which stays usable
+        >>> panel.set_bit_widths({"classifier": 4}).total_bits
+        36
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class BitWidthPanel(View):
         present = {
             group["name"]: [names[index] for index in group["members"]] for group in self.equalizer.groups
         }
-        self.equalizer.set_groups(present | by_pattern(names, pattern))
+        self.equalizer.set_groups({**present, **by_pattern(names, pattern)})
 
     def _connect(self) -> None:
         session, bar = self.session, self.toolbar
@@ -205,10 +205,10 @@ class BitWidthPanel(View):
                 points.cheapest(bar.accuracy.value / 100, limits), f"as accurate as {bar.accuracy.value:g} %"
             ),
         }
-        actions |= {b: lambda n=n: session.load(session.unlocked(n)) for n, b in bar.all.items()}
-        actions |= {b: lambda side=side: self.hold(side) for side, b in self.hold_buttons.items()}
+        actions |= {b: partial(lambda n: session.load(session.unlocked(n)), n) for n, b in bar.all.items()}
+        actions |= {b: partial(self.hold, side) for side, b in self.hold_buttons.items()}
         for clicked, action in (actions | self.saving.actions).items():
-            clicked.on_click(self.readout.guarded(lambda _, action=action: action()))
+            clicked.on_click(self.readout.guarded(partial(lambda action, _: action(), action)))
 
     def _set_dark(self, dark: bool) -> None:
         self.front.set_dark(dark)

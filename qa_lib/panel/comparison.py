@@ -41,9 +41,10 @@ class Comparison(View):
         held: ``"A"`` and ``"B"`` -> what is held, as far as there is something.
 
     Example:
-        >>> comparison = Comparison(qmodel.names)
-        >>> comparison.show_held("A", live.evaluate([8] * 17), live.by_class([8] * 17))
-        >>> comparison.widget
+        >>> live, comparison = LiveEvaluator(evaluator), Comparison(qmodel.names)
+        >>> comparison.show_held("A", live.evaluate([8] * 5), live.by_class([8] * 5))
+        >>> comparison.summary()
+        'Hold a setting as B to compare.'
     """
 
     def __init__(self, names: Sequence[str], class_names: Sequence[str] | None = None) -> None:

@@ -47,7 +47,7 @@ class Equalizer(anywidget.AnyWidget, View):
     Example:
         >>> equalizer = Equalizer(["input", "conv1"])
         >>> equalizer.on_release(print)
-        >>> equalizer.release((8, 4))
+        >>> widths = equalizer.release((8, 4))
         (8, 4)
     """
 
@@ -61,8 +61,8 @@ class Equalizer(anywidget.AnyWidget, View):
     bit_widths = traitlets.List(traitlets.Int()).tag(sync=True)
     moving = traitlets.List(traitlets.Int()).tag(sync=True)
     locked = traitlets.List(traitlets.Bool()).tag(sync=True)
-    divergence = traitlets.List().tag(sync=True)
-    groups = traitlets.List().tag(sync=True)
+    divergence: traitlets.List[list[float]] = traitlets.List().tag(sync=True)
+    groups: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     selected = traitlets.Unicode("").tag(sync=True)
     dark = traitlets.Bool(False).tag(sync=True)
     page_width = traitlets.Int(0).tag(sync=True)

@@ -34,11 +34,11 @@ class FrontView(View):
         widget: The ``plotly.graph_objects.FigureWidget``.
 
     Example:
-        >>> points = Points(min_accuracy=0.85)
-        >>> points.add(exploration.measured)
-        >>> view = FrontView(points, exploration.float_evaluation)
+        >>> view = FrontView(Points(min_accuracy=0.85), exploration.float_evaluation)
         >>> view.on_click(lambda evaluation: print(evaluation.bit_widths))
-        >>> view.widget
+        >>> view.points.add(exploration.measured)
+        True
+        >>> view.show_points()
     """
 
     def __init__(self, points: Points, float_evaluation: Evaluation) -> None:

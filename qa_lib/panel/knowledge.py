@@ -50,7 +50,8 @@ class Knowledge:
         on_sensitivities(table)
         self.points.add(evaluator.known())
         widths, layers = range(lower, upper + 1), len(evaluator.qmodel.names)
-        self.points.add_uniform({width: self.live.evaluate([width] * layers) for width in widths})
+        uniform = {width: self.live.evaluate([width] * layers) for width in widths}
+        self.points.add_uniform({width: e for width, e in uniform.items() if e is not None})
         self._predictor = AccuracyPredictor(table, self.float_evaluation.score)
 
     def outdated(self) -> bool:

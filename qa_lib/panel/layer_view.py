@@ -29,10 +29,10 @@ class LayerView:
         shown: What it shows at present; None before ``show``.
 
     Example:
-        >>> view = LayerView(qmodel, workload.calibration_images[:128])
-        >>> view.show("stem.0", 3)
-        >>> view.shown.clipped
-        0.0
+        >>> view = LayerView(qmodel, images)
+        >>> view.show("classifier", 3)
+        >>> len(view.shown.levels)
+        8
     """
 
     def __init__(self, qmodel: QuantizedActivationsModel, images: Tensor) -> None:
@@ -62,7 +62,7 @@ class LayerView:
                 self._figure.layout.width = self._width
                 self.widget.children = [self._text, self._figure]
             with self._figure.batch_update():
-                self._draw(data, num_bits)
+                self._draw(self._figure, data, num_bits)
 
     def set_dark(self, dark: bool) -> None:
         """Colours that are seen on a dark page, or on a light one."""
@@ -87,18 +87,16 @@ class LayerView:
             f"clipped <b>{data.clipped:.2%}</b>, mean squared error <b>{data.mean_squared_error:.2g}</b>"
         )
 
-    def _draw(self, data: ActivationHistogram, num_bits: int | None) -> None:
-        bars, lines = self._figure.data
+    def _draw(self, figure: go.FigureWidget, data: ActivationHistogram, num_bits: int | None) -> None:
+        bars, lines = figure.data
         bars.x, bars.y = (data.edges[1:] + data.edges[:-1]) / 2, data.counts
         bars.width = data.edges[1:] - data.edges[:-1]
-        levels = data.levels if num_bits is not None and len(data.levels) <= _MOST_LINES else []
+        band = num_bits is not None and len(data.levels) > _MOST_LINES
+        levels = data.levels[:0] if num_bits is None or band else data.levels
         highest = float(data.counts.max())
         lines.x = [x for level in levels for x in (level, level, None)]
         lines.y = [y for _ in levels for y in (0.8, highest, None)]
-        band = num_bits is not None and len(data.levels) > _MOST_LINES
-        self._figure.layout.shapes[0].update(
-            visible=band, x0=float(data.levels[0]), x1=float(data.levels[-1])
-        )
+        figure.layout.shapes[0].update(visible=band, x0=float(data.levels[0]), x1=float(data.levels[-1]))
 
     def _make_figure(self) -> go.Figure:
         bars: dict[str, Any] = {

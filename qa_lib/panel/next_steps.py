@@ -66,9 +66,11 @@ def next_steps(
         cost: Of a setting; less is better.
 
     Example:
-        >>> steps = next_steps(qmodel.names, (4,) * 17, (2, 8), predictor.predict)
-        >>> steps.gain.after
-        5
+        >>> predictor = AccuracyPredictor(table, exploration.float_evaluation.score)
+        >>> predictor.learn(exploration.measured, around=(4,) * 5)
+        >>> steps = next_steps(qmodel.names, (4,) * 5, (2, 8), predictor.predict)
+        >>> steps.save.after < steps.save.before < steps.gain.after
+        True
     """
     now, widths = cost(bit_widths), range(limits[0], limits[1] + 1)
     changes = [

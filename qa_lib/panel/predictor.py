@@ -23,9 +23,9 @@ class AccuracyPredictor:
         float_accuracy: The float model's, 0 to 1.
 
     Example:
-        >>> predictor = AccuracyPredictor(table, evaluator.evaluate_uniform(None).score)
-        >>> predictor.learn(evaluator.known(), around=(8,) * 17)
-        >>> predictor.predict([(7,) * 17]).shape
+        >>> predictor = AccuracyPredictor(table, exploration.float_evaluation.score)
+        >>> predictor.learn(exploration.measured, around=(8,) * 5)
+        >>> predictor.predict([(7,) * 5]).shape
         (1,)
     """
 

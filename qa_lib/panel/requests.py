@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 Request = TypeVar("Request")
@@ -24,7 +25,7 @@ class LatestOnly(Generic[Request]):
 
     Example:
         >>> requests = LatestOnly(lambda widths, superseded: evaluator.evaluate(widths), print)
-        >>> requests.submit([4] * 17)
+        >>> requests.submit([4] * 5)
         >>> requests.wait()
         True
     """
@@ -81,11 +82,14 @@ class LatestOnly(Generic[Request]):
                 return None
             return request, self._newest
 
+    def _is_superseded(self, number: int) -> bool:
+        return self._newest != number
+
     def _work(self) -> None:
         while (taken := self._next()) is not None:
             request, number = taken
             try:
-                self._answer(request, lambda number=number: self._newest != number)
+                self._answer(request, partial(self._is_superseded, number))
             except Exception as error:  # whatever it is, it belongs to whoever asked
                 self._on_error(error)
 
@@ -98,13 +102,18 @@ class Gathering(Generic[Item]):
         on_error: Called with what ``answer`` raised, in the same thread.
 
     Example:
-        >>> Gathering(points.add, print).add(evaluation)
+        >>> items = []
+        >>> gathering = Gathering(items.extend, print)
+        >>> gathering.add("a piece")
+        >>> gathering.wait(), items
+        (True, ['a piece'])
     """
 
     def __init__(
         self, answer: Callable[[list[Item]], object], on_error: Callable[[Exception], object]
     ) -> None:
-        self._answer, self._items = answer, []
+        self._answer = answer
+        self._items: list[Item] = []
         self._requests: LatestOnly[bool] = LatestOnly(self._hand_on, on_error)
 
     def add(self, item: Item) -> None:

@@ -55,8 +55,8 @@ class Session:
     Example:
         >>> session = Session(evaluator)
         >>> session.attach(View())
-        >>> session.set_bit_widths({"stem.0": 4}).total_bits
-        132
+        >>> session.set_bit_widths({"classifier": 4}).total_bits
+        36
     """
 
     def __init__(
@@ -78,16 +78,14 @@ class Session:
         self.float_evaluation = evaluator.evaluate_uniform(None)
         check_exploration(exploration, sensitivities, qmodel.names, self.float_evaluation)
         least = exploration.min_accuracy if exploration and min_accuracy is None else min_accuracy or 0.0
-        cost = exploration.cost if exploration else total_bits
-        self.points = Points(check_min_accuracy(least), cost)
+        self.points = Points(check_min_accuracy(least), exploration.cost if exploration else total_bits)
         self.knowledge = Knowledge(self.live, self.points, self.limits, self.float_evaluation)
-        self.locked, self.moving = (), False
+        self.locked: tuple[str, ...] = ()
         if exploration is not None:
             self.points.add((*exploration.measured, *exploration.archived))
         self._table = sensitivities or (exploration.sensitivities if exploration else None)
         self.history: History[Widths] = History(self.bit_widths)
-        self._views = Views()
-        self._showing = threading.RLock()
+        self._views, self._showing, self.moving = Views(), threading.RLock(), False
         self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
         self._lessons: LatestOnly[Widths] = LatestOnly(self._learn, self._views.show_error)
         self._feeding: Gathering[Evaluation] = Gathering(self._add_fed, self._views.show_error)

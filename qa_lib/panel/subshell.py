@@ -1,6 +1,7 @@
 """Widgets that answer while a cell runs."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import ipywidgets
 
@@ -12,7 +13,7 @@ def answer_while_a_cell_runs(widget: ipywidgets.Widget) -> None:
     busy while a cell runs. Other versions, and kernels without subshells, are left as they are.
     """
     for each in _all(widget):
-        comm = getattr(each, "comm", None)
+        comm: Any = getattr(each, "comm", None)
         if hasattr(comm, "_reply_subshell_for"):
             comm._reply_subshell_for = _as_asked
 

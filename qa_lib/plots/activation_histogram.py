@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
 from qa_lib.batches.forward import evaluation_mode, forward
@@ -100,7 +100,7 @@ def plot_activation_histogram(
     name: str,
     num_bits: int,
     axes: Axes | None = None,
-) -> Figure:
+) -> Figure | SubFigure:
     """The histogram of one layer's float activations with the grid of a width over it.
 
     Args:

@@ -46,8 +46,7 @@ def hypervolume_by_cost(runs: pd.DataFrame, column: str, until: float | None = N
         run = run.sort_values(column)
         reached = np.concatenate([[0.0], np.maximum.accumulate(run["hypervolume"])])
         steps.append(reached[np.searchsorted(run[column], cost, side="right")])
-    steps = np.array(steps)
-    return HypervolumeByCost(cost, np.median(steps, axis=0), steps.min(axis=0), steps.max(axis=0))
+    return HypervolumeByCost(cost, np.median(steps, axis=0), np.min(steps, axis=0), np.max(steps, axis=0))
 
 
 def plot_hypervolume_by_cost(frame: pd.DataFrame, best: str = "best known") -> Figure:

@@ -103,7 +103,8 @@ def _draw_baselines(axes: Axes, data: ObjectiveSpace) -> None:
         axes.axhline(
             data.min_accuracy, color=style.LIMIT, linewidth=1, linestyle=":", label="minimum accuracy"
         )
-    axes.scatter(*data.uniform.T, s=34, marker="s", color=style.UNIFORM, zorder=3, label="uniform widths")
+    cost, accuracy = data.uniform.T
+    axes.scatter(cost, accuracy, s=34, marker="s", color=style.UNIFORM, zorder=3, label="uniform widths")
 
 
 def _set_view(axes: Axes, data: ObjectiveSpace) -> None:

@@ -30,7 +30,7 @@ METHODS = {
 }
 OTHER_METHODS = ("#999933", "#CC6677", "#117733", "#AA4499")
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 150,
     "font.size": 10,

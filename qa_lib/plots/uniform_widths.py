@@ -23,7 +23,7 @@ def uniform_widths(evaluations: Sequence[Evaluation], float_evaluation: Evaluati
     """The data step of ``plot_uniform_widths``."""
     ordered = sorted(evaluations, key=lambda evaluation: -evaluation.total_bits)
     return UniformWidths(
-        num_bits=tuple(evaluation.bit_widths[0] for evaluation in ordered),
+        num_bits=tuple(evaluation.total_bits // len(evaluation.bit_widths) for evaluation in ordered),
         accuracy=tuple(evaluation.score for evaluation in ordered),
         float_accuracy=float_evaluation.score,
     )

@@ -42,8 +42,8 @@ def fake_quantize_(
     if values.device.type == "cpu" and _is_dense(values) and torch.get_num_threads() < THREADS_FOR_TORCH:
         _one_pass(flat_view(values).numpy(), scale, np.float32(smallest), np.float32(largest))
         return values
-    scale = torch.tensor(scale, device=values.device)
-    return values.mul_(scale).round_().clamp_(smallest, largest).div_(scale)
+    factor = torch.tensor(scale, device=values.device)
+    return values.mul_(factor).round_().clamp_(smallest, largest).div_(factor)
 
 
 def grid_bounds(num_bits: int, *, unsigned: bool = False, narrow_range: bool = False) -> tuple[float, float]:

@@ -50,10 +50,12 @@ class QuantizedActivationsModel(nn.Module):
 
     Example:
         >>> qmodel = QuantizedActivationsModel(model, conv2d_predicate)
-        >>> calibrate(qmodel, workload.calibration_loader())
-        >>> qmodel.bit_widths = {"stem.0": 4}
+        >>> record = calibrate(qmodel, workload.calibration_loader())
+        >>> qmodel.bit_widths = {"features.0": 4}
+        >>> qmodel.bit_widths
+        (8, 4, 8, 8)
         >>> qmodel(images).shape
-        torch.Size([128, 10])
+        torch.Size([256, 10])
     """
 
     def __init__(
@@ -68,17 +70,16 @@ class QuantizedActivationsModel(nn.Module):
         check_num_bits(num_bits)
         self.lock = threading.RLock()
         self._chosen = {name: chosen[name] for name in traced_call_order(model, chosen)}
-        self._calls: dict[str, Calls] = {}
+        self._calls: Mapping[str, Calls] = {}
         self._removed = False
         self.statistics: ActivationStatistics | None = None
         self.calibration: CalibrationRecord | None = None
+        self._quantizers = {name: TensorQuantizer(num_bits) for name in self.names}
         # Slashes for dots: module names must not hold dots, and "_" could make two names one.
-        self.quantizers = nn.ModuleDict(
-            {name.replace(".", "/"): TensorQuantizer(num_bits) for name in (INPUT, *self._chosen)}
-        )
-        self.sequential = nn.Sequential(self.quantizers[INPUT], model)
+        self.quantizers = nn.ModuleDict({n.replace(".", "/"): q for n, q in self._quantizers.items()})
+        self.sequential = nn.Sequential(self._quantizers[INPUT], model)
         self._handles = [
-            module.register_forward_hook(QuantizeOutput(name, self.activation_fake_quantizers[name]))
+            module.register_forward_hook(QuantizeOutput(name, self._quantizers[name]))
             for name, module in self._chosen.items()
         ]
         self.to(device if device is not None else device_of(model))
@@ -92,8 +93,7 @@ class QuantizedActivationsModel(nn.Module):
     def activation_fake_quantizers(self) -> Mapping[str, TensorQuantizer]:
         """Name -> quantizer: ``"input"`` first, then the chosen modules by qualified name, in the
         order in which a forward pass reaches them (finishes them, where one contains another)."""
-        names = (INPUT, *self._chosen)
-        return MappingProxyType({name: self.quantizers[name.replace(".", "/")] for name in names})
+        return MappingProxyType({name: self._quantizers[name] for name in self.names})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class QuantizedActivationsModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the quantizers are, and with them the model."""
-        return self.quantizers[INPUT].amax_in_use.device
+        return self._quantizers[INPUT].amax_in_use.device
 
     @property
     def bit_widths(self) -> tuple[int | None, ...]:
@@ -145,7 +145,7 @@ class QuantizedActivationsModel(nn.Module):
         self.check_usable()
         self.check_device(images)
         with self.lock:  # not while another thread has other widths in it
-            if self.quantizers[INPUT].num_bits is None:
+            if self._quantizers[INPUT].num_bits is None:
                 # Nothing that the model does to its input is to reach the caller's images.
                 images = images.clone()
             return self.sequential(images)
@@ -185,7 +185,7 @@ class QuantizedActivationsModel(nn.Module):
         Raises:
             LayerError: A chosen module was not reached.
         """
-        with recording_output_shapes({INPUT: self.quantizers[INPUT]} | self._chosen) as shapes:
+        with recording_output_shapes({INPUT: self._quantizers[INPUT], **self._chosen}) as shapes:
             yield
         missed = [name for name in self._chosen if name not in shapes]
         if missed:
@@ -195,7 +195,7 @@ class QuantizedActivationsModel(nn.Module):
             )
         self._set_calls({name: summarize_calls(called, images) for name, called in shapes.items()})
 
-    def _set_calls(self, calls: dict[str, Calls]) -> None:
+    def _set_calls(self, calls: Mapping[str, Calls]) -> None:
         self._calls = calls
         self._chosen = {name: self._chosen[name] for name in calls if name != INPUT}
 

@@ -66,8 +66,9 @@ def _quantizers(places: Iterable[QuantizerPlace]) -> str:
     types = [place.type for place in places if place.name != "input"]
     counted = ", ".join(f"{types.count(kind)} {kind}" for kind in dict.fromkeys(types))
     text = f"{len(places)}: on the input, and on the output of {counted}" if types else f"{len(places)}"
-    if all(place.elements_per_image is not None for place in places):
-        text += f"; they quantize {sum(place.elements_per_image for place in places):,} values of each image"
+    elements = [place.elements_per_image for place in places if place.elements_per_image is not None]
+    if len(elements) == len(places):
+        text += f"; they quantize {sum(elements):,} values of each image"
     return text
 
 

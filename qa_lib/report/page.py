@@ -64,6 +64,8 @@ def write_page(exploration: Exploration, path: str | Path) -> None:
 
     Example:
         >>> write_page(exploration, "exploration.html")
+        >>> Path("exploration.html").stat().st_size < 6_000_000
+        True
     """
     if not isinstance(path, (str, os.PathLike)):
         raise ReportError(

@@ -1,6 +1,6 @@
 """What the page about a search shows: its data step and the record."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -129,7 +129,7 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
         uniform=tuple(point(e) for e in exploration.uniform_evaluations.values() if e.complete),
         uniform_stopped=tuple(n for n, e in exploration.uniform_evaluations.items() if not e.complete),
         nearest=None if front else point(exploration.nearest),
-        sensitivities=table and {
+        sensitivities=None if table is None else {
             "widths": table.widths,
             "divergence": [[float(f"{value:.4g}") for value in row] for row in table.divergence.tolist()],
             "images": table.images,
@@ -151,9 +151,7 @@ def _nearest_to_front(others: Sequence[Point], front: Sequence[Point], least: fl
     return [others[index] for index in np.argsort(lacking, kind="stable")]
 
 
-def _split(points: Iterable[Point], min_accuracy: float) -> tuple[tuple[Point, ...], ...]:
+def _split(points: Sequence[Point], min_accuracy: float) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
     """Those that are feasible, and those that are not."""
-    feasible, infeasible = [], []
-    for p in points:
-        (feasible if p.score >= min_accuracy else infeasible).append(p)
-    return tuple(feasible), tuple(infeasible)
+    feasible = tuple(p for p in points if p.score >= min_accuracy)
+    return feasible, tuple(p for p in points if p.score < min_accuracy)

@@ -57,11 +57,11 @@ class AccuracyModel:
         """
         rows = self._numbers(settings)
         values = self._to_loss(np.array(accuracies, float))
-        stopped = np.array(stopped, bool)
-        self._learn(rows[~stopped], values[~stopped], again=True)
-        if stopped.any():
-            expected, _ = self._predict(rows[stopped])
-            values[stopped] = np.maximum(values[stopped], expected)
+        bounds = np.array(stopped, bool)
+        self._learn(rows[~bounds], values[~bounds], again=True)
+        if bounds.any():
+            expected, _ = self._predict(rows[bounds])
+            values[bounds] = np.maximum(values[bounds], expected)
             self._learn(rows, values, again=False)
 
     def predict(self, settings: Sequence[Widths]) -> np.ndarray:

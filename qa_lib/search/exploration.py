@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from qa_lib.costs import Cost, named_cost, total_bits
@@ -126,7 +127,7 @@ class Exploration:
                 "sensitivities=sensitivity(qmodel, images))"
             )
         table, widths = self.sensitivities, self.nearest.bit_widths
-        own = table.divergence[range(len(widths)), table.columns(widths)]
+        own = table.divergence[np.arange(len(widths)), table.columns(np.array(widths))]
         frame = pd.DataFrame({"layer": self.names, "num_bits": widths, "share": own / (own.sum() or 1.0)})
         return frame.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 

@@ -115,7 +115,7 @@ def explore(
         ArchiveError: The archive cannot be read or written; its ``exploration`` is what there was.
 
     Example:
-        >>> exploration = explore(evaluator, min_accuracy=0.85, full_passes=60)
+        >>> exploration = explore(evaluator, min_accuracy=0.85, full_passes=40, progress=False)
         >>> exploration.front.columns[:3].tolist()
         ['accuracy', 'total_bits', 'mean_bits']
     """
@@ -178,9 +178,9 @@ def explore(
             if sensitivities is not None:
                 run.passes_before = sensitivities.divergence.size * sensitivities.images / evaluator.images
                 warn_if_costly(run.passes_before, budgets["full_passes"])
-            elif algorithm is None:
-                sensitivities = measure_sensitivities(run, limits, budgets["full_passes"], bar)
             if algorithm is None:
+                if sensitivities is None:
+                    sensitivities = measure_sensitivities(run, limits, budgets["full_passes"], bar)
                 size = population_size if evaluations is None else min(population_size, evaluations)
                 algorithm = default_algorithm(sensitivities, size, cost)
             minimize(problem, algorithm, stop, seed=seed)

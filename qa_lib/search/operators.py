@@ -11,7 +11,6 @@ from pymoo.core.mutation import Mutation
 from pymoo.core.sampling import Sampling
 from pymoo.core.variable import get
 
-from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.sensitivities.measuring import SensitivityTable
@@ -36,7 +35,9 @@ class SensitivitySampling(Sampling):
         SearchError: ``random_share`` is out of range.
 
     Example:
-        >>> NSGA2(pop_size=20, sampling=SensitivitySampling(sensitivity(qmodel, images)))
+        >>> algorithm = NSGA2(pop_size=20, sampling=SensitivitySampling(table))
+        >>> minimize(problem, algorithm, ("n_gen", 1), seed=1).pop.get("X").shape
+        (20, 5)
     """
 
     def __init__(self, table: SensitivityTable, cost: Cost = total_bits, random_share: float = 0.1) -> None:
@@ -65,7 +66,7 @@ class SensitivitySampling(Sampling):
         ).tolist()
         return np.array([*seeds, *drawn])
 
-    def _predicted(self, count: int, limits: tuple[int, int]) -> list[Widths]:
+    def _predicted(self, count: int, limits: tuple[int, int]) -> list[tuple[int, ...]]:
         front = self.table.front(self.cost, limits)
         divergence = np.array([self.table.predicted_divergence(setting) for setting in front])
         scale = np.log(np.maximum(divergence, 1e-12 + 1e-6 * divergence.max()))
@@ -85,7 +86,14 @@ class StepMutation(Mutation):
         prob_var: Probability that a layer moves.
 
     Example:
-        >>> NSGA2(pop_size=20, mutation=StepMutation(), crossover=TwoPointCrossover())
+        >>> algorithm = NSGA2(
+        ...     pop_size=10,
+        ...     sampling=SensitivitySampling(table),
+        ...     crossover=TwoPointCrossover(),
+        ...     mutation=StepMutation(table),
+        ... )
+        >>> minimize(problem, algorithm, ("n_gen", 2), seed=1).pop.get("X").shape
+        (10, 5)
     """
 
     def __init__(self, table: SensitivityTable | None = None, prob_var: float | None = None) -> None:
@@ -109,18 +117,17 @@ class StepMutation(Mutation):
         direction[widths == lower], direction[widths == upper] = 1, -1
         mutated = widths + moving * direction
         if self.table is not None:
-            mutated = self._go_on(widths, mutated, direction * moving, (lower, upper))
+            flat = _flat(self.table, widths, mutated)
+            mutated = np.clip(mutated + direction * moving * flat, lower, upper)
         return mutated
 
-    def _go_on(
-        self, widths: np.ndarray, mutated: np.ndarray, step: np.ndarray, limits: tuple[int, int]
-    ) -> np.ndarray:
-        """One step further where the first changes less than ``FLAT`` of the predicted divergence."""
-        layers = np.arange(widths.shape[1])
-        before = self.table.divergence[layers, self.table.columns(widths)]
-        after = self.table.divergence[layers, self.table.columns(mutated)]
-        flat = np.abs(after - before) < FLAT * before.sum(axis=1, keepdims=True)
-        return np.clip(mutated + step * flat, *limits)
+
+def _flat(table: SensitivityTable, widths: np.ndarray, mutated: np.ndarray) -> np.ndarray:
+    """Where a step changes less than ``FLAT`` of the predicted divergence."""
+    layers = np.arange(widths.shape[1])
+    before = table.divergence[layers, table.columns(widths)]
+    after = table.divergence[layers, table.columns(mutated)]
+    return np.abs(after - before) < FLAT * before.sum(axis=1, keepdims=True)
 
 
 def _spread(values: range, count: int) -> list[int]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
@@ -112,11 +113,11 @@ class Hypervolume:
         """Whether the box has no inside, and every front counts 0."""
         return self.float_accuracy <= self.min_accuracy or self.largest_cost <= self.least_cost
 
-    def gain(self, accuracy: np.ndarray) -> np.ndarray:
+    def gain(self, accuracy: ArrayLike) -> np.ndarray:
         """Accuracies as shares of the box's height."""
         return (np.asarray(accuracy, float) - self.min_accuracy) / (self.float_accuracy - self.min_accuracy)
 
-    def loss(self, cost: np.ndarray) -> np.ndarray:
+    def loss(self, cost: ArrayLike) -> np.ndarray:
         """Costs as shares of the box's width."""
         return (np.asarray(cost, float) - self.least_cost) / (self.largest_cost - self.least_cost)
 

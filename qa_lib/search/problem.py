@@ -49,13 +49,13 @@ class LayerwiseQuantizationProblem(Problem):
     Example:
         >>> problem = LayerwiseQuantizationProblem(qmodel, evaluator, min_accuracy=0.85)
         >>> algorithm = NSGA2(
-        ...     pop_size=40,
+        ...     pop_size=10,
         ...     sampling=IntegerRandomSampling(),
         ...     crossover=SBX(vtype=float, repair=RoundingRepair()),
         ...     mutation=PM(eta=3, vtype=float, repair=RoundingRepair()),
         ... )
-        >>> minimize(problem, algorithm, ("n_gen", 30), seed=1).X.shape
-        (12, 17)
+        >>> minimize(problem, algorithm, ("n_gen", 3), seed=1).pop.get("X").shape
+        (10, 5)
     """
 
     def __init__(

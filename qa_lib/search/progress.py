@@ -26,12 +26,13 @@ class SearchProgressBar:
 
     def __init__(self, budgets: Mapping[str, float | None], run: SearchRun, *, shown: bool) -> None:
         self.run = run
-        self.budget = next(name for name in _UNITS if budgets.get(name) is not None)
+        limits = ((name, budgets.get(name)) for name in _UNITS)
+        self.budget, total = next((name, limit) for name, limit in limits if limit is not None)
         self.evaluations: dict[Widths, Evaluation] = {}
         self._asked = 0
         self._start = time.monotonic()
         self._described = 0.0
-        self.bar = progress_bar(budgets[self.budget], _UNITS[self.budget], shown=shown)
+        self.bar = progress_bar(total, _UNITS[self.budget], shown=shown)
 
     def take(self, evaluation: Evaluation) -> None:
         """One candidate more is finished."""

@@ -42,7 +42,6 @@ class ScreenedNSGA2(NSGA2):
         SearchError: It is given another problem than a ``LayerwiseQuantizationProblem``.
 
     Example:
-        >>> table = sensitivity(qmodel, workload.calibration_images[:128])
         >>> algorithm = ScreenedNSGA2(
         ...     table,
         ...     pop_size=20,
@@ -50,7 +49,8 @@ class ScreenedNSGA2(NSGA2):
         ...     crossover=TwoPointCrossover(),
         ...     mutation=StepMutation(table),
         ... )
-        >>> result = minimize(problem, algorithm, FullPasses(60), seed=1)
+        >>> minimize(problem, algorithm, FullPasses(25), seed=1).pop.get("X").shape
+        (20, 5)
     """
 
     def __init__(

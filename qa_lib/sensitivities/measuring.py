@@ -14,7 +14,7 @@ from torch import Tensor
 from qa_lib.archive import Archive
 from qa_lib.batches.digests import add_tensor
 from qa_lib.batches.forward import one_torch_thread
-from qa_lib.bit_widths import Widths, check_limits
+from qa_lib.bit_widths import check_limits
 from qa_lib.costs import Cost, cost_table, total_bits
 from qa_lib.errors import DataError, ReplicaError, SearchError
 from qa_lib.forward.incremental import IncrementalForward
@@ -57,8 +57,6 @@ class SensitivityTable:
         mine, theirs = ((t.names, t.widths, t.images, t.divergence.tolist()) for t in (self, other))
         return mine == theirs
 
-    __hash__ = None
-
     def to_frame(self) -> pd.DataFrame:
         """A row for each quantizer, a column for each width."""
         columns = pd.Index(self.widths, name="num_bits")
@@ -94,7 +92,7 @@ class SensitivityTable:
         columns = self.columns(np.array(list(bit_widths)))
         return float(self.divergence[np.arange(len(self.names)), columns].sum())
 
-    def front(self, cost: Cost = total_bits, limits: tuple[int, int] | None = None) -> list[Widths]:
+    def front(self, cost: Cost = total_bits, limits: tuple[int, int] | None = None) -> list[tuple[int, ...]]:
         """The settings that trade ``predicted_divergence`` against ``cost`` best, cheapest first, by dynamic
         programming: exact for the sum, and a sum is all it knows.
 
@@ -148,9 +146,9 @@ def sensitivity(
         CalibrationError: ``divergence`` fails on what the model returns.
 
     Example:
-        >>> table = sensitivity(qmodel, workload.calibration_images[:128])
+        >>> table = sensitivity(qmodel, images[:128], progress=False)
         >>> table.divergence.shape
-        (17, 7)
+        (5, 7)
     """
     lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
     if not isinstance(images, Tensor) or not images.dim() or not len(images):

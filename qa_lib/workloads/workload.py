@@ -63,7 +63,9 @@ def register_workload(name: str) -> Callable[[Callable[[], Workload]], Callable[
     Example:
         >>> @register_workload("my_network")
         ... def my_network():
-        ...     return Workload(name="my_network", model=..., ...)
+        ...     return replace(load_workload("fashion_mnist"), name="my_network", model=model)
+        >>> load_workload("my_network").name
+        'my_network'
     """
 
     def register(build: Callable[[], Workload]) -> Callable[[], Workload]:
@@ -138,7 +140,7 @@ def _sound_file(name: str) -> Path:
     for needed in (path, sums):
         if not needed.is_file():
             raise WorkloadError(f"{needed} is missing: {again}")
-    expected = dict(reversed(line.split()) for line in sums.read_text().splitlines())
+    expected = {file: digest for digest, file in map(str.split, sums.read_text().splitlines())}
     if hashlib.sha256(path.read_bytes()).hexdigest() != expected.get(name):
         raise WorkloadError(f"{path} is damaged (its SHA-256 is not the one in SHA256SUMS): {again}")
     return path
