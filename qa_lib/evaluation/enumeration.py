@@ -90,7 +90,7 @@ class _Worker:
     """Runs settings on a copy of the model, and keeps what they have in common."""
 
     def __init__(self, evaluator: Evaluator, replica: QuantizedActivationsModel) -> None:
-        self.search_set, self.metric = evaluator.search_set, evaluator.metric
+        self.search_set, self.measuring = evaluator.search_set, evaluator.measuring
         batches = [images for images, _ in self.search_set.batches]
         self.forward = IncrementalForward(replica, batches, network_may_change=False)
 
@@ -103,7 +103,7 @@ class _Worker:
                 self.forward.rebase((*prefix, *ending))
             outputs = self.forward((*prefix, *ending)).split(self.search_set.batch_sizes)
             sums = [
-                self.metric.measure(part, targets).cpu().numpy()
+                self.measuring.sums(part, targets, (*prefix, *ending))
                 for part, (_, targets) in zip(outputs, self.search_set.batches, strict=True)
             ]
             rows.append(((*prefix, *ending), sums, time.perf_counter() - start))

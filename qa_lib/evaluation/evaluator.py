@@ -14,6 +14,7 @@ from qa_lib.checks import check_count
 from qa_lib.errors import DataError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.records import Records, opened
 from qa_lib.evaluation.runner import Runner
 from qa_lib.evaluation.scoring import Scoring
@@ -48,6 +49,7 @@ class Evaluator:
 
     Attributes:
         metric: What the score is made by: the accuracy.
+        measuring: What makes its sums of a batch.
         images: Size of the search set.
 
     Raises:
@@ -89,8 +91,9 @@ class Evaluator:
         self.qmodel = qmodel
         self.images = len(images)
         where = opened(archive)  # before anything is run
+        self.measuring = Measuring(self.metric)
         self._runner = Runner.on(
-            qmodel, self.metric, images, labels.to(images.device), batch_size, workers=workers,
+            qmodel, self.measuring, images, labels.to(images.device), batch_size, workers=workers,
             channels_last=channels_last, hardest_first=hardest_first, replicas=replicas,
         )  # fmt: skip
         self._scoring = Scoring(self.metric, self.search_set)

@@ -136,7 +136,8 @@ class LiveEvaluator:
         own = batches[worker :: len(self._workers)]
         found = []
         for (_, targets), outputs in zip(own, self._workers[worker].rebase_batches(widths), strict=True):
-            found.append((metric.measure(outputs, targets).cpu().numpy(), metric.by_class(outputs, targets)))
+            sums = self.evaluator.measuring.sums(outputs, targets, widths)
+            found.append((sums, metric.by_class(outputs, targets)))
             if superseded():
                 return None
         return found

@@ -9,11 +9,11 @@ from torch import Tensor
 from qa_lib.batches.batched_set import BatchedSet
 from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
+from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replica_check import check_replica
 from qa_lib.forward.replicas import RunBatch, Task, run_tasks
-from qa_lib.metrics import Metric
 from qa_lib.quantization.digests import structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -26,7 +26,7 @@ class Runner:
 
     Args:
         qmodel: The model.
-        metric: What is measured.
+        measuring: What is measured.
         search_set: What is shown.
         workers: Replicas at a time; None takes one for each torch thread, or one alone where that is faster.
         replicas: Whether to run copies of the model; False runs the model itself.
@@ -38,13 +38,13 @@ class Runner:
     def __init__(
         self,
         qmodel: QuantizedActivationsModel,
-        metric: Metric,
+        measuring: Measuring,
         search_set: BatchedSet,
         workers: int | None,
         *,
         replicas: bool = True,
     ) -> None:
-        self.qmodel, self.metric, self.search_set, self.replicas = qmodel, metric, search_set, replicas
+        self.qmodel, self.measuring, self.search_set, self.replicas = qmodel, measuring, search_set, replicas
         self._checked: set[tuple[str, tuple[bool, ...]]] = set()
         self.images_forwarded = 0
         self._negatives = NegativesReport(qmodel)
@@ -55,7 +55,7 @@ class Runner:
     def on(
         cls,
         qmodel: QuantizedActivationsModel,
-        metric: Metric,
+        measuring: Measuring,
         images: Tensor,
         labels: Tensor,
         batch_size: int | None,
@@ -66,12 +66,12 @@ class Runner:
         replicas: bool,
     ) -> "Runner":
         """A runner on ``images`` in suitable batches and layout, in the order of ``hardest_first``."""
-        check_outputs(qmodel, metric, images[:2], labels[:2])
+        check_outputs(qmodel, measuring, images[:2], labels[:2])
         batch_size = batch_size or suitable_batch_size(qmodel, images[:2])
         channels_last = suits_channels_last(images) if channels_last is None else channels_last
         in_order = torch.arange(len(images), device=images.device)
         as_given = BatchedSet.cut(images, labels, in_order, batch_size, channels_last)
-        runner = cls(qmodel, metric, as_given, workers, replicas=replicas)
+        runner = cls(qmodel, measuring, as_given, workers, replicas=replicas)
         runner.make_replicas(1)  # and so checks it
         if hardest_first and (order := runner.hardest_first()) is not None:
             runner.search_set = BatchedSet.cut(images, labels, order, batch_size, channels_last)
@@ -114,7 +114,7 @@ class Runner:
     def measure(self, replica: QuantizedActivationsModel, index: int) -> np.ndarray:
         """What batch ``index`` adds to the metric's sums, shape ``(k,)``."""
         inputs, targets = self.search_set.batches[index]
-        return self.metric.measure(forward(replica, inputs), targets).cpu().numpy()
+        return self.measuring.sums(forward(replica, inputs), targets, replica.bit_widths)
 
     def hardest_first(self) -> Tensor | None:
         """The items in the order of how safely the float model answers them, the least safe first; None if the metric does
@@ -123,7 +123,9 @@ class Runner:
 
         def look(replica: QuantizedActivationsModel, index: int) -> np.ndarray:
             inputs, targets = self.search_set.batches[index]
-            margins[index] = self.metric.margins(forward(replica, inputs), targets)
+            outputs = forward(replica, inputs)
+            self.measuring.look_for_nan(outputs, replica.bit_widths)
+            margins[index] = self.measuring.metric.margins(outputs, targets)
             return np.zeros(1)
 
         self.run(self.make_replicas(len(self.search_set.batches)), [self._float_task()], _ignore, look)
@@ -147,11 +149,13 @@ class Runner:
         return Task((None,) * len(self.qmodel.names))
 
 
-def check_outputs(qmodel: QuantizedActivationsModel, metric: Metric, inputs: Tensor, targets: Tensor) -> None:
-    """Raises ``DataError`` unless ``metric`` can measure what the float model returns for ``inputs``."""
-    floats = [None] * len(qmodel.names)
+def check_outputs(
+    qmodel: QuantizedActivationsModel, measuring: Measuring, inputs: Tensor, targets: Tensor
+) -> None:
+    """Raises ``DataError`` unless what the float model returns for ``inputs`` can be measured."""
+    floats = (None,) * len(qmodel.names)
     with qmodel.temporary_bit_widths(floats), evaluation_mode(qmodel), torch.inference_mode():
-        metric.measure(forward(qmodel, inputs), targets)
+        measuring.sums(forward(qmodel, inputs), targets, floats)
 
 
 def _ignore(task: Task) -> None:

@@ -10,7 +10,7 @@ from qa_lib.metrics.metric import Metric
 
 
 class Accuracy(Metric):
-    """Top-1 accuracy: the share of items whose highest logit is the label's, 0 to 1; of equal ones the first counts.
+    """Top-1 accuracy: the share of items whose highest logit is the label's, 0 to 1; of equal ones the first counts; NaN is wrong.
 
     Outputs are logits, shape ``(N, classes)``; targets are integer class numbers, shape ``(N,)``. The sums are the right
     answers, and the items.
@@ -20,7 +20,7 @@ class Accuracy(Metric):
 
     def measure(self, outputs: Any, targets: Any) -> Tensor:
         logits = _check_logits(outputs, targets)
-        return torch.tensor([int((logits.argmax(dim=1) == targets).sum()), len(targets)])
+        return torch.tensor([int(_right(logits, targets).sum()), len(targets)])
 
     def score(self, sums: Tensor) -> float:
         correct, items = sums.tolist()
@@ -37,8 +37,13 @@ class Accuracy(Metric):
 
     def by_class(self, outputs: Any, targets: Any) -> Tensor:
         logits = _check_logits(outputs, targets)
-        right = targets[logits.argmax(dim=1) == targets]
+        right = targets[_right(logits, targets)]
         return torch.stack([torch.bincount(labels, minlength=logits.shape[1]) for labels in (right, targets)])
+
+
+def _right(logits: Tensor, targets: Tensor) -> Tensor:
+    """Which items are answered right: none of those whose logits hold NaN, of which ``argmax`` would make a class."""
+    return (logits.argmax(dim=1) == targets) & ~logits.isnan().any(dim=1)
 
 
 def _check_labels(labels: Any) -> Tensor:
