@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qa_lib.batches.reading import image_batches
 from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, known_methods, options_of
@@ -201,10 +201,11 @@ class KeptImages:
     Args:
         batches: What ``calibrate`` takes.
         count: How many images to keep.
+        model: What they are for.
     """
 
-    def __init__(self, batches: Iterable[Any], count: int) -> None:
-        self.batches, self.wanted = batches, count
+    def __init__(self, batches: Iterable[Any], count: int, model: nn.Module | None = None) -> None:
+        self.batches, self.wanted, self.model = batches, count, model
         self.images: list[Tensor] = []
 
     @property
@@ -213,7 +214,7 @@ class KeptImages:
         return sum(map(len, self.images))
 
     def __iter__(self) -> Iterator[Tensor]:
-        for images in image_batches(self.batches):
+        for images in image_batches(self.batches, self.model):
             if self.count < self.wanted:
                 # A copy: whoever made the batch may use its memory again.
                 self.images.append(images[: self.wanted - self.count].detach().clone())

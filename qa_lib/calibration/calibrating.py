@@ -94,7 +94,7 @@ def calibrate(
                 f"method {method!r} looks at what the network returns: give it images, not statistics"
             )
     else:
-        kept = KeptImages(batches, how.images(options))
+        kept = KeptImages(batches, how.images(options), qmodel.model)
         statistics, passes = collect_statistics(qmodel, kept), 1.0
     signs = _unsigned(statistics, how.unsigned if unsigned is None else unsigned)
     found, more = how.find(Given(qmodel, statistics, kept, signs, per_width, options))

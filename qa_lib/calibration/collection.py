@@ -53,7 +53,7 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
     collectors = {name: _Collector() for name in qmodel.names}
     count = 0
     # The batches come from the user's own code, which runs in none of the modes that the model is put into.
-    for index, images in enumerate(image_batches(batches)):
+    for index, images in enumerate(image_batches(batches, qmodel.model)):
         _check_images(qmodel, images, index)
         recording = qmodel.recording(len(images)) if index == 0 else nullcontext()
         with qmodel.lock, _watching(qmodel, collectors), evaluation_mode(qmodel), torch.no_grad(), recording:

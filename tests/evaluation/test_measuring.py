@@ -22,7 +22,9 @@ class Log(nn.Module):
 
     def forward(self, images):
         out = self.conv(images).flatten(1)
-        coarse = (out == out.amax(dim=1, keepdim=True)).sum(dim=1, keepdim=True) > 2  # of a grid with few levels
+        coarse = (out == out.amax(dim=1, keepdim=True)).sum(
+            dim=1, keepdim=True
+        ) > 2  # of a grid with few levels
         return torch.where(coarse, torch.nan, out)
 
 
@@ -54,7 +56,7 @@ def by_hand(qmodel, images, labels, widths):
 def test_a_setting_that_returns_nan_is_wrong_there_and_it_is_said_once(qmodel, images, labels):
     evaluator = Evaluator(qmodel, images, labels)
     right, bad = by_hand(qmodel, images, labels, [2, 2])
-    assert 0 < bad
+    assert bad > 0
     with pytest.warns(QAWarning, match=r"NaN at bit widths \(2, 2\).*count as wrong"):
         assert evaluator.evaluate([2, 2]).sums == ((right, 64),)
     with warnings.catch_warnings():
