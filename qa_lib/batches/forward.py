@@ -7,10 +7,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from qa_lib.errors import DataError
+
 
 def forward(model: nn.Module, inputs: Any) -> Any:
-    """What ``model`` returns for the inputs of one batch."""
+    """What ``model`` returns for the inputs of one batch; raises ``DataError`` as ``check_no_autocast`` does."""
+    check_no_autocast()
     return model(inputs)
+
+
+def check_no_autocast() -> None:
+    """Raises ``DataError`` within ``torch.autocast``: threads do not take it over, so only some of the numbers would be its."""
+    if any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")):
+        raise DataError(
+            "torch.autocast is on here, and would reach only some of what is run: leave its block; for a model in lower "
+            "precision, convert the model and the images, qmodel.bfloat16()"
+        )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qa_lib.archive import Archive
 from qa_lib.batches.batched_set import BatchedSet, check_set
+from qa_lib.batches.forward import check_no_autocast
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import check_count
 from qa_lib.errors import DataError
@@ -186,6 +187,7 @@ class Evaluator:
             QAError: As ``evaluate``; what was finished by then is in the archive.
         """
         self.qmodel.check_usable()
+        check_no_autocast()
         asked = [self.qmodel.check_bit_widths(candidate) for candidate in candidates]
         widths = list(dict.fromkeys(asked))
         if not widths:

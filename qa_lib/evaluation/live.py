@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qa_lib.batches.forward import one_torch_thread
+from qa_lib.batches.forward import check_no_autocast, one_torch_thread
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
@@ -76,6 +76,7 @@ class LiveEvaluator:
             DataError: The model does not return one row of logits for each image.
             ArchiveError: The archive cannot be read or written.
         """
+        check_no_autocast()
         widths = self.evaluator.qmodel.check_bit_widths(bit_widths)
         return self.recall(widths) or self._turn.submit(self._measure, widths, superseded).result()
 

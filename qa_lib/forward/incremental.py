@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from qa_lib.batches.forward import evaluation_mode, forward
+from qa_lib.batches.forward import check_no_autocast, evaluation_mode, forward
 from qa_lib.bit_widths import BitWidths
 from qa_lib.errors import DataError, LayerError, QAWarning
 from qa_lib.forward.keeping import what_to_keep
@@ -129,6 +129,7 @@ class IncrementalForward:
         return self._run(bit_widths, rebase=True)
 
     def _run(self, bit_widths: BitWidths, *, outputs: bool = True, rebase: bool = False) -> Iterator[Tensor]:
+        check_no_autocast()
         states = self._states(bit_widths)
         self._follow_the_network()
         plans: dict[int, _Plan] = {}

@@ -159,18 +159,19 @@ class _Watch(fx.Interpreter):
         self.extra_traceback = False
         self.facts: dict[fx.Node, NodeFacts] = {}
         for _ in range(2):
-            with torch.no_grad():  # a version counts what is written; inference mode would not count
+            # A version counts what is written; inference mode, the caller's too, would not count.
+            with torch.inference_mode(False), torch.no_grad():
                 self.run(images.clone())
         return self.facts
 
     def run_node(self, n: fx.Node) -> Any:
         inputs = {node: self.env[node] for node in n.all_input_nodes if isinstance(self.env[node], Tensor)}
-        versions = {node: value._version for node, value in inputs.items()}
+        versions = {node: v._version for node, v in inputs.items() if not v.is_inference()}
         start = time.perf_counter()
         value = super().run_node(n)
         seconds = time.perf_counter() - start
         size = value.numel() * value.element_size() if isinstance(value, Tensor) else 0
-        overwrites = tuple(node for node, given in inputs.items() if given._version != versions[node])
+        overwrites = tuple(node for node in versions if inputs[node]._version != versions[node])
         if n.op not in ("placeholder", "output"):
             self.facts[n] = NodeFacts(seconds, size, overwrites)
         return value
