@@ -5,15 +5,29 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from qa_lib.errors import DataError
+from qa_lib.errors import DataError, QAError
 
 
 def forward(model: nn.Module, inputs: Any) -> Any:
     """What ``model`` returns for the inputs of one batch; raises ``DataError`` as ``check_no_autocast`` does."""
     check_no_autocast()
     return model(inputs)
+
+
+def try_forward(model: nn.Module, inputs: Tensor, error: type[QAError] = DataError) -> Any:
+    """``forward``, for the first time: what the model raises becomes an ``error`` that says what it was given."""
+    try:
+        return forward(model, inputs)
+    except QAError:
+        raise
+    except Exception as raised:  # a user's forward may raise anything
+        takes = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+        raise error(
+            f"the model fails on {len(inputs)} images of shape {tuple(inputs.shape[1:])}, {inputs.dtype} (its weights are {takes}), "
+            f"with {type(raised).__name__}: {raised}. Give images as in its training: size, channels, dtype; any number at a time"
+        ) from raised
 
 
 def check_no_autocast() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qa_lib.batches.forward import evaluation_mode, forward
+from qa_lib.batches.forward import evaluation_mode, forward, try_forward
 from qa_lib.batches.reading import image_batches
 from qa_lib.errors import CalibrationError
 from qa_lib.quantization.activation_statistics import (
@@ -57,7 +57,10 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
         _check_images(qmodel, images, index)
         recording = qmodel.recording(len(images)) if index == 0 else nullcontext()
         with qmodel.lock, _watching(qmodel, collectors), evaluation_mode(qmodel), torch.no_grad(), recording:
-            forward(qmodel, images)
+            if index == 0:
+                try_forward(qmodel, images, CalibrationError)
+            else:
+                forward(qmodel, images)
         count += len(images)
     empty = [name for name in qmodel.names if not collectors[name].count]
     if empty:

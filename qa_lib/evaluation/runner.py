@@ -1,13 +1,15 @@
 """Running a model over a search set, on replicas side by side, and measuring what it returns."""
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from qa_lib.batches.batched_set import BatchedSet
-from qa_lib.batches.forward import evaluation_mode, forward
+from qa_lib.batches.batched_set import BatchedSet, in_channels_last
+from qa_lib.batches.forward import evaluation_mode, forward, try_forward
+from qa_lib.errors import QAWarning
 from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.negatives import NegativesReport
@@ -68,11 +70,13 @@ class Runner:
         """A runner on ``images`` in suitable batches and layout, in the order of ``hardest_first``."""
         check_outputs(qmodel, measuring, images[:2], labels[:2])
         batch_size = batch_size or suitable_batch_size(qmodel, images[:2])
-        channels_last = suits_channels_last(images) if channels_last is None else channels_last
+        if channels_last is None:
+            channels_last = suits_channels_last(images) and _takes_channels_last(qmodel, images[:2])
         in_order = torch.arange(len(images), device=images.device)
         as_given = BatchedSet.cut(images, labels, in_order, batch_size, channels_last)
         runner = cls(qmodel, measuring, as_given, workers, replicas=replicas)
         runner.make_replicas(1)  # and so checks it
+        _warn_of_batch_statistics(qmodel, batch_size)
         if hardest_first and (order := runner.hardest_first()) is not None:
             runner.search_set = BatchedSet.cut(images, labels, order, batch_size, channels_last)
         return runner
@@ -155,7 +159,33 @@ def check_outputs(
     """Raises ``DataError`` unless what the float model returns for ``inputs`` can be measured."""
     floats = (None,) * len(qmodel.names)
     with qmodel.temporary_bit_widths(floats), evaluation_mode(qmodel), torch.inference_mode():
-        measuring.sums(forward(qmodel, inputs), targets, floats)
+        measuring.sums(try_forward(qmodel, inputs), targets, floats)
+
+
+def _takes_channels_last(qmodel: QuantizedActivationsModel, images: Tensor) -> bool:
+    """Whether the model runs at all on that layout: one that flattens with ``view`` does not."""
+    try:
+        with evaluation_mode(qmodel), torch.inference_mode():
+            forward(qmodel, in_channels_last(images))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _warn_of_batch_statistics(qmodel: QuantizedActivationsModel, batch_size: int) -> None:
+    """Warns if an image's output depends on which others share its batch."""
+    norms = [
+        name
+        for name, module in qmodel.model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+    ]
+    if norms:
+        warnings.warn(
+            f"batch norms without running statistics ({', '.join(norms[:3])}): what an image scores depends on which others share its "
+            f"batch. Scores are those of batches of {batch_size} in the evaluator's order, and of no other",
+            QAWarning,
+            stacklevel=4,
+        )
 
 
 def _ignore(task: Task) -> None:

@@ -31,7 +31,7 @@ class Accuracy(Metric):
 
     def margins(self, outputs: Any, targets: Any) -> Tensor:
         """By how much the right class's logit leads, negative where it does not."""
-        logits, right = _check_logits(outputs, targets), targets[:, None]
+        logits, right = _check_logits(outputs, targets), targets.long()[:, None]
         others = logits.scatter(1, right, -torch.inf).amax(dim=1)
         return logits.gather(1, right)[:, 0] - others
 
