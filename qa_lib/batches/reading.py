@@ -30,7 +30,7 @@ def image_batches(batches: Iterable[Any], model: nn.Module | None = None) -> Ite
                 f"a calibration batch is {type(batch).__name__} without images; give image tensors, "
                 "or tuples that begin with one"
             )
-        if batch is not images:
+        if isinstance(batch, (tuple, list)):
             _check_only_targets_follow(batch, model)
         count += len(images)
         if len(images):

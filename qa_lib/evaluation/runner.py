@@ -19,6 +19,7 @@ from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.quantization.digests import structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # A check runs nine batches of this share of the search set.
 _CHECKED_SHARE = 32
 
@@ -177,7 +178,7 @@ def _warn_of_batch_statistics(qmodel: QuantizedActivationsModel, batch_size: int
     norms = [
         name
         for name, module in qmodel.model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+        if isinstance(module, _NORMS) and module.running_mean is None
     ]
     if norms:
         warnings.warn(
