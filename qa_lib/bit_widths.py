@@ -2,8 +2,10 @@
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
+
+import pandas as pd
 
 from qa_lib.errors import BitWidthError, SearchError
 
@@ -27,6 +29,8 @@ def check_num_bits(num_bits: Any, where: str = "num_bits") -> int | None:
     """
     if num_bits is None:
         return None
+    if getattr(num_bits, "ndim", None) == 0 and hasattr(num_bits, "item"):  # of a tensor or an array
+        num_bits = num_bits.item()
     allowed = f"allowed are whole numbers from {SMALLEST_NUM_BITS} to {LARGEST_NUM_BITS}, or None for float"
     is_number = isinstance(num_bits, numbers.Real) and not isinstance(num_bits, bool)
     if not is_number:
@@ -42,13 +46,16 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
     """``bit_widths`` as one plain int or None for each quantizer, in order.
 
     Args:
-        bit_widths: One value for each quantizer, or a mapping from names to the values to change.
+        bit_widths: One value for each quantizer; a mapping from names to the values to change; or a row of a table that has a
+            column for each quantizer, in which missing is float.
         present: Name -> the width that a quantizer keeps if a mapping does not name it.
 
     Raises:
         BitWidthError: Too few, too many, unknown names, or widths that are not allowed.
     """
-    if isinstance(bit_widths, Mapping):
+    if isinstance(bit_widths, pd.Series) and set(present) <= set(bit_widths.index):
+        values = [None if pd.isna(value) else value for value in bit_widths[list(present)]]
+    elif isinstance(bit_widths, Mapping):
         unknown = [name for name in bit_widths if name not in present]
         if unknown:
             raise BitWidthError(
@@ -59,6 +66,8 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
     else:
         try:
             values = list(bit_widths)
+            if isinstance(bit_widths, Set):
+                raise TypeError("a set has no order")
         except TypeError:
             raise BitWidthError(
                 f"bit_widths is {bit_widths!r}; give one value for each of the {len(present)} "

@@ -1,11 +1,15 @@
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from qa_lib.bit_widths import check_bit_widths, check_num_bits
 from qa_lib.errors import BitWidthError
 
 
-@pytest.mark.parametrize("given", [4, np.int64(4), 4.0, np.float32(4)], ids=repr)
+@pytest.mark.parametrize(
+    "given", [4, np.int64(4), 4.0, np.float32(4), torch.tensor(4), torch.tensor(4.0), np.array(4)], ids=repr
+)
 def test_whole_numbers_of_any_kind_become_plain_ints(given):
     checked = check_num_bits(given)
     assert checked == 4
@@ -28,6 +32,30 @@ def test_a_mapping_changes_what_it_names():
 def test_the_wrong_number_of_widths_is_counted(given):
     with pytest.raises(BitWidthError, match=rf"has {len(given)} values, but the model has 3 quantizers"):
         check_bit_widths(given, {"input": 8, "b": 8, "c": 8})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        torch.tensor([3, 4, 5]),
+        np.array([3.0, 4.0, 5.0]),
+        pd.Series({"accuracy": 0.9, "total_bits": 12, "input": 3, "b": 4.0, "c": 5}),
+    ],
+    ids=["tensor", "array", "row of a table"],
+)
+def test_widths_come_as_tensors_arrays_and_rows(given):
+    checked = check_bit_widths(given, {"input": 8, "b": 8, "c": 8})
+    assert checked == (3, 4, 5) and set(map(type, checked)) == {int}
+
+
+def test_missing_in_a_row_is_float():
+    row = pd.DataFrame({"accuracy": [0.9], "input": [3], "b": pd.array([None], dtype="Int64")}).iloc[0]
+    assert check_bit_widths(row, {"input": 8, "b": 8}) == (3, None)
+
+
+def test_a_set_has_no_order():
+    with pytest.raises(BitWidthError, match="give one value for each of the 3"):
+        check_bit_widths({3, 4, 5}, {"input": 8, "b": 8, "c": 8})
 
 
 def test_an_unknown_name_lists_the_known_ones():
