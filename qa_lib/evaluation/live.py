@@ -1,6 +1,7 @@
 """Measuring one setting after another while somebody waits: what did not change since the last is not run again."""
 
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +19,10 @@ from qa_lib.quantization.digests import digest_of
 
 # What a batch adds to the metric's sums, and to each class.
 _OfBatch = tuple[np.ndarray, Tensor | None]
+
+
+# By the evaluator's id, which is nobody else's for as long as one holds the evaluator.
+_alive: "weakref.WeakValueDictionary[int, LiveEvaluator]" = weakref.WeakValueDictionary()
 
 
 def _never() -> bool:
@@ -52,6 +57,14 @@ class LiveEvaluator:
         # One turn at a time: a turn moves the base of all workers.
         self._turn = ThreadPoolExecutor(1, "qa_lib live")
         self._pool = ThreadPoolExecutor(evaluator.workers, "qa_lib live worker")
+
+    @classmethod
+    def of(cls, evaluator: Evaluator) -> "LiveEvaluator":
+        """The one that is there for ``evaluator``, or a new one: its memory is taken once, however many show what it finds."""
+        found = _alive.get(id(evaluator))
+        if found is None:
+            found = _alive[id(evaluator)] = cls(evaluator)
+        return found
 
     def recall(self, bit_widths: BitWidths) -> Evaluation | None:
         """The evaluation of ``bit_widths`` if the archive has it complete: nothing is run."""

@@ -8,6 +8,7 @@ from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel.next_steps import NextSteps, next_steps
 from qa_lib.panel.points import Points
 from qa_lib.panel.predictor import AccuracyPredictor
+from qa_lib.panel.requests import SupersededError
 from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
 
 # Images for sensitivities that nobody has measured yet.
@@ -32,25 +33,37 @@ class Knowledge:
         self._predictor: AccuracyPredictor | None = None
 
     def prepare(
-        self, table: SensitivityTable | None, on_sensitivities: Callable[[SensitivityTable], object]
+        self,
+        table: SensitivityTable | None,
+        on_sensitivities: Callable[[SensitivityTable], object],
+        superseded: Callable[[], bool],
     ) -> None:
         """Finds out what makes an instrument quick and knowing: the sensitivities, and the uniform widths.
 
         Args:
             table: Sensitivities; None, or others than those within the limits, are measured.
             on_sensitivities: Called with them as soon as they are there.
+            superseded: Asked again and again; once it says yes, all is given up (``SupersededError``).
         """
+
+        def go_on() -> None:
+            if superseded():
+                raise SupersededError
+
         (lower, upper), evaluator = self.limits, self.live.evaluator
         self.live.prepare()
         if table is None or table.widths[0] > lower or table.widths[-1] < upper:
             table = sensitivity(
                 evaluator.qmodel, evaluator.sample_images(_IMAGES), num_bits_lower_limit=lower,
                 num_bits_upper_limit=upper, archive=evaluator.archive, progress=False,
+                on_setting=go_on,
             )  # fmt: skip
+        go_on()
         on_sensitivities(table)
         self.points.add(evaluator.known())
         widths, layers = range(lower, upper + 1), len(evaluator.qmodel.names)
-        uniform = {width: self.live.evaluate([width] * layers) for width in widths}
+        uniform = {width: self.live.evaluate([width] * layers, superseded=superseded) for width in widths}
+        go_on()
         self.points.add_uniform({width: e for width, e in uniform.items() if e is not None})
         self._predictor = AccuracyPredictor(table, self.float_evaluation.score)
 

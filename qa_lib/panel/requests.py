@@ -1,23 +1,31 @@
 """Requests that come faster than they can be answered: the newest wins."""
 
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Request = TypeVar("Request")
 Item = TypeVar("Item")
 
 # How long items are gathered, in seconds.
 _GATHER = 0.25
+# How long the interpreter waits for what is being answered when it ends, in seconds.
+_PATIENCE = 60.0
+
+
+class SupersededError(Exception):
+    """Raised by what is being answered, to give up: nobody wants it any more."""
 
 
 class LatestOnly(Generic[Request]):
     """Answers requests one at a time on a thread of its own, the newest only.
 
     A request that waits is dropped when a newer one comes; the one that is being answered is told that it is superseded,
-    and may give up. The thread lives while there is something to answer.
+    and may give up. The thread lives while there is something to answer, and ends with the interpreter.
 
     Args:
         answer: Called with a request, and with a function that says whether it is superseded by now.
@@ -40,13 +48,14 @@ class LatestOnly(Generic[Request]):
         self._waiting: Request | None = None
         self._newest = 0
         self._running = False
+        _all.add(self)
 
     def submit(self, request: Request) -> None:
         """Asks for ``request`` (anything but None), in place of all that were asked for before. Returns at once."""
         with self._changed:
             self._waiting = request
             self._newest += 1
-            if not self._running:
+            if not self._running and not _ended:
                 self._running = True
                 threading.Thread(target=self._work, name="qa_lib requests", daemon=True).start()
 
@@ -90,8 +99,24 @@ class LatestOnly(Generic[Request]):
             request, number = taken
             try:
                 self._answer(request, partial(self._is_superseded, number))
+            except SupersededError:
+                pass
             except Exception as error:  # whatever it is, it belongs to whoever asked
                 self._on_error(error)
+
+
+# A thread that is in the middle of a forward pass when the interpreter ends would abort the process.
+_all: "weakref.WeakSet[LatestOnly[Any]]" = weakref.WeakSet()
+_ended: list[bool] = []
+
+
+@atexit.register
+def _end() -> None:
+    _ended.append(True)
+    for requests in list(_all):
+        requests.cancel()
+    for requests in list(_all):
+        requests.wait(_PATIENCE)
 
 
 class Gathering(Generic[Item]):

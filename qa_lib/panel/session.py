@@ -71,7 +71,7 @@ class Session:
     ) -> None:
         self.evaluator = check_evaluator(evaluator)
         self.qmodel = qmodel = evaluator.qmodel
-        self.live = LiveEvaluator(evaluator)
+        self.live = LiveEvaluator.of(evaluator)
         self.limits = check_limits(num_bits_lower_limit, num_bits_upper_limit)
         self.bit_widths = self._start = check_positions(qmodel.names, qmodel.bit_widths, self.limits)
         self.evaluation = evaluator.evaluate(qmodel.bit_widths)
@@ -185,7 +185,7 @@ class Session:
         return all([queue.wait(timeout) for queue in queues])
 
     def _prepare(self, given: Table, superseded: Callable[[], bool]) -> None:
-        self.knowledge.prepare(*given, self._views.show_sensitivities)
+        self.knowledge.prepare(*given, self._views.show_sensitivities, superseded)
         self._views.show_points()
         self._lessons.submit(self.bit_widths)
         self._show_again()

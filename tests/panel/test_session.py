@@ -1,10 +1,14 @@
 """What the instrument does, without a widget."""
 
+import gc
+import subprocess
+import sys
 import threading
+import weakref
 
 import pytest
 
-from qa_lib import calibrate
+from qa_lib import Archive, calibrate
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel.session import Session
@@ -147,3 +151,46 @@ def test_what_a_hand_has_let_go_of_can_be_undone(session):
     assert session.bit_widths == (8, 8, 3, 8)
     session.redo()
     assert session.wait(60) and session.bit_widths == (8, 8, 3, 4)
+
+
+@pytest.mark.slow
+def test_a_script_whose_last_line_begins_a_session_ends_as_any_other():
+    script = """
+import time
+from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, load_workload
+from qa_lib.panel.session import Session
+from qa_lib.panel.view import View
+workload = load_workload("fashion_mnist")
+qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
+calibrate(qmodel, workload.calibration_loader())
+session = Session(Evaluator(qmodel, workload.search_images, workload.search_labels))
+session.attach(View())
+session.load([4] * 17)
+time.sleep(0.5)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_sessions_keep_of_one_evaluator_is_kept_once(evaluator):
+    first, second = Session(evaluator), Session(evaluator)
+    assert first.live is second.live
+    other = Session(evaluator.using(Archive()))
+    assert other.live is not first.live
+    kept = weakref.ref(first.live)
+    del first, second
+    gc.collect()
+    assert kept() is None
+
+
+def test_what_is_not_wanted_any_more_gives_up(evaluator):
+    errors = []
+
+    class Listening(View):
+        def show_error(self, error):
+            errors.append(error)
+
+    session = Session(evaluator)
+    session.attach(Listening())
+    session._preparing.cancel()
+    assert session.wait() and errors == []
