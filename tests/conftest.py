@@ -71,3 +71,18 @@ def evaluator(qmodel: QuantizedActivationsModel, images: Tensor, labels: Tensor)
 def workload() -> Workload:
     """For reading only: tests that wrap the model load their own."""
     return load_workload("fashion_mnist")
+
+
+# A test without the mark ``slow`` should be far below that, in seconds.
+TOO_SLOW = 3.0
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Says after ``make quick`` which tests belong among the slow ones."""
+    if config.option.markexpr == "not slow":
+        passed = terminalreporter.stats.get("passed", [])
+        slow = [report for report in passed if report.when == "call" and report.duration > TOO_SLOW]
+        if slow:
+            terminalreporter.section("these want the mark slow, or less to do")
+            for report in slow:
+                terminalreporter.line(f"{report.duration:.1f} s  {report.nodeid}")

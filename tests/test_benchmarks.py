@@ -9,6 +9,8 @@ import warnings
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(request, monkeypatch, capsys):

@@ -71,6 +71,7 @@ def fresh_names():
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_examples_show_what_is_returned(path, fresh_names, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

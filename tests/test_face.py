@@ -24,6 +24,7 @@ def test_each_name_is_there_and_is_what_its_folder_calls_so():
     assert set(qa_lib.__all__) <= set(dir(qa_lib)) and not hasattr(qa_lib, "enumerate_settings")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["--help", "archive --help", "archive check no.sqlite", "nonsense"])
 def test_the_command_line_does_not_wait_for_torch_where_it_needs_none(arguments):
     code = (

@@ -113,6 +113,7 @@ def test_the_readme_names_every_notebook_and_command():
         assert command in README
 
 
+@pytest.mark.slow
 def test_the_readme_example_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # it leaves an archive behind
     example = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)

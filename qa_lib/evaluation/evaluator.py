@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qa_lib.archive import Archive
 from qa_lib.batches.batched_set import BatchedSet, check_set
+from qa_lib.batches.digests import forget_digests
 from qa_lib.batches.forward import check_no_autocast
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import check_count
@@ -235,6 +236,11 @@ class Evaluator:
     def fingerprint(self) -> str:
         """The digest of ``facts()``, which the archive keeps evaluations under (SHA-256, hexadecimal)."""
         return digest_of(self.facts())
+
+    def refresh(self) -> None:
+        """Looks at every weight anew. In between their versions, places and a sample of their numbers are watched, which what
+        is written through ``parameter.data`` can escape."""
+        forget_digests()
 
     def recall(self, bit_widths: BitWidths) -> Evaluation | None:
         """The evaluation of one setting if the archive has it complete, and None if not: nothing is measured."""

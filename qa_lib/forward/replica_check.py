@@ -1,6 +1,5 @@
 """Whether a replica may stand for its model: a copy is a promise that a closure, randomness or a counter can break."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from qa_lib.batches.digests import add_tensor
+from qa_lib.batches.digests import tensor_digest
 from qa_lib.batches.forward import evaluation_mode, forward, one_torch_thread
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import NotReproducibleError, ReplicaError
@@ -118,11 +117,9 @@ def _at(qmodel: QuantizedActivationsModel, num_bits: int | None) -> Widths:
 def _state(qmodel: QuantizedActivationsModel) -> dict[str, str]:
     """What a forward pass must leave alone: buffers, by name, and the modules' settings."""
     found = {"a setting of a module": structure_digest(qmodel)}
-    for name, buffer in qmodel.model.named_buffers():
-        digest = hashlib.sha256()
-        add_tensor(digest, buffer)
-        found[f"its buffer '{name}'"] = digest.hexdigest()
-    return found
+    return found | {
+        f"its buffer '{name}'": tensor_digest(buffer).hex() for name, buffer in qmodel.model.named_buffers()
+    }
 
 
 @contextmanager

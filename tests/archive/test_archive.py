@@ -92,6 +92,7 @@ def write_many(path, first):
         archive.write("b", row((2, 2), (1,) * (1 + index % 3)), FACTS)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_lose_nothing(tmp_path):
     context = multiprocessing.get_context("spawn")
     path = tmp_path / "archive.sqlite"
@@ -140,6 +141,7 @@ def overwritten(path):
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -199,6 +201,7 @@ except errors.ArchiveError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_costs_nothing_that_was_written(tmp_path):
     path = tmp_path / "archive.sqlite"
     done = subprocess.run([sys.executable, "-c", FILL_UP, path], capture_output=True, text=True, check=True)
@@ -246,6 +249,7 @@ with Archive(sys.argv[1]) as archive:
 """
 
 
+@pytest.mark.slow
 def test_two_archives_of_a_file_in_one_process_and_a_second_process(tmp_path):
     """A search set and a hold-out set on one path, in two kernels."""
     path = tmp_path / "archive.sqlite"

@@ -41,6 +41,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
 def test_damage_is_never_called_whole_nor_told_as_something_else(tmp_path, content, damage, capsys):
     path, saved = tmp_path / "damaged.sqlite", tmp_path / "saved.sqlite"
@@ -59,6 +60,7 @@ def test_damage_is_never_called_whole_nor_told_as_something_else(tmp_path, conte
         assert not (frame["complete"] & (frame["images"] != 25)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "least"), [("facts", 400), ("cut off", 300), ("half of it", 25)])
 def test_what_is_whole_is_saved_of_it(tmp_path, content, damage, least):
     path = tmp_path / "damaged.sqlite"

@@ -21,7 +21,10 @@ from qa_lib.archive import check_archive, locks, opening
 from qa_lib.errors import ArchiveError, QAWarning
 
 # Since Python 3.12, of any fork beside a thread.
-pytestmark = pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning"),
+]
 
 
 @pytest.fixture

@@ -365,6 +365,7 @@ def test_what_the_user_s_code_makes_can_still_be_trained_on(images):
         (tensor * nn.Parameter(torch.ones(1))).sum().backward()
 
 
+@pytest.mark.slow
 def test_a_generator_may_use_its_memory_again(fresh, images):
     def batches():
         buffer = torch.empty(32, 1, 6, 6)

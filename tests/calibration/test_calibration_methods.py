@@ -40,6 +40,7 @@ def true_error(values, amax, num_bits, unsigned=False):
 
 
 # Theirs answers with the first edge where nothing lies below it, as between two clusters: it divides 0 by 0.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values", [v for n, v in SHAPES.items() if n != "two clusters"], ids=list(SHAPES)[:-1]
 )
@@ -55,6 +56,7 @@ def test_entropy_is_the_toolkit_s_on_the_same_histogram(values, num_bits, unsign
     assert found == pytest.approx(min(float(expected), np.abs(values).max()), abs=width)
 
 
+@pytest.mark.slow
 def test_entropy_is_the_toolkit_s_edge_by_edge():
     counts, width = statistics_of(SHAPES["heavy tails"]).linear_magnitudes
     edges = np.arange(len(counts) + 1) * width
@@ -89,6 +91,7 @@ def test_percentile_is_numpy_s_within_a_bin(values, percentile):
     )
 
 
+@pytest.mark.slow
 @shapes
 @pytest.mark.parametrize("num_bits", [2, 3, 4, 6, 8, 10, 12])
 def test_mse_is_as_good_as_brute_force_over_the_raw_activations(values, num_bits):

@@ -12,6 +12,8 @@ from qa_lib.calibration.output import OutputCalibration
 from qa_lib.errors import CalibrationError
 from qa_lib.metrics.divergence import kullback_leibler, mean_squared_error, output_divergence
 
+pytestmark = pytest.mark.slow
+
 
 def divergence_at(qmodel, images, widths):
     with qmodel.temporary_bit_widths([None] * len(qmodel.names)), torch.no_grad():

@@ -25,6 +25,7 @@ def tiny_workload(tiny_model, images, labels, monkeypatch):
 ARGUMENTS = ["explore", "--workload", "tiny", "--evaluations", "20", "--population-size", "10"]
 
 
+@pytest.mark.slow
 def test_explore_prints_the_front_and_writes_it(tmp_path, capsys):
     assert main([*ARGUMENTS, "--min-accuracy", "0.5", "--out", str(tmp_path / "a" / "b")]) == 0
     shown = capsys.readouterr().out
@@ -48,6 +49,7 @@ def test_explore_prints_the_front_and_writes_it(tmp_path, capsys):
     assert widths in shown
 
 
+@pytest.mark.slow
 def test_nothing_feasible_says_how_far_it_is(tmp_path, capsys):
     options = ["--min-accuracy", "1", "--upper", "3", "--out", str(tmp_path)]
     assert main([*ARGUMENTS, *options]) == 1
@@ -70,6 +72,7 @@ def test_nothing_feasible_says_which_layers_to_relax(tmp_path, capsys):
     assert [line.split()[2] for line in shown.splitlines() if line.startswith("2 bits")] == ["infeasible"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -90,6 +93,7 @@ def test_mistakes_are_one_line_and_no_traceback(tmp_path, capsys, options, said)
     assert said in error
 
 
+@pytest.mark.slow
 def test_each_calibration_is_another_model_and_the_default_is_mse(tmp_path, capsys):
     def fingerprints():
         return set(Archive(tmp_path / "archive.sqlite").to_frame()["fingerprint"])

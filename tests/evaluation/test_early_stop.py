@@ -19,6 +19,8 @@ from qa_lib.evaluation.scoring import Scoring
 from qa_lib.metrics import Accuracy
 from qa_lib.search.run import SearchRun
 
+pytestmark = pytest.mark.slow
+
 
 def feasible_front(correct, images, min_accuracy):
     """Bit widths of the feasible candidates that no other candidate dominates, by definition."""

@@ -10,6 +10,8 @@ from qa_lib.errors import BitWidthError, SearchError
 from qa_lib.evaluation import enumerate_settings, enumeration
 from qa_lib.search.pareto import non_dominated
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_setting_is_what_it_measures_by_itself(qmodel, images, labels, workers):

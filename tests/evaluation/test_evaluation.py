@@ -40,6 +40,7 @@ def test_a_stopped_one_has_a_bound_and_no_score():
     assert not stopped.score >= 0.0
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 16), min_size=1, max_size=9), st.integers(0, 40), st.integers(0, 144))
 def test_whatever_the_rest_would_have_been_the_bound_holds(counts, batches_left, right_later):
     images = 16 * len(counts)

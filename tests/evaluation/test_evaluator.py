@@ -65,6 +65,7 @@ def test_accuracy_and_total_bits_equal_a_plain_loop(qmodel, evaluator, images, l
     assert (evaluation.images, evaluation.complete) == (96, True)
 
 
+@pytest.mark.slow
 def test_accuracy_on_the_reference_workload_equals_a_plain_loop(workload):
     qmodel = QuantizedActivationsModel(load_workload("fashion_mnist").model, workload.predicate)
     calibrate(qmodel, workload.calibration_loader())
@@ -194,6 +195,7 @@ def threads_of_a_new_thread():
     return found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("min_accuracy", [0.0, 0.6])
 def test_results_do_not_depend_on_workers_threads_or_order_of_work(qmodel, images, labels, min_accuracy):
     rule = StopRule(min_accuracy, (((4, 4, 4, 4), 70 / 96),))
@@ -211,6 +213,7 @@ def test_results_do_not_depend_on_workers_threads_or_order_of_work(qmodel, image
     assert any(images < 96 for _, _, images, _ in found[0])
 
 
+@pytest.mark.slow
 def test_what_the_archive_knows_does_not_change_where_a_candidate_stops(qmodel, images, labels):
     rule = StopRule(0.7)
     fresh, knowing = (Evaluator(qmodel, images, labels, batch_size=8) for _ in range(2))

@@ -109,6 +109,7 @@ def measure(qmodel, archive, given):
     return evaluation, evaluator.images_forwarded > before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [*MODEL, *SET], ids=lambda change: change.__name__)
 def test_a_change_is_measured_anew(qmodel, images, labels, change):
     archive = Archive()
@@ -170,6 +171,7 @@ print(model_digest(qmodel))
 """
 
 
+@pytest.mark.slow
 def test_every_process_finds_the_same_digest(request):
     folder = request.config.rootpath / "tests"
     digests = {

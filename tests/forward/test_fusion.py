@@ -118,6 +118,7 @@ def test_the_reference_network():
     assert_same_bits(qmodel, fusion, workload.search_images[:64])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "count", "relus"), [("resnet18", 20, 1), ("mobilenet_v2", 52, 35)])
 def test_networks_of_torchvision(build, count, relus):
     images = torch.rand(2, 3, 64, 64)

@@ -117,6 +117,7 @@ def batches(images):
     return images.split(40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, 5_000, 60_000, 1 << 30])
 @pytest.mark.parametrize("build", [InPlace, Reused, Branches, Container])
 def test_same_bits_as_the_whole_forward(build, budget, images, batches, recwarn):
@@ -186,6 +187,7 @@ def test_threads_that_share_one_get_the_numbers_of_their_own_widths(qmodel, batc
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_a_residual_network_with_everything_in_place():
     images = torch.rand(3, 3, 48, 48)
     torch.manual_seed(0)

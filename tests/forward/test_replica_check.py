@@ -171,6 +171,7 @@ def test_wherever_a_copy_stands_for_the_model(tiny_model, images, labels, change
         enumerate_settings(evaluator, num_bits_upper_limit=3, progress=False)
 
 
+@pytest.mark.slow
 def test_a_search_on_the_model_itself_finds_what_one_on_copies_finds(tiny_model, images, labels):
     plain = quantized(copy.deepcopy(tiny_model), images)
     holding = quantized(patched(tiny_model), images)

@@ -13,6 +13,8 @@ from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel import BitWidthPanel, Equalizer
 from qa_lib.search.pareto import standing
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def panel(qmodel, evaluator, tmp_path):

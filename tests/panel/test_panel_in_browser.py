@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 from browser import SCREENSHOTS
+from playwright.sync_api import TimeoutError
 
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, load_workload
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = "04_pareto_front.ipynb"
@@ -37,7 +40,7 @@ def lab(tmp_path_factory, threads):
         (folder / name).mkdir()
     (folder / "settings" / "overrides.json").write_text(json.dumps(settings))
     text = (ROOT / "notebooks" / NOTEBOOK).read_text()  # which nbval runs as it is
-    for passes, fewer in (("full_passes=60", "full_passes=30"), ("full_passes=70", "full_passes=45")):
+    for passes, fewer in (("full_passes=60", "full_passes=25"), ("full_passes=70", "full_passes=75")):
         assert passes in text
         text = text.replace(passes, fewer)
     (folder / "notebooks" / NOTEBOOK).write_text(text)
@@ -83,7 +86,12 @@ def readout(page):
 
 
 def wait_for(page, condition, seconds=60):
-    page.wait_for_function(condition, timeout=1000 * seconds)
+    try:
+        page.wait_for_function(condition, timeout=1000 * seconds)
+    except TimeoutError:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / "panel_waited_in_vain.png")
+        raise
 
 
 MEASURED = "document.querySelector('.qa-readout').innerText.includes('measured')"

@@ -71,6 +71,7 @@ def test_what_the_archive_knew_is_shown_too(exploration):
     assert "222" in [p.widths for p in (*data.front, *data.dominated, *data.infeasible)]
 
 
+@pytest.mark.slow
 def test_a_search_says_how_it_was_made(qmodel, evaluator):
     exploration = explore(evaluator, evaluations=30, population_size=8, progress=False, seed=3)
     made = exploration.made
@@ -139,6 +140,7 @@ def test_the_title_is_escaped(qmodel, evaluator):
         type(qmodel.model).__name__ = "TinyNet"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantizers", [17, 53, 110])
 def test_many_points_are_thinned_and_the_front_is_not(quantizers, monkeypatch):
     exploration = random_exploration([f"layer.{n}" for n in range(quantizers)], 6500, min_accuracy=0.7)

@@ -14,6 +14,8 @@ from qa_lib import Evaluator, Exploration, QuantizedActivationsModel, calibrate,
 from qa_lib.costs import WeightedBits
 from qa_lib.report import write_page
 
+pytestmark = pytest.mark.slow
+
 # Where a point of the plot is, in pixels of the window.
 PLACE = """([x, y]) => {
   const plot = document.getElementById("plot"), layout = plot._fullLayout, box = plot.getBoundingClientRect();

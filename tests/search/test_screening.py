@@ -55,6 +55,7 @@ def test_it_asks_for_what_nobody_asked_for_and_keeps_to_the_limits(problem, tabl
     assert (result.F[:, 0] <= -0.5).all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_asks_for_the_same(qmodel, evaluator, table):
     def asked(seed):
         problem = LayerwiseQuantizationProblem(qmodel, evaluator, 2, 8, min_accuracy=0.5)
@@ -64,6 +65,7 @@ def test_the_same_seed_asks_for_the_same(qmodel, evaluator, table):
     assert asked(5) == asked(5) != asked(6)
 
 
+@pytest.mark.slow
 def test_a_small_space_is_asked_for_completely_and_then_it_ends(qmodel, evaluator, table):
     problem = LayerwiseQuantizationProblem(qmodel, evaluator, 4, 5)
     minimize(problem, screened(table), ("n_gen", 50), seed=1)
@@ -85,6 +87,7 @@ def test_other_problems_are_refused(table):
         minimize(Problem(n_var=4, n_obj=2, xl=2, xu=8), screened(table), ("n_gen", 2))
 
 
+@pytest.mark.slow
 def test_the_first_pick_is_the_one_that_is_expected_to_add_most(problem, table):
     model = learned(problem, table, 40)
     brood = [w for w in itertools.product((2, 4, 6, 8), repeat=4) if w not in problem.run.evaluations][:120]

@@ -18,6 +18,8 @@ from qa_lib.evaluation.runner import Runner
 from qa_lib.search.pareto import non_dominated
 from qa_lib.search.run import SearchRun
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["input", "shortcut", "conv1", "conv2"]
 
 

@@ -102,6 +102,7 @@ def test_what_the_numbers_depend_on_is_part_of_the_key(qmodel, images, tmp_path)
     assert changed.passes > 0 and changed != before
 
 
+@pytest.mark.slow
 def test_unchanged_layers_are_not_run_again():
     fresh = load_workload("fashion_mnist")
     qmodel = QuantizedActivationsModel(fresh.model, fresh.predicate)

@@ -36,6 +36,7 @@ def test_the_split_numbers_are_disjoint_and_complete():
     assert len(set(arrays["calibration_indices"].tolist())) == 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "quantizers", "correct"),
     [("fashion_mnist", 17, 9360), ("fashion_mnist_mobilenet", 34, 9259), ("fashion_mnist_convnet", 5, 9043)],
