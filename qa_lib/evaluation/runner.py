@@ -165,8 +165,9 @@ def check_outputs(
 
 def _takes_channels_last(qmodel: QuantizedActivationsModel, images: Tensor) -> bool:
     """Whether the model runs at all on that layout: one that flattens with ``view`` does not."""
+    floats = (None,) * len(qmodel.names)
     try:
-        with evaluation_mode(qmodel), torch.inference_mode():
+        with qmodel.temporary_bit_widths(floats), evaluation_mode(qmodel), torch.inference_mode():
             forward(qmodel, in_channels_last(images))
     except RuntimeError:
         return False

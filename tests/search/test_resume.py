@@ -12,13 +12,13 @@ import pytest
 
 from qa_lib import Archive
 
+pytestmark = pytest.mark.slow
+
 SEARCH = """
 import json, sys, time
 import torch
 from conftest import make_tiny_model
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, explore
-
-pytestmark = pytest.mark.slow
 
 path, evaluations, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 images = torch.rand(96, 1, 6, 6, generator=torch.Generator().manual_seed(1))
