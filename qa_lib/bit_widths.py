@@ -53,9 +53,10 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
     Raises:
         BitWidthError: Too few, too many, unknown names, or widths that are not allowed.
     """
-    if isinstance(bit_widths, pd.Series) and set(present) <= set(bit_widths.index):
-        values = [None if pd.isna(value) else value for value in bit_widths[list(present)]]
-    elif isinstance(bit_widths, Mapping):
+    if isinstance(bit_widths, pd.Series):
+        row = {name: None if pd.isna(value) else value for name, value in bit_widths.items()}
+        bit_widths = {name: row[name] for name in present} if set(present) <= set(row) else row
+    if isinstance(bit_widths, Mapping):
         unknown = [name for name in bit_widths if name not in present]
         if unknown:
             raise BitWidthError(
@@ -67,10 +68,10 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
         try:
             values = list(bit_widths)
             if isinstance(bit_widths, Set):
-                raise TypeError("a set has no order")
+                raise TypeError
         except TypeError:
             raise BitWidthError(
-                f"bit_widths is {bit_widths!r}; give one value for each of the {len(present)} "
+                f"bit_widths is {bit_widths!r}, which has no order; give one value for each of the {len(present)} "
                 "quantizers, or a mapping from names to values"
             ) from None
     if len(values) != len(present):

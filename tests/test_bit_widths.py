@@ -53,8 +53,14 @@ def test_missing_in_a_row_is_float():
     assert check_bit_widths(row, {"input": 8, "b": 8}) == (3, None)
 
 
+def test_a_row_that_lacks_a_quantizer_changes_what_it_names():
+    assert check_bit_widths(pd.Series({"b": 4}), {"input": 8, "b": 8}) == (8, 4)
+    with pytest.raises(BitWidthError, match="'c'"):
+        check_bit_widths(pd.Series([4, 4], index=["b", "c"]), {"input": 8, "b": 8})
+
+
 def test_a_set_has_no_order():
-    with pytest.raises(BitWidthError, match="give one value for each of the 3"):
+    with pytest.raises(BitWidthError, match="has no order; give one value for each of the 3"):
         check_bit_widths({3, 4, 5}, {"input": 8, "b": 8, "c": 8})
 
 

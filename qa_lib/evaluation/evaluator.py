@@ -1,7 +1,7 @@
 """Measuring the accuracy of bit widths on the search set."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from qa_lib.batches.digests import forget_digests
 from qa_lib.batches.forward import check_no_autocast
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import check_count
-from qa_lib.errors import DataError
+from qa_lib.errors import BitWidthError, DataError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.measuring import Measuring
@@ -189,6 +189,8 @@ class Evaluator:
         """
         self.qmodel.check_usable()
         check_no_autocast()
+        if not isinstance(candidates, Iterable) or isinstance(candidates, (str, bytes, Mapping)):
+            raise BitWidthError(f"candidates is {type(candidates).__name__}; give a list of settings")
         asked = [self.qmodel.check_bit_widths(candidate) for candidate in candidates]
         widths = list(dict.fromkeys(asked))
         if not widths:
@@ -202,7 +204,9 @@ class Evaluator:
             known = {} if remeasure else self.archive.read(digest, widths)
             tasks = [self._scoring.task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
             unfinished = [task for task in tasks if not task.finished]
-            replicas = self._runner.make_replicas(len(unfinished) * len(self.search_set.batches))
+            replicas = self._runner.make_replicas(
+                len(unfinished) * len(self.search_set.batches), facts["behaviour"]
+            )
         evaluations: dict[Widths, Evaluation] = {}
 
         def finish(task: Task, *, measured: bool = True) -> None:

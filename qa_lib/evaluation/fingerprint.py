@@ -3,6 +3,7 @@
 from typing import Any
 
 from qa_lib.batches.batched_set import BatchedSet
+from qa_lib.forward.replica_check import behaviour_digest
 from qa_lib.metrics import Metric
 from qa_lib.quantization.digests import environment, model_digest, object_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -13,6 +14,8 @@ def fingerprint_facts(
 ) -> dict[str, Any]:
     """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model, data and metric, and environment."""
     return {
+        # Run before it is looked at: what it remembers of its last input is that of this one.
+        "behaviour": behaviour_digest(qmodel, search_set.batches[0][0][:2]),
         "model": model_digest(qmodel),
         "data": search_set.digest,
         "metric": metric.name,

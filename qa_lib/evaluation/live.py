@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qa_lib.batches.forward import check_no_autocast, one_torch_thread
 from qa_lib.bit_widths import BitWidths, Widths
+from qa_lib.errors import NotReproducibleError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
@@ -21,6 +22,8 @@ from qa_lib.quantization.digests import digest_of
 _OfBatch = tuple[np.ndarray, Tensor | None]
 
 
+# How often a model that changes meanwhile is measured anew.
+_TRIES = 5
 # By the evaluator's id, which is nobody else's for as long as one holds the evaluator.
 _alive: "weakref.WeakValueDictionary[int, LiveEvaluator]" = weakref.WeakValueDictionary()
 
@@ -53,6 +56,7 @@ class LiveEvaluator:
         self._memory_budget = memory_budget if reuse else 0
         self._torch_threads = torch.get_num_threads()
         self._workers: list[IncrementalForward] = []
+        self._behaviour = ""
         self._by_class: dict[tuple[str, Widths], Tensor | None] = {}
         # One turn at a time: a turn moves the base of all workers.
         self._turn = ThreadPoolExecutor(1, "qa_lib live")
@@ -115,6 +119,7 @@ class LiveEvaluator:
 
     def _prepare(self) -> None:
         if not self._workers:
+            self._behaviour = self.evaluator.facts()["behaviour"]
             search_set, count = self.evaluator.search_set, self.evaluator.workers
             batches = [images for images, _ in search_set.batches]
             shares = [batches[worker::count] for worker in range(count) if batches[worker::count]]
@@ -130,8 +135,14 @@ class LiveEvaluator:
 
     def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> Evaluation | None:
         self.evaluator.qmodel.check_usable()
-        while not superseded():
+        for _ in range(_TRIES):
+            if superseded():
+                return None
             facts = self.evaluator.facts()
+            if (
+                facts["behaviour"] != self._behaviour
+            ):  # whatever it is that changed it, activations are of another model
+                self._workers = []
             start = time.perf_counter()
             self._prepare()
             parts = self._pool.map(lambda w: self._run(w, widths, superseded), range(len(self._workers)))
@@ -141,7 +152,9 @@ class LiveEvaluator:
                 return None
             if self.evaluator.facts() == facts:  # nobody has calibrated in between
                 return self._keep(facts, widths, found, time.perf_counter() - start)
-        return None
+        raise NotReproducibleError(
+            f"the model has changed while it was measured, {_TRIES} times: wait for what changes it (training, a calibration)"
+        )
 
     def _run(self, worker: int, widths: Widths, superseded: Callable[[], bool]) -> list[_OfBatch] | None:
         """What the worker's batches add to the metric's sums, and to the classes; None if superseded."""

@@ -20,7 +20,7 @@ from qa_lib.quantization.digests import structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-# A check runs nine batches of this share of the search set.
+# A check runs twelve batches of this share of the search set.
 _CHECKED_SHARE = 32
 
 
@@ -48,7 +48,7 @@ class Runner:
         replicas: bool = True,
     ) -> None:
         self.qmodel, self.measuring, self.search_set, self.replicas = qmodel, measuring, search_set, replicas
-        self._checked: set[tuple[str, tuple[bool, ...]]] = set()
+        self._checked: set[tuple[str, str, tuple[bool, ...]]] = set()
         self.images_forwarded = 0
         self._negatives = NegativesReport(qmodel)
         self._fusing = Fusing()
@@ -82,9 +82,12 @@ class Runner:
             runner.search_set = BatchedSet.cut(images, labels, order, batch_size, channels_last)
         return runner
 
-    def make_replicas(self, batches: int) -> list[QuantizedActivationsModel]:
-        """A replica for each worker that has something to do if so many batches are to be run; the first of a model that is
-        not known yet, by its code and settings, is checked.
+    def make_replicas(self, batches: int, behaviour: str = "") -> list[QuantizedActivationsModel]:
+        """A replica for each worker that has something to do if so many batches are to be run.
+
+        Args:
+            batches: How many.
+            behaviour: What the model returns, as a digest: the first replica of each is checked, as of other code or settings.
 
         Raises:
             NotReproducibleError, ReplicaError: As ``check_replica``.
@@ -94,9 +97,9 @@ class Runner:
         images, _ = self.search_set.batches[0]
         count, made = min(self.workers, batches), [self.qmodel]
         if self.replicas:
-            made = self._fusing.make_replicas(self.qmodel, count, images[:2])
+            made = self._fusing.make_replicas(self.qmodel, count, images[:2], behaviour)
         calibrated = tuple(q.calibrated for q in self.qmodel.activation_fake_quantizers.values())
-        if (known := (structure_digest(self.qmodel), calibrated)) not in self._checked:
+        if (known := (structure_digest(self.qmodel), behaviour, calibrated)) not in self._checked:
             # So few that all of it costs less than a full pass.
             some = images[: max(2, self.search_set.images // _CHECKED_SHARE)]
             self.images_forwarded += len(some) * check_replica(self.qmodel, made[0], some)

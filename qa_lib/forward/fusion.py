@@ -145,12 +145,12 @@ class Fusing:
         self._fusion = Fusion()
 
     def make_replicas(
-        self, qmodel: QuantizedActivationsModel, count: int, images: Tensor
+        self, qmodel: QuantizedActivationsModel, count: int, images: Tensor, behaviour: str = ""
     ) -> list[QuantizedActivationsModel]:
-        """``count`` copies of ``qmodel`` for evaluating on images like ``images``."""
+        """``count`` copies of ``qmodel`` for evaluating on images like ``images``; ``behaviour`` is what it returns, as a digest."""
         replicas = make_replicas(qmodel, count)
         if replicas[0] is not qmodel and images.is_contiguous(memory_format=torch.channels_last):
-            structure = structure_digest(qmodel)
+            structure = structure_digest(qmodel) + behaviour
             if structure != self._structure:
                 self._structure, self._fusion = structure, find_fusion(qmodel, images)
             for replica in replicas:

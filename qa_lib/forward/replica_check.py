@@ -1,6 +1,9 @@
 """Whether a replica may stand for its model: a copy is a promise that a closure, randomness or a counter can break."""
 
-from collections.abc import Iterator
+import hashlib
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -8,16 +11,18 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from qa_lib.batches.digests import tensor_digest
+from qa_lib.batches.digests import add_tensor, tensor_digest
 from qa_lib.batches.forward import evaluation_mode, forward, one_torch_thread
 from qa_lib.bit_widths import Widths
-from qa_lib.errors import NotReproducibleError, ReplicaError
+from qa_lib.errors import NotReproducibleError, QAWarning, ReplicaError
 from qa_lib.forward.replicas import make_replicas
-from qa_lib.quantization.digests import structure_digest
+from qa_lib.quantization.digests import settings
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 # All quantizers in float, where noise is seen best, and at widths so low that one which does not follow is seen.
 _TRIED = (None, 2, 3)
+# Torch's global generator is everybody's.
+_one_at_a_time, _TRIES = threading.Lock(), 4
 
 
 def checked_replicas(
@@ -41,16 +46,22 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
         How often they were run.
 
     Raises:
-        NotReproducibleError: The model returns something else the second time, or changes itself as it runs.
-        ReplicaError: The copy calls modules of the model itself, or returns something else.
+        NotReproducibleError: The model returns something else the second time, or draws from the global generator.
+        ReplicaError: The copy calls quantized modules of the model itself, or returns something else.
+
+    Warns:
+        QAWarning: The model changes itself as it runs, and returns the same.
     """
-    modules = {f"'{name}'": module for name, module in qmodel.model.named_modules() if name}
+    quantized = set(qmodel.chosen_modules.values())
+    modules = {
+        f"'{name}'": module
+        for name, module in qmodel.model.named_modules()
+        if name and quantized & set(module.modules())  # what has no quantizer does the same in every copy
+    }
     with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread(), torch.inference_mode():
         for index, num_bits in enumerate(_TRIED):
             widths, others = (_at(qmodel, _TRIED[(index + step) % len(_TRIED)]) for step in (0, 1))
-            before = _state(qmodel)
-            expected, again = (_run(qmodel, widths, inputs) for _ in range(2))
-            _check_reproducible(qmodel, before, expected, again)
+            expected = _run_twice(qmodel, widths, inputs)
             if replica is qmodel:
                 continue
             with qmodel.temporary_bit_widths(others), _calls(modules) as called:
@@ -65,7 +76,19 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
                 raise ReplicaError(
                     f"a copy of the model returns other numbers than the model {at}. {_WAY_OUT}"
                 )
-    return len(_TRIED) * (2 if replica is qmodel else 3)
+    return len(_TRIED) * (3 if replica is qmodel else 4)
+
+
+def behaviour_digest(qmodel: QuantizedActivationsModel, inputs: Any) -> str:
+    """SHA-256 of what the model returns for ``inputs``, a few items, in float and at low widths: whatever changes it and is no part
+    of the model's state that can be listed shows here, if it changes these outputs."""
+    digest = hashlib.sha256()
+    with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread(), torch.inference_mode():
+        for num_bits in _TRIED[:2]:
+            for leaf in pytree.tree_leaves(_run(qmodel, _at(qmodel, num_bits), inputs)):
+                if isinstance(leaf, Tensor):
+                    add_tensor(digest, leaf)
+    return digest.hexdigest()
 
 
 _WAY_OUT = (
@@ -88,20 +111,47 @@ def _same_leaf(left: Any, right: Any) -> bool:
     return torch.equal(left, right) or bool(((left == right) | (left.isnan() & right.isnan())).all())
 
 
-def _check_reproducible(
-    qmodel: QuantizedActivationsModel, before: dict[str, str], first: Any, second: Any
-) -> None:
+def _run_twice(qmodel: QuantizedActivationsModel, widths: Widths, inputs: Any) -> Any:
+    """What the model returns, the second time as the first."""
+    _run(qmodel, widths, inputs)  # what it remembers of its last input is that of this one from here on
+    before = _state(qmodel)
+    drawn = True
+    for _ in range(_TRIES):  # another thread may draw meanwhile
+        with _one_at_a_time, torch.random.fork_rng(devices=[]):
+            torch.rand(1)  # so that a seed that is set again shows, too
+            generator = torch.get_rng_state()
+            first = _run(qmodel, widths, inputs)
+            drawn = drawn and not torch.equal(generator, torch.get_rng_state())
+        if not drawn:
+            break
+    second = _run(qmodel, widths, inputs)
     changed = [name for name, digest in _state(qmodel).items() if before.get(name) != digest]
-    if changed:
-        raise NotReproducibleError(
-            f"running the model changes {', '.join(changed[:3])}, so that what is measured depends on what ran before: keep that from "
-            "changing in eval() (if self.training: ...)"
-        )
     if not same(first, second):
-        raise NotReproducibleError(
-            "the model returns other numbers the second time: something in it is random (F.dropout without training=self.training, "
-            "torch.rand...). Switch it off in eval(), or seed it in each forward"
+        why = (
+            f"as it changes {_some(changed)}"
+            if changed
+            else "as something in it is random (F.dropout, torch.rand...)"
         )
+        raise NotReproducibleError(
+            f"the model returns other numbers the second time, {why}: switch that off in eval() (if self.training: ...)"
+        )
+    if drawn:
+        raise NotReproducibleError(
+            "the model draws from torch's global generator, which all that runs side by side shares: switch that off in eval(), or draw "
+            "from a torch.Generator of its own, seeded in each forward"
+        )
+    if changed:
+        qmodel.volatile |= set(changed)
+        warnings.warn(
+            f"the model changes {_some(changed)} as it runs, and returns the same: left out of what scores are kept under",
+            QAWarning,
+            stacklevel=4,
+        )
+    return second
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _run(model: QuantizedActivationsModel, widths: Widths, inputs: Any) -> Any:
@@ -115,10 +165,10 @@ def _at(qmodel: QuantizedActivationsModel, num_bits: int | None) -> Widths:
 
 
 def _state(qmodel: QuantizedActivationsModel) -> dict[str, str]:
-    """What a forward pass must leave alone: buffers, by name, and the modules' settings."""
-    found = {"a setting of a module": structure_digest(qmodel)}
-    return found | {
-        f"its buffer '{name}'": tensor_digest(buffer).hex() for name, buffer in qmodel.model.named_buffers()
+    """What a forward pass might change: buffers and the modules' settings, by name."""
+    buffers = {name: tensor_digest(buffer).hex() for name, buffer in qmodel.model.named_buffers()}
+    return {
+        name: digest for name, digest in (settings(qmodel) | buffers).items() if name not in qmodel.volatile
     }
 
 

@@ -203,7 +203,8 @@ def make_replicas(qmodel: QuantizedActivationsModel, count: int) -> list[Quantiz
         QAWarning: The model cannot be copied; then it is itself the only one.
     """
     with qmodel.lock:
-        shared = {id(tensor): tensor for tensor in (*qmodel.parameters(), *qmodel.buffers())}
+        # Parameters only: a forward may write into a buffer, and others may run beside it.
+        shared = {id(tensor): tensor for tensor in qmodel.parameters()}
         try:
             return [copy.deepcopy(qmodel, dict(shared)) for _ in range(count)]
         except Exception as error:  # a user's module may raise anything when it is copied

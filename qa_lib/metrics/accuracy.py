@@ -37,13 +37,14 @@ class Accuracy(Metric):
 
     def by_class(self, outputs: Any, targets: Any) -> Tensor:
         logits = _check_logits(outputs, targets)
-        right = targets[_right(logits, targets)]
-        return torch.stack([torch.bincount(labels, minlength=logits.shape[1]) for labels in (right, targets)])
+        every = targets.long()
+        right = every[_right(logits, targets)]
+        return torch.stack([torch.bincount(labels, minlength=logits.shape[1]) for labels in (right, every)])
 
 
 def _right(logits: Tensor, targets: Tensor) -> Tensor:
     """Which items are answered right: none of those whose logits hold NaN, of which ``argmax`` would make a class."""
-    return (logits.argmax(dim=1) == targets) & ~logits.isnan().any(dim=1)
+    return (logits.argmax(dim=1) == targets.long()) & ~logits.isnan().any(dim=1)
 
 
 def _check_labels(labels: Any) -> Tensor:
@@ -51,9 +52,9 @@ def _check_labels(labels: Any) -> Tensor:
         raise DataError(f"labels have shape {tuple(labels.shape)}; give one label for each image")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise DataError(f"labels are {labels.dtype}; give integer class numbers")
-    if int(labels.min()) < 0:
-        raise DataError(f"the smallest label is {int(labels.min())}; class numbers begin at 0")
-    return labels
+    if (smallest := int(labels.long().min())) < 0:
+        raise DataError(f"the smallest label is {smallest}; class numbers begin at 0")
+    return labels.long()
 
 
 def _check_logits(outputs: Any, labels: Tensor) -> Tensor:
@@ -63,7 +64,9 @@ def _check_logits(outputs: Any, labels: Tensor) -> Tensor:
         raise DataError(
             f"for {len(labels)} images the model returns {given}; accuracy needs logits of shape ({len(labels)}, classes)"
         )
-    largest = int(labels.max())
+    if not outputs.is_floating_point():
+        raise DataError(f"the model returns {outputs.dtype}; accuracy needs logits, floating-point numbers")
+    largest = int(labels.long().max())
     if largest >= outputs.shape[1]:
         raise DataError(
             f"the largest label is {largest}, but the model has {outputs.shape[1]} classes, "

@@ -35,6 +35,7 @@ class QuantizedActivationsModel(nn.Module):
         statistics: What the calibration images showed of each quantizer's activations; None before
             calibration. Saved with the model.
         calibration: How ``amax`` was found the last time; None before calibration. Saved with the model.
+        volatile: What changes as the model runs and changes nothing that it returns, by name.
 
     Args:
         model: Takes one tensor of images, shape ``(N, ...)``.
@@ -72,6 +73,7 @@ class QuantizedActivationsModel(nn.Module):
         self._chosen = {name: chosen[name] for name in traced_call_order(model, chosen)}
         self._calls: Mapping[str, Calls] = {}
         self._removed = False
+        self.volatile: frozenset[str] = frozenset()
         self.statistics: ActivationStatistics | None = None
         self.calibration: CalibrationRecord | None = None
         self._quantizers = {name: TensorQuantizer(num_bits) for name in self.names}

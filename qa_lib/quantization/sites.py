@@ -16,7 +16,7 @@ def choose_sites(model: nn.Module, predicate: Predicate) -> dict[str, nn.Module]
 
     Raises:
         AlreadyQuantizedError: ``model`` has fake quantizers already.
-        PredicateError: ``predicate`` is not one, or chooses nothing, or modules whose names cannot be told apart.
+        PredicateError: ``model`` is none, compiled or scripted; ``predicate`` is not one, or chooses nothing, or modules whose names cannot be told apart.
     """
     _check_not_quantized(model)
     chosen = choose_modules(model, predicate)
@@ -39,6 +39,7 @@ def _check_not_quantized(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise PredicateError(f"model is {type(model).__name__}; it has to be a torch.nn.Module")
     for name, module in model.named_modules():
+        _check_form(name or type(model).__name__, module)
         hooks = module._forward_hooks.values()
         if isinstance(module, toolkit_nn.TensorQuantizer) or any(
             isinstance(hook, QuantizeOutput) for hook in hooks
@@ -47,6 +48,19 @@ def _check_not_quantized(model: nn.Module) -> None:
                 f"'{name or type(model).__name__}' has a fake quantizer already, and a second one "
                 "would quantize twice: call remove() on the first QuantizedActivationsModel"
             )
+
+
+def _check_form(name: str, module: nn.Module) -> None:
+    """Raises ``PredicateError`` for forms of a model that hide what is in them."""
+    if hasattr(module, "_orig_mod"):
+        raise PredicateError(
+            f"'{name}' is compiled (torch.compile): give the module that it is made of, compiled._orig_mod; hooks would make it compile "
+            "anew at every setting"
+        )
+    if isinstance(module, torch.jit.ScriptModule):
+        raise PredicateError(
+            f"'{name}' is scripted or traced (torch.jit), and takes no hooks: give the module that it was made of"
+        )
 
 
 def device_of(model: nn.Module) -> torch.device:

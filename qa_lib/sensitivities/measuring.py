@@ -18,7 +18,7 @@ from qa_lib.bit_widths import check_limits
 from qa_lib.costs import Cost, cost_table, total_bits
 from qa_lib.errors import DataError, ReplicaError, SearchError
 from qa_lib.forward.incremental import IncrementalForward
-from qa_lib.forward.replica_check import checked_replicas
+from qa_lib.forward.replica_check import behaviour_digest, checked_replicas
 from qa_lib.metrics.divergence import Divergence, diverges, output_divergence
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantization.digests import digest_of, environment, function_digest, model_digest
@@ -204,6 +204,7 @@ def _facts(qmodel: QuantizedActivationsModel, images: Tensor, divergence: Diverg
     digest = hashlib.sha256()
     add_tensor(digest, images)
     return {
+        "behaviour": behaviour_digest(qmodel, images[:2]),
         "model": model_digest(qmodel),
         "data": digest.hexdigest(),
         "divergence": function_digest(divergence),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate
-from qa_lib.errors import CalibrationError, DataError, QAWarning
+from qa_lib.errors import BitWidthError, CalibrationError, DataError, QAWarning
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
@@ -70,3 +70,29 @@ def test_batch_norms_without_statistics_are_said(images, labels):
     calibrate(qmodel, images)
     with pytest.warns(QAWarning, match=r"without running statistics \(1\).*batches of 40"):
         Evaluator(qmodel, images, labels, batch_size=40)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+def test_unsigned_labels_are_labels_too(qmodel, images, labels, dtype):
+    expected = Evaluator(qmodel, images, labels).evaluate_uniform(3)
+    assert Evaluator(qmodel, images, labels.to(dtype)).evaluate_uniform(3).sums == expected.sums
+
+
+@pytest.mark.parametrize(
+    "change", [lambda out: (100 * out).int(), lambda out: out > 0, lambda out: out.to(torch.complex64)]
+)
+def test_logits_are_floating_point_numbers(images, labels, change):
+    class Odd(Flattens):
+        def forward(self, images):
+            return change(super().forward(images))
+
+    qmodel = QuantizedActivationsModel(Odd(), conv2d_predicate)
+    calibrate(qmodel, images)
+    with pytest.raises(DataError, match="accuracy needs logits, floating-point numbers"):
+        Evaluator(qmodel, images, labels)
+
+
+@pytest.mark.parametrize("given", [None, "44", {"input": 4}])
+def test_candidates_are_a_list_of_settings(evaluator, given):
+    with pytest.raises(BitWidthError, match="give a list of settings"):
+        evaluator.evaluate_many(given)

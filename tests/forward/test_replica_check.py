@@ -1,6 +1,7 @@
 """A replica is checked before it is believed: what holds on to the model, is random, or counts is refused by name."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -77,12 +78,51 @@ def plain_count(self, images):
 
 
 HOLDS_ON = [patched, head_in_a_lambda, from_a_global, copied_by_reference]
-CHANGES = {
-    "dropout": lambda self, images: functional.dropout(self.net(images), 0.5),
-    "noise on the input": lambda self, images: self.net(images + 0.1 * torch.randn_like(images)),
-    "buffer": in_place_count,
-    "another buffer": new_count,
-    "attribute": plain_count,
+
+
+def seeded(self, images):
+    torch.manual_seed(3)
+    return self.net(images) + torch.randn(5)
+
+
+def own_generator(self, images):
+    generator = torch.Generator().manual_seed(3)
+    return self.net(images) + torch.randn(5, generator=generator)
+
+
+def scratch(self, images):
+    self.count.copy_(images.sum())
+    out = self.net(images) + 0 * self.count
+    self.count.zero_()
+    return out
+
+
+def remembers_the_shape(self, images):
+    self.input_shape = images.shape
+    return self.net(images)
+
+
+def adds_what_it_counts(self, images):
+    self.calls += 1
+    return self.net(images) + self.calls * torch.arange(5)
+
+
+RANDOM = {
+    "dropout": (lambda self, images: functional.dropout(self.net(images), 0.5), "second time.*random"),
+    "noise on the input": (
+        lambda self, images: self.net(images + 0.1 * torch.randn_like(images)),
+        "second time.*random",
+    ),
+    "a counter that is used": (adds_what_it_counts, "second time, as it changes 'model.calls'"),
+    "the global generator, seeded": (seeded, "global generator"),
+}
+HARMLESS = {
+    "buffer": (in_place_count, "'count'"),
+    "another buffer": (new_count, "'count'"),
+    "attribute": (plain_count, "'model.calls'"),
+    "scratch": (scratch, None),
+    "the last shape": (remembers_the_shape, None),
+    "a generator of its own": (own_generator, None),
 }
 
 
@@ -126,11 +166,10 @@ def test_what_cannot_get_a_quantizer_is_another_matter(tiny_model, images, label
         QuantizedActivationsModel(closure(tiny_model), conv2d_predicate)
 
 
-@pytest.mark.parametrize("case", CHANGES)
-def test_what_is_random_or_counts_is_refused(tiny_model, images, labels, case):
-    qmodel = quantized(Wrapped(tiny_model, CHANGES[case]), images)
-    random = case in ("dropout", "noise on the input")
-    match = "second time" if random else "changes (its buffer 'count'|a setting)"
+@pytest.mark.parametrize("case", RANDOM)
+def test_what_is_random_is_refused(tiny_model, images, labels, case):
+    run, match = RANDOM[case]
+    qmodel = quantized(Wrapped(tiny_model, run), images)
     for options in ({}, {"replicas": False}, {"hardest_first": False, "workers": 1}):
         with pytest.raises(NotReproducibleError, match=match):
             Evaluator(qmodel, images, labels, **options)
@@ -140,11 +179,28 @@ def test_what_is_random_or_counts_is_refused(tiny_model, images, labels, case):
         sensitivity(qmodel, images, progress=False)
 
 
+@pytest.mark.parametrize("case", HARMLESS)
+def test_what_changes_and_is_not_used_is_said_and_measured(tiny_model, images, labels, case, tmp_path):
+    run, said = HARMLESS[case]
+    qmodel = quantized(Wrapped(tiny_model, run), images)
+    given = {"batch_size": 8, "workers": 2, "archive": tmp_path / "archive.sqlite"}
+    with pytest.warns(QAWarning, match=f"changes {said} as it runs") if said else nullcontext():
+        evaluator = Evaluator(qmodel, images, labels, **given)
+    widths = [2] * len(qmodel.names)
+    right = sum(by_hand(qmodel, x, y, widths) for x, y in evaluator.search_set.batches)
+    for _ in range(3):
+        found = evaluator.evaluate(widths, remeasure=True)
+        assert sum(correct for correct, _ in found.sums) == right
+    before = evaluator.images_forwarded
+    assert evaluator.evaluate(widths) == found and evaluator.images_forwarded == before
+    assert LiveEvaluator(evaluator).evaluate([3] * len(widths)).complete
+
+
 def test_what_becomes_wrong_later_is_found_when_it_is_measured(tiny_model, images, labels):
     qmodel = quantized(Wrapped(tiny_model, lambda self, images: self.net(images)), images)
     evaluator = Evaluator(qmodel, images, labels)
     before = evaluator.evaluate_uniform(4)
-    qmodel.model.run = CHANGES["dropout"]
+    qmodel.model.run = RANDOM["dropout"][0]
     with pytest.raises(NotReproducibleError):
         evaluator.evaluate_uniform(3)
     qmodel.model.run = lambda self, images: self.net(images)

@@ -1,5 +1,6 @@
 import copy
 import io
+import warnings
 
 import pytest
 import torch
@@ -290,3 +291,18 @@ def test_evaluation_mode_puts_every_module_back(qmodel):
     with evaluation_mode(qmodel):
         assert not any(module.training for module in qmodel.modules())
     assert [module.training for module in qmodel.modules()] == before
+
+
+@pytest.mark.parametrize("form", ["compiled", "scripted", "traced", "scripted within"])
+def test_forms_that_take_no_hooks_are_refused_with_the_way_out(tiny_model, images, form):
+    made = {
+        "compiled": lambda: torch.compile(tiny_model, backend="eager"),
+        "scripted": lambda: torch.jit.script(tiny_model),
+        "traced": lambda: torch.jit.trace(tiny_model, images),
+        "scripted within": lambda: nn.Sequential(nn.Conv2d(1, 2, 3), torch.jit.script(nn.ReLU())),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = made[form]()
+    with pytest.raises(PredicateError, match=r"is (compiled|scripted).*give the module"):
+        QuantizedActivationsModel(model, conv2d_predicate)

@@ -1,0 +1,153 @@
+"""What an object is, in words that are the same in every process: its class, its code, and what it holds."""
+
+import functools
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import is_dataclass
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qa_lib.batches.digests import tensor_digest
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, range)
+_LIBRARIES = {"torch", "torchvision", "pytorch_quantization", "numpy", "builtins"}
+# What evaluating sets itself, and what every module has.
+_NOT_DESCRIBED = {"training", "_num_bits", "_disabled", "_removed", "negatives"} | set(vars(nn.Module()))
+
+
+def described(value: Any) -> str:
+    """A digest of ``value``: of a function the code, its defaults, what it closes over and the constants, functions and modules that it
+    finds in its file; of an object of a user's own class what it holds; of another's the class."""
+    return _Describer().text(value)
+
+
+def module_settings(name: str, module: nn.Module) -> dict[str, str]:
+    """What ``module`` is beside its parameters, buffers and submodules: ``name`` and the attribute -> digest."""
+    describer = _Describer()
+    found = {name: describer.kind(type(module))}
+    found |= {
+        f"{name}.{key}": describer.text(value)
+        for key, value in sorted(vars(module).items())
+        if key not in _NOT_DESCRIBED
+    }
+    hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+    return found | {f"{name}, hook {index}": described(hook) for index, hook in enumerate(hooks)}
+
+
+class _Describer:
+    """Goes through what an object holds, each object once."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, tuple[int, Any]] = {}
+
+    def text(self, value: Any) -> str:
+        if isinstance(value, _PLAIN):
+            return repr(value)
+        if isinstance(value, Tensor):
+            return tensor_digest(value).hex()
+        if isinstance(value, (np.ndarray, np.generic)):
+            array = np.asarray(value)
+            return _sha(f"{array.dtype}{array.shape}", array.tobytes() if array.dtype != object else b"")
+        if id(value) in self.seen:  # held, so that the id is nobody else's
+            return f"#{self.seen[id(value)][0]}"
+        self.seen[id(value)] = len(self.seen), value
+        return _sha(self._parts(value))
+
+    def kind(self, kind: type) -> str:
+        """The name of a class, and the code of a user's own: the same weights through another ``forward`` are another model."""
+        package = kind.__module__.partition(".")[0]
+        if package == "qa_lib":  # without the file, which may change its name
+            return f"qa_lib.{kind.__qualname__}"
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if package in _LIBRARIES or kind in (item[1] for item in self.seen.values()):
+            return name
+        self.seen[id(kind)] = len(self.seen), kind
+        parts = [name]
+        for base in kind.__mro__:
+            if base.__module__.partition(".")[0] not in _LIBRARIES | {"qa_lib"}:
+                parts += [f"{key}={self._member(value)}" for key, value in sorted(vars(base).items())]
+        return _sha(repr(parts))
+
+    def _member(self, value: Any) -> str:
+        """Of a class: its methods of all kinds, properties, and constants; nothing of what Python adds."""
+        if isinstance(value, (staticmethod, classmethod)):
+            value = value.__func__
+        if isinstance(value, property):
+            return repr([self.text(f) for f in (value.fget, value.fset) if f is not None])
+        known = (*_PLAIN, FunctionType, Tensor, np.ndarray, np.generic, dict, list, tuple)
+        return self.text(value) if isinstance(value, known) else ""
+
+    def _parts(self, value: Any) -> str:
+        if isinstance(value, FunctionType):
+            return self._function(value)
+        if isinstance(value, MethodType):
+            return f"method {self.text(value.__func__)} of {self.text(value.__self__)}"
+        if isinstance(value, functools.partial):
+            return f"partial {self.text(value.func)} {self.text(value.args)} {self.text(value.keywords)}"
+        if isinstance(value, (BuiltinFunctionType, ModuleType)):
+            return getattr(value, "__qualname__", value.__name__)
+        if isinstance(value, type):
+            return self.kind(value)
+        if isinstance(value, nn.Module):
+            return self._module(value)
+        if isinstance(value, Mapping):
+            return repr(sorted((self.text(key), self.text(item)) for key, item in value.items()))
+        if isinstance(value, Set):
+            return repr(sorted(map(self.text, value)))
+        if isinstance(value, Sequence):
+            return repr([self.text(item) for item in value])
+        package = type(value).__module__.partition(".")[0]
+        others = package in _LIBRARIES | {"qa_lib"} or package in sys.stdlib_module_names
+        held = vars(value) if hasattr(value, "__dict__") and (not others or is_dataclass(value)) else {}
+        return f"{self.kind(type(value))} {[(key, self.text(item)) for key, item in sorted(held.items())]}"
+
+    def _module(self, module: nn.Module) -> str:
+        """One that is held outside of the modules: with its weights."""
+        tensors = [*module.named_parameters(), *module.named_buffers()]
+        kinds = [f"{name}={self.kind(type(each))}" for name, each in module.named_modules()]
+        return repr((kinds, [(name, tensor_digest(tensor).hex()) for name, tensor in tensors]))
+
+    def _function(self, function: FunctionType) -> str:
+        if function.__module__ and function.__module__.partition(".")[0] in _LIBRARIES | {"qa_lib"}:
+            return f"{function.__qualname__} {_code(function.__code__)}"
+        cells = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
+        known = (*_PLAIN, FunctionType, Tensor, np.ndarray, np.generic, nn.Module, dict, list, tuple)
+        found = {name: function.__globals__.get(name) for name in _names(function.__code__)}
+        used = [(name, self.text(value)) for name, value in sorted(found.items()) if isinstance(value, known)]
+        defaults = [function.__defaults__, function.__kwdefaults__]
+        return repr((_code(function.__code__), [*map(self.text, (*defaults, *cells))], used))
+
+
+def _sha(text: str, more: bytes = b"") -> str:
+    return hashlib.sha256(text.encode() + more).hexdigest()
+
+
+def _is_empty(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return True
+    return False
+
+
+def _names(code: CodeType) -> set[str]:
+    """What a function may look up, the functions within it, too."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _code(code: CodeType) -> str:
+    # Not its file or line: defining the same class again further down changes no number.
+    return _sha(repr((code.co_code, code.co_names, [_constant(constant) for constant in code.co_consts])))
+
+
+def _constant(constant: Any) -> str:
+    if isinstance(constant, CodeType):
+        return _code(constant)
+    # The order in which a set shows its items differs from process to process.
+    return repr(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
