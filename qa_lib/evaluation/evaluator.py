@@ -253,18 +253,3 @@ class Evaluator:
     def known(self) -> list[Evaluation]:
         """Everything that the archive knows of this model on this search set, complete or stopped."""
         return self._records.all()
-
-
-def check_evaluator(given: Any, qmodel: QuantizedActivationsModel | None = None) -> Evaluator:
-    """``given`` if it is an ``Evaluator``, of ``qmodel`` unless that is None; raises ``DataError`` if not."""
-    if not isinstance(given, Evaluator):
-        raise DataError(
-            f"evaluator is {type(given).__name__}; give an Evaluator, which knows its quantized model: Evaluator(qmodel, "
-            "images, labels)"
-        )
-    if qmodel not in (None, given.qmodel):
-        raise DataError(
-            "the evaluator measures another quantized model than the one given: make one for it, "
-            "Evaluator(qmodel, images, labels)"
-        )
-    return given

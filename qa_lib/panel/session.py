@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from qa_lib.bit_widths import BitWidths, Widths, check_limits
 from qa_lib.costs import total_bits
+from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.evaluator import Evaluator, check_evaluator
+from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel.fits import check_exploration, check_positions, check_settled, check_side
 from qa_lib.panel.history import History

@@ -13,8 +13,9 @@ from qa_lib.archive import Archive
 from qa_lib.checks import check_count, check_positive
 from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import ArchiveError, SearchError
+from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.evaluator import Evaluator, check_evaluator
+from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.search.algorithms import default_algorithm
 from qa_lib.search.budgets import termination
 from qa_lib.search.exploration import Exploration

@@ -10,7 +10,8 @@ from qa_lib.bit_widths import check_limits
 from qa_lib.checks import check_share
 from qa_lib.costs import Cost, check_cost, total_bits
 from qa_lib.errors import BitWidthError, SearchError
-from qa_lib.evaluation.evaluator import Evaluator, check_evaluator
+from qa_lib.evaluation.check_evaluator import check_evaluator
+from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.pareto import Hypervolume
 from qa_lib.search.run import SearchRun
