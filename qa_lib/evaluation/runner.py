@@ -69,6 +69,8 @@ class Runner:
         replicas: bool,
     ) -> "Runner":
         """A runner on ``images`` in suitable batches and layout, in the order of ``hardest_first``."""
+        if labels.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which torch indexes only of late
+            labels = labels.long()
         check_outputs(qmodel, measuring, images[:2], labels[:2])
         batch_size = batch_size or suitable_batch_size(qmodel, images[:2])
         if channels_last is None:
