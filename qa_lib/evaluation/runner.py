@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from qa_lib.batches.batched_set import BatchedSet, in_channels_last
 from qa_lib.batches.forward import evaluation_mode, forward, try_forward
-from qa_lib.errors import QAWarning
+from qa_lib.errors import QAWarning, ReplicaError
 from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.negatives import NegativesReport
@@ -104,7 +104,13 @@ class Runner:
         if (known := (structure_digest(self.qmodel), behaviour, calibrated)) not in self._checked:
             # So few that all of it costs less than a full pass.
             some = images[: max(2, self.search_set.images // _CHECKED_SHARE)]
-            self.images_forwarded += len(some) * check_replica(self.qmodel, made[0], some)
+            try:
+                self.images_forwarded += len(some) * check_replica(self.qmodel, made[0], some)
+            except ReplicaError as error:
+                way_out = (
+                    "or measure the model itself, one candidate at a time: Evaluator(..., replicas=False)"
+                )
+                raise ReplicaError(f"{error}; {way_out}") from error
             self._checked.add(known)
         return made
 

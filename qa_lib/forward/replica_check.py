@@ -69,13 +69,11 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
             if called:
                 raise ReplicaError(
                     f"a copy of the model calls {', '.join(sorted(called)[:3])} of the model itself, whose widths are others: something "
-                    f"in it (a patched forward, a lambda, a closure) holds on to the model. {_WAY_OUT}"
+                    f"in it (a patched forward, a lambda, a closure) holds on to the model: make that a method of its class"
                 )
             if not same(found, expected):
                 at = "in float" if num_bits is None else f"at {num_bits} bits"
-                raise ReplicaError(
-                    f"a copy of the model returns other numbers than the model {at}. {_WAY_OUT}"
-                )
+                raise ReplicaError(f"a copy of the model returns other numbers than the model {at}")
     return len(_TRIED) * (3 if replica is qmodel else 4)
 
 
@@ -89,12 +87,6 @@ def behaviour_digest(qmodel: QuantizedActivationsModel, inputs: Any) -> str:
                 if isinstance(leaf, Tensor):
                     add_tensor(digest, leaf)
     return digest.hexdigest()
-
-
-_WAY_OUT = (
-    "Make what holds on to it a method of a class; or measure the model itself, one candidate at a time: "
-    "Evaluator(..., replicas=False)"
-)
 
 
 def same(some: Any, others: Any) -> bool:
