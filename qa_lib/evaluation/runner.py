@@ -14,7 +14,7 @@ from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_
 from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.forward.fusion import Fusing
-from qa_lib.forward.replica_check import check_replica
+from qa_lib.forward.replica_check import behaviour_digest, check_replica
 from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.quantization.digests import structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -82,6 +82,8 @@ class Runner:
         _warn_of_batch_statistics(qmodel, batch_size)
         if hardest_first and (order := runner.hardest_first()) is not None:
             runner.search_set = BatchedSet.cut(images, labels, order, batch_size, channels_last)
+        first, _ = runner.search_set.batches[0]
+        runner._checked.add(runner._as_it_is(behaviour_digest(qmodel, first[:2])))  # for what comes next
         return runner
 
     def make_replicas(self, batches: int, behaviour: str = "") -> list[QuantizedActivationsModel]:
@@ -100,8 +102,7 @@ class Runner:
         count, made = min(self.workers, batches), [self.qmodel]
         if self.replicas:
             made = self._fusing.make_replicas(self.qmodel, count, images[:2], behaviour)
-        calibrated = tuple(q.calibrated for q in self.qmodel.activation_fake_quantizers.values())
-        if (known := (structure_digest(self.qmodel), behaviour, calibrated)) not in self._checked:
+        if (known := self._as_it_is(behaviour)) not in self._checked:
             # So few that all of it costs less than a full pass.
             some = images[: max(2, self.search_set.images // _CHECKED_SHARE)]
             try:
@@ -147,6 +148,11 @@ class Runner:
         self.run(self.make_replicas(len(self.search_set.batches)), [self._float_task()], _ignore, look)
         in_order = [found for index in range(len(margins)) if (found := margins[index]) is not None]
         return torch.argsort(torch.cat(in_order), stable=True) if len(in_order) == len(margins) else None
+
+    def _as_it_is(self, behaviour: str) -> tuple[str, str, tuple[bool, ...]]:
+        """What a check of replicas holds for."""
+        calibrated = tuple(q.calibrated for q in self.qmodel.activation_fake_quantizers.values())
+        return structure_digest(self.qmodel), behaviour, calibrated
 
     def _choose_workers(self) -> int:
         most = torch.get_num_threads() if self.qmodel.device.type == "cpu" and self.replicas else 1
