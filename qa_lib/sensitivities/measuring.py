@@ -164,13 +164,14 @@ def sensitivity(
         qmodel.check_calibrated([width] * len(names))
     archive = archive if isinstance(archive, Archive) else Archive(archive)
     with qmodel.lock:
-        facts = _facts(qmodel, images, divergence)
-        digest = digest_of(facts)
-        known = archive.read_sensitivities(digest)
         try:
             (replica,) = checked_replicas(qmodel, 1, images[:8])
         except ReplicaError:
             replica = qmodel  # which holds its lock, and its widths again in the end
+        # After the check, which finds out what changes as the model runs.
+        facts = _facts(qmodel, images, divergence)
+        digest = digest_of(facts)
+        known = archive.read_sensitivities(digest)
     described = facts | {"names": names, "images": len(images), "network": type(qmodel.model).__name__}
     settings = [(index, width) for index in range(len(names)) for width in widths]
     missing = [setting for setting in settings if setting not in known]

@@ -13,6 +13,7 @@ from conftest import TinyNet, make_tiny_model
 from torch import nn
 
 from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, sensitivity
+from qa_lib.errors import QAWarning
 from qa_lib.evaluation import LiveEvaluator
 from qa_lib.metrics import Accuracy
 from qa_lib.quantization.digests import model_digest, structure_digest
@@ -359,3 +360,30 @@ def test_a_constant_of_a_file_is_part_of_what_uses_it(monkeypatch, images):
         monkeypatch.setattr(sys.modules[__name__], "LEVEL", level)
         digests.add(structure_digest(of_held(lambda images: clamped(images, LEVEL), images)))
     assert len(digests) == 2
+
+
+def test_refresh_looks_at_every_weight_anew(evaluator):
+    before = model_digest(evaluator.qmodel)
+    evaluator.qmodel.model.classifier.weight.data.view(-1)[5] = 9.0  # past torch, and in no sample
+    assert model_digest(evaluator.qmodel) == before
+    evaluator.refresh()
+    assert model_digest(evaluator.qmodel) != before
+
+
+def test_sensitivities_of_a_model_that_counts_are_known_to_another_process(images, tmp_path):
+    class Counting(TinyNet):
+        calls = 0
+
+        def forward(self, images):
+            self.calls += 1
+            return super().forward(images)
+
+    asked = []
+    for _ in range(2):  # as two processes would
+        torch.manual_seed(0)
+        qmodel = QuantizedActivationsModel(Counting().eval(), conv2d_predicate)
+        calibrate(qmodel, images)
+        with pytest.warns(QAWarning, match="changes 'model.calls'"):
+            table = sensitivity(qmodel, images, archive=tmp_path / "archive.sqlite", progress=False)
+        asked.append(table.passes)
+    assert asked[0] > 0 and asked[1] == 0

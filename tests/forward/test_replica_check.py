@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from qa_lib import Evaluator, IncrementalForward, QuantizedActivationsModel, calibrate, explore, sensitivity
 from qa_lib.batches.forward import evaluation_mode, one_torch_thread
-from qa_lib.errors import CalibrationError, NotReproducibleError, QAWarning, ReplicaError
+from qa_lib.errors import CalibrationError, NotReproducibleError, PredicateError, QAWarning, ReplicaError
 from qa_lib.evaluation import LiveEvaluator, enumerate_settings
 from qa_lib.forward.replica_check import check_replica, same
 from qa_lib.forward.replicas import make_replicas
@@ -162,7 +162,7 @@ def test_what_holds_on_to_the_model_is_refused_and_measured_itself_on_request(
 
 def test_what_cannot_get_a_quantizer_is_another_matter(tiny_model, images, labels):
     """The chosen modules are not in the model that holds on to them by a closure."""
-    with pytest.raises(Exception, match="chooses no module|chooses nothing|predicate"):
+    with pytest.raises(PredicateError):
         QuantizedActivationsModel(closure(tiny_model), conv2d_predicate)
 
 
