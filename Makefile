@@ -33,7 +33,7 @@ test: style ## everything that CI runs, the notebooks included
 	$(PYTEST) notebooks tests $(NBVAL)
 
 quick: style ## under a minute, while one writes: no browser, no notebooks, small networks
-	$(PYTEST) tests -m "not slow"
+	$(PYTEST) tests -m "not slow" -p no:nbval
 
 style: $(INSTALLED) ## only linter, format, types, and which folder imports which
 	$(BIN)/ruff check .
@@ -54,14 +54,14 @@ docs: $(INSTALLED) ## the reference and the notebooks as pages, into out/docs
 
 install: $(INSTALLED) ## make the environment, and nothing else
 
-$(INSTALLED): setup.py pyproject.toml constraints.txt notebooks/overrides.json
+$(INSTALLED): setup.py pyproject.toml constraints.txt notebooks/qa_lib.json
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,docs]'
 	# An editable install leaves data files out.
-	mkdir -p $(VENV)/share/jupyter/lab/settings
-	cp notebooks/overrides.json $(VENV)/share/jupyter/lab/settings/
+	mkdir -p $(VENV)/share/jupyter/lab/settings/overrides.d
+	cp notebooks/qa_lib.json $(VENV)/share/jupyter/lab/settings/overrides.d/
 	touch $@
 
 clean: ## remove the environments made here, and out/

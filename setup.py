@@ -1,12 +1,27 @@
 """Packaging of qa_lib, and the one place where this project's dependencies are stated."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "qa_lib" / "version.py").read_text()).group(1)
+
+
+class BuildWithData(build_py):
+    """The embedded workloads' files come along; an editable install reads those of the checkout."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            to = Path(self.build_lib, "qa_lib", "workloads", "data")
+            to.mkdir(parents=True, exist_ok=True)
+            for file in [*HERE.glob("data/*.npz"), *HERE.glob("data/*.pt"), HERE / "data" / "SHA256SUMS"]:
+                shutil.copy(file, to)
+
 
 setup(
     name="qa_lib",
@@ -15,6 +30,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],
+    cmdclass={"build_py": BuildWithData},
     packages=find_packages(include=["qa_lib", "qa_lib.*"]),
     package_data={
         "qa_lib": ["py.typed"],
@@ -22,7 +38,7 @@ setup(
         "qa_lib.panel": ["*.js", "*.css"],
     },
     # Slider events on a thread of their own, so that the panel answers while a cell runs.
-    data_files=[("share/jupyter/lab/settings", ["notebooks/overrides.json"])],
+    data_files=[("share/jupyter/lab/settings/overrides.d", ["notebooks/qa_lib.json"])],
     install_requires=[
         # The oldest of each with which all tests pass (make test-oldest); constraints.txt has those of the figures.
         "torch>=2.4",

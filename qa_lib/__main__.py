@@ -1,9 +1,11 @@
 """The command line: ``python -m qa_lib explore``, ``archive`` and ``info``."""
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
+from qa_lib.cli.streams import forgiving_streams
 from qa_lib.errors import QAError
 
 # A file each in qa_lib.cli, read when it is asked for: so that this list does not wait for torch.
@@ -17,6 +19,18 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    with forgiving_streams():
+        try:
+            return _run(arguments)
+        except KeyboardInterrupt:
+            print("qa_lib: stopped by Ctrl-C", file=sys.stderr)
+            return 130
+        except (QAError, OSError) as error:
+            print(f"qa_lib: {error}", file=sys.stderr)
+            return 2
+
+
+def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m qa_lib", description="How few bits can each layer of a trained model get by with?"
     )
@@ -26,13 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
             name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if arguments[:1] == [name]:
+            os.environ["MPLBACKEND"] = "agg"  # figures go to files, whatever a terminal has set
             import_module(f"qa_lib.cli.{name}").fill(command)
     options = parser.parse_args(arguments)
-    try:
-        return options.run(options)
-    except (QAError, OSError) as error:
-        print(f"qa_lib: {error}", file=sys.stderr)
-        return 2
+    return options.run(options)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,23 @@ LARGEST_NUM_BITS = 16
 # One width for each quantizer, in order; None is float.
 Widths = tuple[int | None, ...]
 BitWidths = Sequence[int | None] | Mapping[str, int | None]
+
+# What tables say of a setting beside its widths.
+FACTS = frozenset(
+    ("fingerprint", "accuracy", "upper_bound", "images", "complete", "total_bits", "mean_bits", "feasible", "seconds")
+)  # fmt: skip
+
+
+def width_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """The columns that tables have for the widths of the quantizers ``names``: these names, with "_bits" behind those that
+    another column has."""
+    names, columns = list(names), []
+    for name in names:
+        column = name
+        while column in FACTS or (column != name and column in names):
+            column += "_bits"
+        columns.append(column)
+    return tuple(columns)
 
 
 def check_num_bits(num_bits: Any, where: str = "num_bits") -> int | None:
@@ -53,10 +70,8 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
     Raises:
         BitWidthError: Too few, too many, unknown names, or widths that are not allowed.
     """
-    if isinstance(bit_widths, pd.Series):
-        row = {name: None if pd.isna(value) else value for name, value in bit_widths.items()}
-        bit_widths = {name: row[name] for name in present} if set(present) <= set(row) else row
-    if isinstance(bit_widths, Mapping):
+    if isinstance(bit_widths, (Mapping, pd.Series)):
+        bit_widths = _by_name(bit_widths, present)
         unknown = [name for name in bit_widths if name not in present]
         if unknown:
             raise BitWidthError(
@@ -82,6 +97,15 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
     return tuple(
         check_num_bits(value, f"the width of '{name}'") for name, value in zip(present, values, strict=True)
     )
+
+
+def _by_name(given: Mapping[str, Any] | pd.Series, present: Iterable[str]) -> dict[str, Any]:
+    """The widths by the names of their quantizers, of a mapping as of a row of a table."""
+    by_name, columns = dict(given.items()), dict(zip(present, width_columns(present), strict=True))
+    is_row = isinstance(given, pd.Series) or not FACTS.isdisjoint(by_name)
+    if is_row and set(columns.values()) <= set(by_name):
+        by_name = {name: by_name[column] for name, column in columns.items()}
+    return {name: None if is_row and pd.isna(value) else value for name, value in by_name.items()}
 
 
 def check_limits(num_bits_lower_limit: Any, num_bits_upper_limit: Any) -> tuple[int, int]:

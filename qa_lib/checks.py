@@ -2,7 +2,10 @@
 
 import math
 import numbers
+from collections.abc import Callable
 from typing import Any
+
+from qa_lib.errors import QAError, SearchError
 
 
 def check_count(
@@ -33,3 +36,13 @@ def check_positive(name: str, value: Any, error: type[Exception]) -> float:
     if not is_number or not 0 < value < math.inf:
         raise error(f"{name} is {value!r}; give a number above 0")
     return float(value)
+
+
+def call_back(function: Callable[..., object], *arguments: Any) -> None:
+    """Calls a function that a user has given; raises ``SearchError`` that names it if it raises anything but a ``QAError``."""
+    try:
+        function(*arguments)
+    except QAError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        raise SearchError(f"{function!r} raised {type(error).__name__}: {error}") from error

@@ -8,7 +8,12 @@ from typing import Any
 
 
 class QAError(Exception):
-    """Anything that qa_lib refuses."""
+    """Anything that qa_lib refuses.
+
+    Raised from a search, ``exploration`` holds what it had measured by then.
+    """
+
+    exploration: Any = None
 
 
 class PredicateError(QAError, ValueError):
@@ -60,12 +65,7 @@ class SearchError(QAError, ValueError):
 
 
 class ArchiveError(QAError, OSError):
-    """A file is no archive of evaluations, is damaged, or cannot be read or written.
-
-    Raised from a search, ``exploration`` holds what it had measured by then.
-    """
-
-    exploration: Any = None
+    """A file is no archive of evaluations, is damaged, or cannot be read or written."""
 
 
 class ReportError(QAError, OSError):

@@ -1,75 +1,69 @@
-"""Small models and sets that the tests share."""
+"""Small models and sets that the tests share.
+
+What is heavy is imported where it is used: the process that hands out the tests needs none of it.
+"""
 
 import os
 
 import pytest
-import torch
 from browser import browser, open_page  # noqa: F401 fixtures
-from torch import Tensor, nn
-
-from qa_lib import Evaluator, QuantizedActivationsModel, Workload, calibrate, conv2d_predicate, load_workload
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # As many processes as cores test side by side; more threads than cores cost more than they bring.
-    torch.set_num_threads(1)
 
 
-class TinyNet(nn.Module):
-    """Three convolutions, a residual that is reached before they are, and a classifier: enough to
-    tell definition order from call order."""
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """As many processes as cores test side by side; more threads than cores cost more than they bring."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 4, 3, padding=1)
-        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
-        self.relu = nn.ReLU()
-        self.shortcut = nn.Conv2d(1, 4, 1)
-        self.classifier = nn.Linear(4 * 6 * 6, 5)
-
-    def forward(self, images: Tensor) -> Tensor:
-        residual = self.shortcut(images)
-        features = self.conv2(self.relu(self.conv1(images)))
-        return self.classifier((features + residual).flatten(1))
-
-
-def make_tiny_model() -> TinyNet:
-    torch.manual_seed(0)
-    return TinyNet().eval()
+        torch.set_num_threads(1)
 
 
 @pytest.fixture
-def tiny_model() -> TinyNet:
+def tiny_model():
+    from tiny import make_tiny_model
+
     return make_tiny_model()
 
 
 @pytest.fixture
-def images() -> Tensor:
+def images():
+    import torch
+
     return torch.rand(96, 1, 6, 6, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture
-def labels(images: Tensor) -> Tensor:
+def labels(images):
     """What the float model says: float accuracy is 1, and fewer bits lose some of it."""
+    import torch
+    from tiny import make_tiny_model
+
     with torch.no_grad():
         return make_tiny_model()(images).argmax(dim=1)
 
 
 @pytest.fixture
-def qmodel(tiny_model: TinyNet, images: Tensor) -> QuantizedActivationsModel:
+def qmodel(tiny_model, images):
     """Calibrated; quantizers: input, shortcut, conv1, conv2."""
+    from qa_lib import QuantizedActivationsModel, calibrate, conv2d_predicate
+
     quantized = QuantizedActivationsModel(tiny_model, conv2d_predicate)
     calibrate(quantized, images.split(40), method="max")
     return quantized
 
 
 @pytest.fixture
-def evaluator(qmodel: QuantizedActivationsModel, images: Tensor, labels: Tensor) -> Evaluator:
+def evaluator(qmodel, images, labels):
+    from qa_lib import Evaluator
+
     return Evaluator(qmodel, images, labels, batch_size=40)
 
 
 @pytest.fixture(scope="session")
-def workload() -> Workload:
+def workload():
     """For reading only: tests that wrap the model load their own."""
+    from qa_lib import load_workload
+
     return load_workload("fashion_mnist")
 
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from qa_lib.bit_widths import check_bit_widths, check_num_bits
+from qa_lib.bit_widths import check_bit_widths, check_num_bits, width_columns
 from qa_lib.errors import BitWidthError
 
 
@@ -72,3 +72,24 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_a_single_number_is_refused_with_the_way_out():
     with pytest.raises(BitWidthError, match="one value for each of the 2 quantizers"):
         check_bit_widths(4, {"input": 8, "b": 8})
+
+
+def test_a_layer_that_is_called_as_a_fact_has_a_column_of_its_own():
+    names = ["input", "accuracy", "seconds", "accuracy_bits", "total_bits"]
+    columns = width_columns(names)
+    assert columns == ("input", "accuracy_bits_bits", "seconds_bits", "accuracy_bits", "total_bits_bits")
+    row = dict(zip(columns, range(2, 7), strict=True)) | {"accuracy": 0.9, "total_bits": 20, "mean_bits": 4.0}
+    for given in (row, pd.Series(row)):
+        assert check_bit_widths(given, dict.fromkeys(names, 8)) == (2, 3, 4, 5, 6)
+
+
+def test_a_mapping_that_names_such_a_layer_means_the_layer():
+    assert check_bit_widths({"accuracy": 3}, {"input": 8, "accuracy": 8}) == (8, 3)
+    assert check_bit_widths({"accuracy": 3, "input": 4}, {"input": 8, "accuracy": 8}) == (4, 3)
+
+
+def test_a_row_as_a_dict_is_a_row():
+    row = pd.DataFrame({"accuracy": [0.9], "input": [3], "b": pd.array([None], dtype="Int64")}).iloc[0]
+    assert check_bit_widths(row.to_dict(), {"input": 8, "b": 8}) == (3, None)
+    with pytest.raises(BitWidthError, match="'accuracy'"):
+        check_bit_widths({"accuracy": 0.9, "input": 3}, {"input": 8, "b": 8})

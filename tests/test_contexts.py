@@ -4,7 +4,7 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
-from conftest import make_tiny_model
+from tiny import make_tiny_model
 
 from qa_lib import (
     Evaluator,
@@ -69,6 +69,7 @@ def expected(images, labels, found):
     return found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("context", "where"),
     [

@@ -22,7 +22,7 @@ from qa_lib.archive.row import (
     check_widths,
     pack_widths,
 )
-from qa_lib.bit_widths import Widths
+from qa_lib.bit_widths import Widths, width_columns
 from qa_lib.costs import total_bits
 from qa_lib.errors import ArchiveError, QAWarning
 
@@ -139,7 +139,7 @@ class Archive:
                 known = (accuracy, upper_bound, row.images, row.images == images)
                 records.append((digest[:12], *known, total_bits(row.bit_widths), row.seconds))
                 names = facts.get("names", map(str, range(len(row.bit_widths))))
-                widths.append(dict(zip(names, row.bit_widths, strict=True)))
+                widths.append(dict(zip(width_columns(names), row.bit_widths, strict=True)))
         frame = pd.DataFrame(records, columns=[*_COLUMNS]).astype(_COLUMNS)
         return pd.concat([frame, pd.DataFrame(widths, dtype="Int64")], axis=1)
 

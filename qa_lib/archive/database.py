@@ -34,15 +34,15 @@ def checked_path(path: Any) -> Path:
     if str(path) == ":memory:":
         raise ArchiveError("an archive in memory is archive=None, or Archive(); a path names a file")
     try:
-        absolute = Path(path).absolute()
+        absolute = Path(path).expanduser().absolute()
         os.lstat(absolute)
         absolute.resolve()
     except FileNotFoundError as error:
-        if not Path(path).is_absolute() and error.filename is None:
+        if error.filename is None:
             raise ArchiveError(f"archive {path}: the working directory is no longer there") from error
     except (OSError, RuntimeError) as error:  # a name too long, links in a circle
         raise ArchiveError(f"archive {path}: {error}") from error
-    return Path(path).absolute()
+    return absolute
 
 
 def open_database(name: str, *, uri: bool = False) -> sqlite3.Connection:

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from qa_lib.batches.forward import evaluation_mode, forward, try_forward
 from qa_lib.batches.reading import image_batches
+from qa_lib.compiled import compiled
 from qa_lib.errors import CalibrationError
 from qa_lib.quantization.activation_statistics import (
     KEY_SHIFT,
@@ -147,7 +147,7 @@ def _scan_on_device(values: Tensor, counts: np.ndarray) -> tuple[float, float]:
     return tuple(torch.stack(torch.aminmax(values)).tolist())
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _scan_bits(bits: np.ndarray, counts: np.ndarray, shift: np.uint32) -> tuple[np.int32, np.int32]:
     smallest, largest = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
     for start in range(0, bits.size, _BLOCK):

@@ -1,9 +1,9 @@
 """How far quantized magnitudes diverge from the float ones, from a linear histogram of these."""
 
-import numba
 import numpy as np
 
 from qa_lib.checks import check_count
+from qa_lib.compiled import compiled
 from qa_lib.errors import CalibrationError
 from qa_lib.quantization.activation_statistics import LayerStatistics
 
@@ -46,7 +46,7 @@ def least_divergence_edge(counts: np.ndarray, groups: int, stride: int = 1, star
     return int(_least(counts, groups, stride, min(start_bin, len(counts))))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _least(counts: np.ndarray, groups: int, stride: int, start: int) -> int:
     # Over the bins before each one: the sum of p, how many are not empty, and the sum of p log p.
     sums, filled, entropies = np.zeros(counts.size + 1), np.zeros(counts.size + 1), np.zeros(counts.size + 1)

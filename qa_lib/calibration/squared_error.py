@@ -1,8 +1,8 @@
 """The mean squared error of a quantizer, from the histogram of what it is given."""
 
-import numba
 import numpy as np
 
+from qa_lib.compiled import compiled
 from qa_lib.quantization.activation_statistics import LayerStatistics
 from qa_lib.quantization.fake_quantize import grid_bounds
 
@@ -60,7 +60,7 @@ def _grid(layer: LayerStatistics, num_bits: int, unsigned: bool) -> Grid:
     return (*grid_bounds(num_bits, unsigned=unsigned), inside)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _sums_up_to(
     border: float, start: int, bins: Bins, moments: np.ndarray
 ) -> tuple[int, float, float, float]:
@@ -83,7 +83,7 @@ def _sums_up_to(
     return low, s0, s1, s2
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _error_outside(amax: float, grid: Grid, bins: Bins, moments: np.ndarray) -> float:
     """The squared error of what lies outside of the grid: grows as ``amax`` shrinks."""
     smallest, largest, _ = grid
@@ -95,7 +95,7 @@ def _error_outside(amax: float, grid: Grid, bins: Bins, moments: np.ndarray) -> 
     return max(below, 0.0) + max(s2 - 2 * amax * s1 + amax * amax * s0, 0.0)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _error(amax: float, grid: Grid, bins: Bins, moments: np.ndarray) -> float:
     smallest, largest, inside = grid
     step = amax / largest
@@ -116,7 +116,7 @@ def _error(amax: float, grid: Grid, bins: Bins, moments: np.ndarray) -> float:
     return max(error, 0.0)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _least(tried: np.ndarray, grid: Grid, bins: Bins, moments: np.ndarray) -> int:
     best, found = 0, np.inf
     for index in range(tried.size):

@@ -1,11 +1,11 @@
 """``python -m qa_lib archive check|copy|merge``: what is in an archive, and how it is taken along."""
 
 import argparse
-from pathlib import Path
 
 import pandas as pd
 
 from qa_lib.archive import Archive, ArchiveCheck, check_archive, copy_archive, save_what_is_whole
+from qa_lib.cli.arguments import user_path
 from qa_lib.errors import ArchiveError
 
 DESCRIPTION = """\
@@ -23,21 +23,21 @@ def fill(command: argparse.ArgumentParser) -> None:
     check = actions.add_parser(
         "check", help="is it whole, and what is in it: of which model and data, from when"
     )
-    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument("file", type=user_path, metavar="FILE")
     check.add_argument(
-        "--save", type=Path, metavar="NEW", help="save what is whole of a damaged one into a new file"
+        "--save", type=user_path, metavar="NEW", help="save what is whole of a damaged one into a new file"
     )
     check.set_defaults(run=_check)
     copy = actions.add_parser("copy", help="copy it as it is now; a search may go on writing meanwhile")
-    copy.add_argument("file", type=Path, metavar="FILE")
-    copy.add_argument("to", type=Path, metavar="NEW")
+    copy.add_argument("file", type=user_path, metavar="FILE")
+    copy.add_argument("to", type=user_path, metavar="NEW")
     copy.add_argument("--overwrite", action="store_true", help="replace what is there")
     copy.set_defaults(run=_copy)
     merge = actions.add_parser("merge", help="take in what other archives know; those are not changed")
     merge.add_argument(
-        "file", type=Path, metavar="FILE", help="the archive that grows, made if there is none"
+        "file", type=user_path, metavar="FILE", help="the archive that grows, made if there is none"
     )
-    merge.add_argument("others", type=Path, nargs="+", metavar="OTHER")
+    merge.add_argument("others", type=user_path, nargs="+", metavar="OTHER")
     merge.set_defaults(run=_merge)
 
 

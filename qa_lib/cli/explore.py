@@ -1,14 +1,22 @@
 """``python -m qa_lib explore``: from a workload to its front, as files and on the screen."""
 
 import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from qa_lib.bit_widths import width_columns
 from qa_lib.calibration.amax import all_methods
 from qa_lib.calibration.calibrating import calibrate
+from qa_lib.cli.arguments import user_path
+from qa_lib.errors import ReportError
 from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.interrupts import uninterrupted
 from qa_lib.plots import plot_objective_space
+from qa_lib.plots.style import save_figure
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.report import write_page
 from qa_lib.search.exploration import Exploration
@@ -33,7 +41,8 @@ examples:
 
 The same seed asks for the same candidates. Ctrl-C ends the search early and keeps what it has; the same
 command again goes on from there, also after a crash.
-Exit status: 0 with a front, 1 if nothing reaches --min-accuracy, 2 for a mistake in the arguments.
+Exit status: 0 with a front, 1 if nothing reaches --min-accuracy, 2 for a mistake in the arguments or a file that cannot be
+written, 130 if Ctrl-C ended it before there was anything to show.
 """
 
 
@@ -61,14 +70,19 @@ def fill(command: argparse.ArgumentParser) -> None:
     add("--lower", type=int, default=2, metavar="BITS", help="smallest width (default: %(default)s)")
     add("--upper", type=int, default=8, metavar="BITS", help="largest width (default: %(default)s)")
     add("--seed", type=int, default=1, metavar="S", help="seed of the search (default: %(default)s)")
-    add("--archive", type=Path, metavar="FILE",
+    add("--archive", type=user_path, metavar="FILE",
         help="where every evaluation is kept, made if missing (default: archive.sqlite in --out)")  # fmt: skip
-    add("--out", type=Path, default=Path("out"), metavar="DIR",
+    add("--out", type=user_path, default=Path("out"), metavar="DIR",
         help="folder for the front and the archive, made if missing (default: %(default)s)")  # fmt: skip
 
 
 def _run(options: argparse.Namespace) -> int:
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(
+            f"--out '{options.out}' is no folder that can be made ({error.strerror}): give another one"
+        ) from error
     return report(_explore(options), options.out)
 
 
@@ -93,16 +107,36 @@ def _explore(options: argparse.Namespace) -> Exploration:
 
 
 def report(exploration: Exploration, folder: Path) -> int:
-    """Writes an exploration into ``folder`` and prints it; returns the exit status."""
+    """Prints an exploration and writes it into ``folder``; returns the exit status."""
     if not exploration.candidates:
         print("\nStopped before anything was measured.")
-        return 1
-    exploration.to_csv(folder / "front.csv")
-    plot_objective_space(exploration).savefig(folder / "front.png")
-    written = [folder / "front.csv", folder / "front.png"]
+        return 130
+    with uninterrupted():
+        _show(exploration)
+    failed = _write(exploration, folder)
+    return 2 if failed else 1 if exploration.front.empty else 0
+
+
+def _write(exploration: Exploration, folder: Path) -> bool:
+    """Writes each file on its own, and says what could not be written; returns whether that was any."""
+    files: dict[Path, Callable[[Path], None]] = {
+        folder / "front.csv": exploration.to_csv,
+        folder / "front.png": lambda path: save_figure(plot_objective_space(exploration), path),
+    }
     if exploration.measured:
-        write_page(exploration, folder / "front.html")
-        written.append(folder / "front.html")
+        files[folder / "front.html"] = partial(write_page, exploration)
+    written = []
+    for path, write in files.items():
+        try:
+            write(path)
+            written.append(str(path))
+        except ReportError as error:
+            print(f"qa_lib: {error}", file=sys.stderr)
+    print(f"Written: {', '.join(written) or 'nothing'}")
+    return len(written) < len(files)
+
+
+def _show(exploration: Exploration) -> None:
     front = exploration.front.set_index(
         pd.Index([f"front {n}" for n in range(1, len(exploration.front) + 1)])
     )
@@ -130,8 +164,6 @@ def report(exploration: Exploration, folder: Path) -> int:
         )
     else:
         print(f"The front has {len(front)} solutions at or above {exploration.min_accuracy:.2%}.")
-    print(f"Written: {', '.join(map(str, written))}")
-    return 1 if front.empty else 0
 
 
 def _what_to_relax(exploration: Exploration) -> str:
@@ -146,7 +178,8 @@ def _what_to_relax(exploration: Exploration) -> str:
 
 
 def _as_text(frame: pd.DataFrame, names: tuple[str, ...]) -> str:
-    widths = frame[list(names)].astype(object).where(frame[list(names)].notna(), "-")
+    columns = list(width_columns(names))
+    widths = frame[columns].astype(object).where(frame[columns].notna(), "-")
     table = pd.DataFrame(
         {
             "accuracy": frame["accuracy"].map(lambda a: "infeasible" if pd.isna(a) else f"{a:.2%}"),

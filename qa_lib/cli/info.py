@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 import qa_lib
+from qa_lib.cli.arguments import user_path
 from qa_lib.quantization.digests import environment
 from qa_lib.search.provenance import versions
 
@@ -20,7 +21,7 @@ def fill(command: argparse.ArgumentParser) -> None:
     """Says what ``python -m qa_lib info`` takes and does."""
     command.description = DESCRIPTION
     command.add_argument(
-        "--archive", type=Path, default=Path("out/archive.sqlite"), metavar="FILE",
+        "--archive", type=user_path, default=Path("out/archive.sqlite"), metavar="FILE",
         help="an archive to look for (default: %(default)s, where explore puts it)",
     )  # fmt: skip
     command.set_defaults(run=_run)
@@ -28,7 +29,7 @@ def fill(command: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    archive = options.archive.expanduser().absolute()
+    archive = options.archive.absolute()
     facts = {
         "system": platform.platform(),
         **versions(),

@@ -21,6 +21,7 @@ class Evaluation:
             not shown count as the last batch did.
         seconds: Time of the forward passes, on one torch thread.
         sums: What each batch added to the metric's sums, in the evaluator's order: k numbers.
+        fingerprint: What it was measured under, ``Evaluator.fingerprint``; "" if nobody recorded it.
     """
 
     bit_widths: Widths
@@ -30,6 +31,7 @@ class Evaluation:
     estimate: float
     seconds: float = field(default=0.0, compare=False)
     sums: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
+    fingerprint: str = field(default="", repr=False, compare=False)
 
     @property
     def complete(self) -> bool:

@@ -210,7 +210,7 @@ class Evaluator:
         evaluations: dict[Widths, Evaluation] = {}
 
         def finish(task: Task, *, measured: bool = True) -> None:
-            evaluation = evaluations[task.bit_widths] = self._scoring.evaluation(task)
+            evaluation = evaluations[task.bit_widths] = self._scoring.evaluation(task, digest)
             if measured:
                 self._records.write(evaluation, facts, again=remeasure)
             if on_evaluation is not None:

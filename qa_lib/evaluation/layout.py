@@ -6,11 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.running import run_float
 
 LARGEST_BATCH, SMALLEST_BATCH = 128, 4
 # Numbers in the largest output of a layer for one batch; more of them leave the processor's cache.
@@ -35,9 +34,7 @@ def suitable_batch_size(qmodel: QuantizedActivationsModel, images: Tensor) -> in
 
     handles = [module.register_forward_hook(look) for module in qmodel.modules()]
     try:
-        floats = [None] * len(qmodel.names)
-        with qmodel.temporary_bit_widths(floats), evaluation_mode(qmodel), torch.inference_mode():
-            forward(qmodel, images)
+        run_float(qmodel, images)
     finally:
         for handle in handles:
             handle.remove()

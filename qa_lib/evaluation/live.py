@@ -117,6 +117,15 @@ class LiveEvaluator:
         have to."""
         self._turn.submit(self._prepare).result()
 
+    def let_go(self) -> None:
+        """Gives back the memory of the kept activations; the next measurement takes the model apart anew."""
+
+        def forget() -> None:
+            self._workers = []
+            self._by_class.clear()
+
+        self._turn.submit(forget).result()
+
     def _prepare(self) -> None:
         if not self._workers:
             self._behaviour = self.evaluator.facts()["behaviour"]

@@ -41,12 +41,18 @@ class Records:
 
     def recall(self, widths: Widths) -> Evaluation | None:
         """The evaluation of one setting if it is there and complete."""
-        row = self.archive.read(digest_of(self.facts()), [widths]).get(widths)
-        return self._evaluation(row) if row is not None and row.images == self.search_set.images else None
+        digest = digest_of(self.facts())
+        row = self.archive.read(digest, [widths]).get(widths)
+        return (
+            self._evaluation(row, digest)
+            if row is not None and row.images == self.search_set.images
+            else None
+        )
 
     def all(self) -> list[Evaluation]:
         """Every evaluation, complete or stopped."""
-        return [self._evaluation(row) for row in self.archive.read_all(digest_of(self.facts()))]
+        digest = digest_of(self.facts())
+        return [self._evaluation(row, digest) for row in self.archive.read_all(digest)]
 
     def write(self, evaluation: Evaluation, facts: dict[str, Any], *, again: bool = False) -> None:
         """Keeps ``evaluation`` under ``facts``; ``again`` in place of what is there."""
@@ -59,7 +65,7 @@ class Records:
     ) -> Evaluation:
         """Keeps what each batch adds to the metric's sums (``k`` numbers), and returns the evaluation that it makes."""
         task = resumed(Task(widths), self.search_set.batch_sizes, sums, seconds)
-        evaluation = self.scoring.evaluation(task)
+        evaluation = self.scoring.evaluation(task, digest_of(facts))
         self.write(evaluation, facts)
         return evaluation
 
@@ -68,8 +74,8 @@ class Records:
         if self.owned:
             self.archive.close()
 
-    def _evaluation(self, row: Row) -> Evaluation:
-        return self.scoring.evaluation(self.scoring.task(row.bit_widths, None, row))
+    def _evaluation(self, row: Row, digest: str) -> Evaluation:
+        return self.scoring.evaluation(self.scoring.task(row.bit_widths, None, row), digest)
 
 
 def opened(archive: Archive | str | Path | None) -> tuple[Archive, bool]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qa_lib.batches.batched_set import BatchedSet, in_channels_last
-from qa_lib.batches.forward import evaluation_mode, forward, try_forward
+from qa_lib.batches.forward import forward, try_forward
 from qa_lib.errors import QAWarning, ReplicaError
 from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.measuring import Measuring
@@ -18,6 +18,7 @@ from qa_lib.forward.replica_check import behaviour_digest, check_replica
 from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.quantization.digests import structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.running import run_float, running
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # A check runs twelve batches of this share of the search set.
@@ -176,16 +177,14 @@ def check_outputs(
 ) -> None:
     """Raises ``DataError`` unless what the float model returns for ``inputs`` can be measured."""
     floats = (None,) * len(qmodel.names)
-    with qmodel.temporary_bit_widths(floats), evaluation_mode(qmodel), torch.inference_mode():
+    with running(qmodel, floats):
         measuring.sums(try_forward(qmodel, inputs), targets, floats)
 
 
 def _takes_channels_last(qmodel: QuantizedActivationsModel, images: Tensor) -> bool:
     """Whether the model runs at all on that layout: one that flattens with ``view`` does not."""
-    floats = (None,) * len(qmodel.names)
     try:
-        with qmodel.temporary_bit_widths(floats), evaluation_mode(qmodel), torch.inference_mode():
-            forward(qmodel, in_channels_last(images))
+        run_float(qmodel, in_channels_last(images))
     except RuntimeError:
         return False
     return True

@@ -36,12 +36,12 @@ class Scoring:
             task.hopeless = lambda task: needed.out_of_reach(self._upper_bound(task))
         return resumed(task, self.search_set.batch_sizes, known.sums, known.seconds) if known else task
 
-    def evaluation(self, task: Task) -> Evaluation:
-        """What a candidate has scored so far."""
+    def evaluation(self, task: Task, fingerprint: str = "") -> Evaluation:
+        """What a candidate has scored so far, measured under ``fingerprint``."""
         upper_bound = self._upper_bound(task)
         return Evaluation(
             task.bit_widths, task.images, self.search_set.images, upper_bound, self._estimate(task, upper_bound),
-            task.seconds, tuple(tuple(added.tolist()) for added in task.sums),
+            task.seconds, tuple(tuple(added.tolist()) for added in task.sums), fingerprint,
         )  # fmt: skip
 
     def _upper_bound(self, task: Task) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from qa_lib.bit_widths import Widths, check_bit_widths
 from qa_lib.errors import BitWidthError, DataError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.files import write_whole
+from qa_lib.files import checked_file, write_whole
 
 
 def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluation: Evaluation) -> None:
@@ -25,18 +25,15 @@ def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluat
     """
     if not name.strip():
         raise DataError("the setting needs a name to be saved under")
-    path = Path(path)
-    saved = _read(path) if _exists(path) else {}
+    path = checked_file(path, "the settings", DataError)
+    saved = _read(path) if path.exists() else {}
     saved[name.strip()] = {
         "bit_widths": dict(zip(quantizers, evaluation.bit_widths, strict=True)),
         "accuracy": evaluation.score,
         "total_bits": evaluation.total_bits,
         "images": evaluation.images,
     }
-    try:
-        write_whole(path, json.dumps(saved, indent=1, ensure_ascii=False))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be written ({error}): name a file in a folder that exists") from error
+    write_whole(path, json.dumps(saved, indent=1, ensure_ascii=False), "the settings", DataError)
 
 
 def load_settings(path: str | Path, quantizers: Sequence[str]) -> dict[str, Widths]:
@@ -73,19 +70,12 @@ def as_code(quantizers: Sequence[str], bit_widths: Widths) -> str:
     return "\n".join(["qmodel.bit_widths = {", *lines, "}"])
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no name of a file ({error})") from error
-
-
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = json.loads(path.expanduser().read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}: save a setting first") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{path} cannot be read as saved settings ({error})") from error
     if not isinstance(saved, Mapping) or not all(
         isinstance(entry, Mapping) and isinstance(entry.get("bit_widths"), Mapping)

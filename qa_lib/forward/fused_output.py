@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numba.core import types
 from numba.extending import intrinsic
 from torch import Tensor, nn
 
+from qa_lib.compiled import compiled
 from qa_lib.quantization.fake_quantize import SMALLEST_AMAX, flat_view, grid_bounds
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -103,7 +103,7 @@ def _make_fma(context: Any, a: Any, b: Any, c: Any) -> Any:
 _fma: Callable[..., Any] = intrinsic(_make_fma)
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@compiled
 def _quantize_norm_relu(
     values: np.ndarray,
     quantizes: bool,

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from qa_lib.batches.forward import check_no_autocast, evaluation_mode, forward
+from qa_lib.batches.forward import check_no_autocast, forward
 from qa_lib.bit_widths import BitWidths
 from qa_lib.errors import DataError, LayerError, QAWarning
 from qa_lib.forward.keeping import what_to_keep
 from qa_lib.forward.layer_graph import LayerGraph
 from qa_lib.quantization.digests import network_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.running import running
 
 GIBIBYTE = 1 << 30
 
@@ -225,6 +226,5 @@ class IncrementalForward:
 
     def _run_whole(self, widths: Sequence[int | None], images: Tensor) -> Tensor:
         self.passes += len(images) / self._images
-        qmodel = self.qmodel
-        with qmodel.temporary_bit_widths(widths), evaluation_mode(qmodel), torch.inference_mode():
-            return forward(qmodel, images)
+        with running(self.qmodel, widths):
+            return forward(self.qmodel, images)

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from qa_lib.batches.digests import add_tensor, tensor_digest
-from qa_lib.batches.forward import evaluation_mode, forward, one_torch_thread
+from qa_lib.batches.forward import forward, one_torch_thread
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import NotReproducibleError, QAWarning, ReplicaError
 from qa_lib.forward.replicas import make_replicas
 from qa_lib.quantization.digests import settings
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.running import running
 
 # All quantizers in float, where noise is seen best, and at widths so low that one which does not follow is seen.
 _TRIED = (None, 2, 3)
@@ -58,7 +59,7 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
         for name, module in qmodel.model.named_modules()
         if name and quantized & set(module.modules())  # what has no quantizer does the same in every copy
     }
-    with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread(), torch.inference_mode():
+    with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread():
         for index, num_bits in enumerate(_TRIED):
             widths, others = (_at(qmodel, _TRIED[(index + step) % len(_TRIED)]) for step in (0, 1))
             expected = _run_twice(qmodel, widths, inputs)
@@ -81,7 +82,7 @@ def behaviour_digest(qmodel: QuantizedActivationsModel, inputs: Any) -> str:
     """SHA-256 of what the model returns for ``inputs``, a few items, in float and at low widths: whatever changes it and is no part
     of the model's state that can be listed shows here, if it changes these outputs."""
     digest = hashlib.sha256()
-    with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread(), torch.inference_mode():
+    with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread():
         for num_bits in _TRIED[:2]:
             for leaf in pytree.tree_leaves(_run(qmodel, _at(qmodel, num_bits), inputs)):
                 if isinstance(leaf, Tensor):
@@ -147,7 +148,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _run(model: QuantizedActivationsModel, widths: Widths, inputs: Any) -> Any:
-    with model.temporary_bit_widths(widths), evaluation_mode(model):
+    with running(model, widths):
         return forward(model, inputs)
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from qa_lib.batches.forward import evaluation_mode
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import QAWarning
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.running import running
 
 # Runs one batch, by its index, through a replica that has the widths already: what it adds to the candidate's sums.
 RunBatch = Callable[[QuantizedActivationsModel, int], np.ndarray]
@@ -183,7 +183,7 @@ def _work(replica: QuantizedActivationsModel, board: _Board, run_batch: RunBatch
     try:
         torch.set_num_threads(1)
         widths = replica.bit_widths
-        with torch.inference_mode(), replica.temporary_bit_widths(widths), evaluation_mode(replica):
+        with running(replica, widths):
             while (given := board.next()) is not None:
                 task, index = given
                 if task.bit_widths != widths:

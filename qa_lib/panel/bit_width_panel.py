@@ -13,7 +13,7 @@ from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.panel.comparison import Comparison
-from qa_lib.panel.controls import Suggestions, Toolbar, button, row, side_by_side, tabs
+from qa_lib.panel.controls import Suggestions, Toolbar, button, descendants, row, side_by_side, tabs
 from qa_lib.panel.equalizer import Equalizer
 from qa_lib.panel.fits import SIDES
 from qa_lib.panel.front_view import FrontView
@@ -145,6 +145,13 @@ class BitWidthPanel(View):
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
         return self.session.wait(timeout) and self._looks.wait(timeout)
+
+    def close(self) -> None:
+        """Takes the panel off the page, and gives back its memory. Saved settings and the archive stay."""
+        self._looks.cancel()
+        self.session.close()
+        for widget in descendants(self.widget):
+            widget.close()
 
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         self.toolbar.undo.disabled = not self.session.history.can_undo

@@ -1,6 +1,6 @@
 """The panel's buttons and fields, laid out; what they do is said by whoever connects them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ipywidgets
@@ -30,6 +30,13 @@ def side_by_side(
         [ipywidgets.VBox(children, layout=half) for children in (left, right)],
         layout=ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start"),
     )
+
+
+def descendants(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
+    """``widget``, and all that is in it."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from descendants(child)
 
 
 def field(value: str, width: str, *, placeholder: str = "", label: str = "") -> ipywidgets.Text:

@@ -55,10 +55,15 @@ def check_exploration(
                 f"the exploration is one of another model: it has {len(exploration.names)} quantizers, this one has "
                 f"{len(names)}; explore this one"
             )
-        if exploration.float_evaluation != float_evaluation:
+        theirs, ours = exploration.float_evaluation, float_evaluation
+        if theirs != ours:
             raise DataError(
-                f"the exploration was measured on other images or weights: its float model has "
-                f"{exploration.float_evaluation.score:.2%}, this one {float_evaluation.score:.2%}; explore again"
+                f"the exploration was measured on other images or weights: its float model has {theirs.score:.2%}, this one "
+                f"{ours.score:.2%}; explore again"
+            )
+        if theirs.fingerprint not in (ours.fingerprint, ""):
+            raise DataError(
+                "the exploration is from before a calibration or another change of the model, or from another machine: explore again"
             )
     if table is not None:
         table.check_fits(names, (table.widths[0], table.widths[-1]))

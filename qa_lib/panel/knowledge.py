@@ -76,6 +76,10 @@ class Knowledge:
         self.points.clear()
         return True
 
+    def is_ours(self, evaluation: Evaluation) -> bool:
+        """Whether it was measured on the model as it was when it was looked at last, and on this search set."""
+        return evaluation.fingerprint in (self._fingerprint, "")
+
     def predict(self, bit_widths: Widths) -> float:
         """The accuracy to expect, 0 to 1; NaN while nothing is known."""
         return float("nan") if self._predictor is None else float(self._predictor.predict([bit_widths])[0])

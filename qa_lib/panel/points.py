@@ -9,6 +9,7 @@ import pandas as pd
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.tables import evaluation_frame
 from qa_lib.search.pareto import Standing, feasible_front, knee, standing
 
 # Scores are shown in hundredths of a percent.
@@ -105,14 +106,7 @@ class Points:
     def to_frame(self, names: Sequence[str]) -> pd.DataFrame:
         """Everything in it: ``accuracy``, ``total_bits``, ``mean_bits``, then a column of widths for each of ``names``
         (missing is float)."""
-        known = self.evaluations
-        facts = {
-            "accuracy": [e.score for e in known],
-            "total_bits": [e.total_bits for e in known],
-            "mean_bits": [e.mean_bits for e in known],
-        }
-        widths = pd.DataFrame([e.bit_widths for e in known], columns=list(names), dtype="Int64")
-        return pd.concat([pd.DataFrame(facts), widths], axis=1)
+        return evaluation_frame(self.evaluations, names)
 
     def _within(self, limits: tuple[int, int] | None) -> list[Evaluation]:
         lower, upper = limits or (0, math.inf)

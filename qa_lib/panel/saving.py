@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ipywidgets
-import pandas as pd
 
 from qa_lib.errors import DataError
+from qa_lib.evaluation.tables import write_csv
 from qa_lib.export.settings import as_code, load_settings, save_setting
 from qa_lib.panel.controls import button, field, row
 from qa_lib.panel.session import Session
 from qa_lib.plots import plot_setting
+from qa_lib.plots.style import save_figure
 
 
 class Saving:
@@ -58,16 +59,13 @@ class Saving:
             self.list: self._list,
             self.load: self._load,
             self.copy: self._copy,
-            self.png: lambda: self._write(".png", plot_setting(self._names, session.settled()).savefig),
-            self.csv: lambda: self._write(".csv", lambda path: self._table().to_csv(path, index=False)),
+            self.png: self._draw,
+            self.csv: self._write_table,
         }
 
     @property
     def _names(self) -> tuple[str, ...]:
         return self.session.qmodel.names
-
-    def _table(self) -> pd.DataFrame:
-        return self.session.points.to_frame(self._names)
 
     def _path(self) -> Path:
         path = Path(self.file.value).expanduser()
@@ -97,12 +95,12 @@ class Saving:
         self.code.value = as_code(self._names, self.session.bit_widths)
         self._to_clipboard(self.code.value)
 
-    def _write(self, suffix: str, write: Callable[[Path], object]) -> None:
-        path = self._path().with_suffix(suffix)
-        try:
-            write(path)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{path} cannot be written ({error}): name a file in a folder that exists"
-            ) from error
+    def _draw(self) -> None:
+        path = self._path().with_suffix(".png")
+        save_figure(plot_setting(self._names, self.session.settled()), path)
+        self._say(f"written: {path}")
+
+    def _write_table(self) -> None:
+        path = self._path().with_suffix(".csv")
+        write_csv(self.session.points.to_frame(self._names), path, "the table")
         self._say(f"written: {path}")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from qa_lib.bit_widths import BitWidths, Widths, check_limits
 from qa_lib.costs import total_bits
+from qa_lib.errors import DataError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
@@ -170,7 +171,18 @@ class Session:
         self._lessons.submit(self.bit_widths)
 
     def take(self, evaluation: Evaluation) -> None:
-        """Takes in what a search has measured: ``explore(..., on_evaluation=session.take)``. Returns at once."""
+        """Takes in what a search has measured: ``explore(..., on_evaluation=session.take)``. Returns at once.
+
+        Raises:
+            DataError: It is one of another model or search set, or from before a calibration.
+        """
+        if not self.knowledge.is_ours(evaluation):
+            self._follow_the_model()
+            if not self.knowledge.is_ours(evaluation):
+                raise DataError(
+                    "this evaluation is one of another model or search set, or from before a calibration: search with the "
+                    "evaluator of this panel, explore(panel.session.evaluator, ...)"
+                )
         if evaluation.complete:
             self._feeding.add(evaluation)
 
@@ -185,6 +197,16 @@ class Session:
         queues = (self._preparing, self._requests, self._feeding, self._lessons, self._holds)
         return all([queue.wait(timeout) for queue in queues])
 
+    def close(self) -> None:
+        """Drops what was asked for, tells no view any more, and gives back the memory of the kept activations."""
+        self._views.all = []
+        queues = (self._preparing, self._requests, self._lessons, self._holds)
+        for queue in queues:
+            queue.cancel()
+        for queue in queues:
+            queue.wait()
+        self.live.let_go()
+
     def _prepare(self, given: Table, superseded: Callable[[], bool]) -> None:
         self.knowledge.prepare(*given, self._views.show_sensitivities, superseded)
         self._views.show_points()
@@ -194,15 +216,18 @@ class Session:
     def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> None:
         self.qmodel.bit_widths = widths
         self.qmodel.check_usable()
-        if self.knowledge.outdated():
-            self._views.show_points()
-            self._preparing.submit((None,))
+        self._follow_the_model()
         evaluation = self.live.evaluate(widths, superseded=superseded)
         if evaluation is not None and not superseded():
             self._views.show_message("")
             self._add([evaluation])
             self._show(evaluation)
             self._lessons.submit(widths)
+
+    def _follow_the_model(self) -> None:
+        if self.knowledge.outdated():
+            self._views.show_points()
+            self._preparing.submit((None,))
 
     def _learn(self, widths: Widths, superseded: Callable[[], bool]) -> None:
         self.knowledge.learn(widths)

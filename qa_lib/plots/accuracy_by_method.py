@@ -53,7 +53,7 @@ def plot_accuracy_by_method(
     data = accuracy_by_method(evaluations, float_evaluation)
     colours = style.method_colours(dict.fromkeys(method for method, _ in evaluations))
     with style.new_figure(size=(7.2, 4.2)) as (figure, axes):
-        axes.grid(True, axis="y")
+        style.grid(axes, "y")
         axes.axhline(data.float_accuracy, color=style.FLOAT, linewidth=1, linestyle=":")
         for (method, per_width), accuracy in data.accuracy.iterrows():
             axes.plot(
@@ -81,5 +81,5 @@ def plot_accuracy_by_method(
             Line2D([], [], color="#444444", linestyle=(0, (3, 2)), label="one amax for all widths"),
             Line2D([], [], color=style.FLOAT, linestyle=":", linewidth=1, label="float model"),
         ]
-        axes.legend(handles=handles, loc="lower right")
+        axes.legend(handles=handles, loc="lower right", frameon=False)
     return figure

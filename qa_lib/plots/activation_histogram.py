@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
-from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.errors import BitWidthError
 from qa_lib.plots import style
 from qa_lib.quantization.fake_quantize import grid_bounds
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.running import run_float
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 _BINS = 120
@@ -76,12 +76,7 @@ def float_activations(qmodel: QuantizedActivationsModel, images: Tensor, name: s
 
     handle = qmodel.activation_fake_quantizers[name].register_forward_pre_hook(keep)
     try:
-        with (
-            qmodel.temporary_bit_widths([None] * len(qmodel.names)),
-            evaluation_mode(qmodel),
-            torch.no_grad(),
-        ):
-            forward(qmodel, images)
+        run_float(qmodel, images)
     finally:
         handle.remove()
     return torch.cat(seen)
@@ -135,4 +130,4 @@ def _draw(axes: Axes, data: ActivationHistogram) -> None:
         f"clipped {data.clipped:.2%}, mean squared error {data.mean_squared_error:.2g}"
     )
     style.label_axes(axes, "activation", "count")
-    axes.set_title(title, fontsize=9)
+    style.title(axes, title, 9)

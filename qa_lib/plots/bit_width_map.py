@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from qa_lib.bit_widths import width_columns
 from qa_lib.errors import SearchError
 from qa_lib.plots import style
 from qa_lib.search.exploration import Exploration
@@ -46,7 +47,7 @@ def bit_width_map(exploration: Exploration) -> BitWidthMap:
         )
     return BitWidthMap(
         names=exploration.names,
-        num_bits=front[list(exploration.names)].to_numpy(int).T,
+        num_bits=front[list(width_columns(exploration.names))].to_numpy(int).T,
         total_bits=front["total_bits"].to_numpy(int),
         accuracy=front["accuracy"].to_numpy(float),
         limits=exploration.num_bits_limits,

@@ -114,8 +114,9 @@ def _draw(axes: Axes, data: CalibrationGrids, drawn: CalibrationGrid, colour: st
     axes.vlines(drawn.levels, 0, 1, transform=axes.get_xaxis_transform(), color=colour, linewidth=1.3)
     margin = 0.03 * (data.edges[-1] - data.edges[0])
     axes.set_xlim(data.edges[0] - margin, data.edges[-1] + margin)
-    axes.set_title(
+    style.title(
+        axes,
         f"{drawn.method}, {drawn.num_bits} bits: amax {drawn.amax:.3g}, clipped {drawn.clipped:.1%}, "
         f"error {drawn.mean_squared_error:.2g}",
-        fontsize=8,
+        8,
     )

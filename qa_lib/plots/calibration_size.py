@@ -42,7 +42,7 @@ def plot_calibration_size(
     table = calibration_size(accuracy).table
     colours = style.method_colours(dict.fromkeys(table["method"]))
     with style.new_figure(size=(7.2, 3.6)) as (figure, axes):
-        axes.grid(True, axis="y")
+        style.grid(axes, "y")
         axes.axhline(float_accuracy, color=style.FLOAT, linewidth=1, linestyle=":", label="float model")
         for number, (method, colour) in enumerate(colours.items()):
             rows = table[table["method"] == method]
@@ -62,5 +62,5 @@ def plot_calibration_size(
         axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         style.label_axes(axes, "calibration images", f"accuracy at {num_bits} bits\n(more is better →)")
-        figure.legend(loc="outside upper right", ncols=len(colours) + 1)
+        figure.legend(loc="outside upper right", ncols=len(colours) + 1, frameon=False)
     return figure

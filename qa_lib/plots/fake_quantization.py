@@ -57,10 +57,10 @@ def plot_fake_quantization(signal: Tensor, num_bits: Sequence[int], amax: float)
                 quantized, color=style.FRONT, linewidth=1.4, drawstyle="steps-mid", label="fake-quantized"
             )
             error = np.square(quantized - data.signal).mean()
-            axes.set_title(f"{width} bits, mean squared error {error:.1e}", fontsize=9)
+            style.title(axes, f"{width} bits, mean squared error {error:.1e}", 9)
             style.label_axes(axes, "position", "value" if axes is grid[0, 0] else "")
         grid[0, 0].annotate(
             "amax", (0, data.amax), xytext=(2, 3), textcoords="offset points", fontsize=8, color=style.LIMIT
         )
-        grid[0, 0].legend(loc="lower left", fontsize=8)
+        grid[0, 0].legend(loc="lower left", fontsize=8, frameon=False)
     return figure

@@ -66,7 +66,7 @@ def plot_held_out(frame: pd.DataFrame) -> Figure:
     size = (1.2 + 3.7 * len(networks), 3.6)
     with style.new_figure(size=size, squeeze=False, ncols=len(networks)) as (figure, grid):
         for axes, network in zip(grid[0], networks, strict=True):
-            axes.grid(True)
+            style.grid(axes)
             for column, (label, colour) in _SETS.items():
                 curve = held_out_curve(frame[frame["network"] == network], column)
                 axes.plot(curve.full_passes, curve.median, "o-", color=colour, markersize=4, label=label)
@@ -83,9 +83,9 @@ def plot_held_out(frame: pd.DataFrame) -> Figure:
             axes.set_xscale("log")
             axes.set_xticks(curve.full_passes, [f"{passes:g}" for passes in curve.full_passes])
             axes.xaxis.set_minor_locator(NullLocator())
-            axes.set_title(network)
+            style.title(axes, network)
             style.label_axes(axes, "full passes  (← fewer is better)", "")
         grid[0, 0].set_ylabel("hypervolume  (more is better →)")
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=2)
+        figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     return figure

@@ -67,7 +67,7 @@ def plot_hypervolume_by_cost(frame: pd.DataFrame, best: str = "best known") -> F
         for row, network in zip(grid, networks, strict=True):
             part = frame[frame["network"] == network]
             for axes, column in zip(row, columns, strict=True):
-                axes.grid(True)
+                style.grid(axes)
                 for search in searches:
                     curve = hypervolume_by_cost(part[part["search"] == search], column, part[column].max())
                     _draw(axes, curve, colours[search], search)
@@ -81,10 +81,10 @@ def plot_hypervolume_by_cost(frame: pd.DataFrame, best: str = "best known") -> F
                 axes.xaxis.set_minor_locator(NullLocator())
                 axes.set_ylim(bottom=0)
                 style.label_axes(axes, f"{COLUMNS[column]}  (← fewer is better)", "")
-            row[0].set_title(network)
+            style.title(row[0], network)
             row[0].set_ylabel("hypervolume  (more is better →)")
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper")
+        figure.legend(handles, labels, loc="outside right upper", frameon=False)
     return figure
 
 

@@ -65,7 +65,7 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
     """
     data = objective_space(exploration)
     with style.new_figure(size=(7.2, 4.4)) as (figure, axes):
-        axes.grid(True)
+        style.grid(axes)
         if len(data.stopped):
             axes.scatter(
                 *data.stopped.T, s=9, facecolor="none", edgecolor=style.STOPPED, linewidth=0.7,

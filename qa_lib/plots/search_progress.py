@@ -67,7 +67,7 @@ def plot_search_progress(exploration: Exploration) -> Figure:
     passes = data.full_passes
     with style.new_figure(size=(7.2, 4.6), nrows=2, sharex=True) as (figure, (above, below)):
         for axes in (above, below):
-            axes.grid(True)
+            style.grid(axes)
         above.plot(passes, data.hypervolume, color=style.FRONT, linewidth=1.6)
         above.set_ylim(bottom=0)
         style.label_axes(above, "", "hypervolume\n(more is better →)")
@@ -95,5 +95,5 @@ def plot_search_progress(exploration: Exploration) -> Figure:
         style.label_axes(
             below, "full passes over the search set", "accuracy below\nthe minimum  (0 is feasible)"
         )
-        below.legend(loc="upper right")
+        below.legend(loc="upper right", frameon=False)
     return figure

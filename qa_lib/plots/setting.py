@@ -26,9 +26,10 @@ def plot_setting(names: Sequence[str], evaluation: Evaluation) -> Figure:
         axes.set_xlim(-0.6, len(names) - 0.4)
         axes.set_ylim(0, max(heights) + 1)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title(
+        style.title(
+            axes,
             f"accuracy {evaluation.score:.2%}, total bits {evaluation.total_bits}, "
-            f"mean bits {evaluation.mean_bits:.2f}"
+            f"mean bits {evaluation.mean_bits:.2f}",
         )
         style.label_axes(axes, "", "num_bits")
     return figure

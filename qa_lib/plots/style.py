@@ -1,13 +1,20 @@
 """What all figures share: colours that mean the same thing everywhere, and how a figure is made."""
 
+import io
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-import matplotlib.pyplot as plt
+# With it, JupyterLab knows how to show a Figure; nothing here draws with it.
+import matplotlib.pyplot  # noqa: F401
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from qa_lib.errors import ReportError
+from qa_lib.files import write_whole
 
 # Okabe & Ito (2008): told apart by colour-blind readers too.
 FRONT = "#0072B2"
@@ -30,33 +37,45 @@ METHODS = {
 }
 OTHER_METHODS = ("#999933", "#CC6677", "#117733", "#AA4499")
 
-_SETTINGS: dict[Any, Any] = {
-    "figure.dpi": 110,
-    "savefig.dpi": 150,
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "grid.color": "#E4E4E4",
-    "legend.frameon": False,
-}
+GRID = "#E4E4E4"
+_DPI, _TITLE_SIZE = 110, 11
 
 
 @contextmanager
 def new_figure(*, size: tuple[float, float], **subplots: Any) -> Iterator[tuple[Figure, Any]]:
     """A figure of ``size`` inches and its axes, in the project's style.
 
-    The figure is closed for pyplot when the block ends, so that a notebook shows it once: as the
-    value of its cell.
+    It belongs to nobody but its caller: pyplot does not know it and matplotlib's settings, which all threads share, are left
+    alone, so that figures can be drawn in any thread. A notebook shows it once: as the value of its cell.
     """
-    with plt.rc_context(_SETTINGS):
-        figure, axes = plt.subplots(figsize=size, layout="constrained", **subplots)
-        try:
-            yield figure, axes
-        finally:
-            plt.close(figure)
+    figure = Figure(figsize=size, layout="constrained", dpi=_DPI)
+    FigureCanvasAgg(figure)
+    made = figure.subplots(**subplots)
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_axisbelow(True)
+    yield figure, made
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes ``figure`` to ``path`` as PNG.
+
+    Raises:
+        ReportError: The file cannot be written.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    write_whole(path, drawn.getvalue(), "the figure", ReportError)
+
+
+def grid(axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
+    """Lines at the ticks."""
+    axes.grid(True, axis=axis, color=GRID)
+
+
+def title(axes: Axes, text: str, size: float = _TITLE_SIZE) -> None:
+    """A title on the left above the axes."""
+    axes.set_title(text, fontsize=size, loc="left")
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:

@@ -38,7 +38,7 @@ def plot_uniform_widths(evaluations: Sequence[Evaluation], float_evaluation: Eva
     """
     data = uniform_widths(evaluations, float_evaluation)
     with style.new_figure(size=(6.4, 3.4)) as (figure, axes):
-        axes.grid(True, axis="y")
+        style.grid(axes, "y")
         axes.axhline(data.float_accuracy, color=style.FLOAT, linewidth=1, linestyle="--", label="float model")
         axes.plot(
             data.num_bits,
@@ -57,5 +57,5 @@ def plot_uniform_widths(evaluations: Sequence[Evaluation], float_evaluation: Eva
         axes.set_ylim(0, 1.05)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         style.label_axes(axes, "num_bits of every quantizer", "accuracy on the search set")
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower right", frameon=False)
     return figure

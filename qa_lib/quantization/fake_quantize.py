@@ -1,9 +1,10 @@
 """The toolkit's fake-quantization formula, in place and in one pass over the memory."""
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from qa_lib.compiled import compiled
 
 # amax at or below this is treated as zero (pytorch_quantization.tensor_quant._tensor_quant).
 SMALLEST_AMAX = 1.0 / (1 << 24)
@@ -64,7 +65,7 @@ def _is_dense(values: Tensor) -> bool:
     return values.is_contiguous() or values.is_contiguous(memory_format=torch.channels_last)
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@compiled
 def _one_pass(values: np.ndarray, scale: np.float32, smallest: np.float32, largest: np.float32) -> None:
     for index in range(values.size):
         level = np.rint(values[index] * scale)

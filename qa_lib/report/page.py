@@ -5,7 +5,6 @@ What the page holds is in ``report.html``, how it looks in ``report.css``, and w
 
 import html
 import json
-import os
 import re
 from dataclasses import asdict
 from functools import cache
@@ -15,7 +14,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from qa_lib.errors import ReportError
-from qa_lib.files import write_whole
+from qa_lib.files import checked_file, write_whole
 from qa_lib.plots import style
 from qa_lib.report.record import MOST_OTHERS, Report, report
 from qa_lib.search.exploration import Exploration
@@ -52,7 +51,8 @@ def page(exploration: Exploration) -> str:
 def write_page(exploration: Exploration, path: str | Path) -> None:
     """Writes a page to ``path`` that shows the search to somebody without Python: the front, the widths of each
     of its points, the sensitivities, a table to filter and sort, and how it was made. One file of at most 6 MB
-    that opens in a browser, without a network. A file that is there already is replaced as a whole.
+    that opens in a browser, without a network. A file that is there already is replaced as a whole; through a link,
+    what it leads to.
 
     Args:
         exploration: The search.
@@ -67,23 +67,8 @@ def write_page(exploration: Exploration, path: str | Path) -> None:
         >>> Path("exploration.html").stat().st_size < 6_000_000
         True
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise ReportError(
-            f"path is {type(path).__name__}; give the name of a file, such as 'exploration.html'"
-        )
-    target = Path(path)
-    if target.is_dir():
-        raise ReportError(
-            f"'{target}' is a folder: give the name of a file in it, such as 'exploration.html'"
-        )
-    text = page(exploration)
-    try:
-        write_whole(target, text)
-    except (OSError, ValueError) as error:
-        raise ReportError(
-            f"the page cannot be written to {str(target)!r} ({error}): give a path in a folder that exists and may be "
-            "written to"
-        ) from error
+    checked_file(path, "the page", ReportError)  # before anything is drawn
+    write_whole(path, page(exploration), "the page", ReportError)
 
 
 def _fill(data: Report) -> str:

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import to_hex
 
+from qa_lib.bit_widths import width_columns
 from qa_lib.costs import name_and_unit
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
@@ -43,6 +44,7 @@ class Report:
     Attributes:
         title: What the page is called.
         names: The quantizers, in order.
+        columns: What tables call the columns of their widths.
         num_bits_limits: Smallest and largest width of the search.
         search_images: Images that each point was measured on.
         min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
@@ -63,6 +65,7 @@ class Report:
 
     title: str
     names: tuple[str, ...]
+    columns: tuple[str, ...]
     num_bits_limits: tuple[int, int]
     search_images: int
     min_accuracy: float
@@ -116,6 +119,7 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
     return Report(
         title=f"{model}accuracy against {exploration.cost.name}",
         names=exploration.names,
+        columns=width_columns(exploration.names),
         num_bits_limits=exploration.num_bits_limits,
         search_images=images,
         min_accuracy=exploration.min_accuracy,

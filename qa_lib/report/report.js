@@ -332,8 +332,9 @@ at("filter").addEventListener("reset", () => setTimeout(filter));
 // ---- The same file as Exploration.to_csv writes.
 const number = (value) => (Number.isInteger(value) ? `${value}.0` : String(value));
 const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
+const safe = (name) => quoted(/^[=+\-@\t\r]/.test(name) ? `'${name}` : name);  // no formula in a spreadsheet
 function csv() {
-  const rows = [["accuracy", "total_bits", "mean_bits", ...(OWN_COST ? [data.cost_column] : []), ...data.names.map(quoted)]];
+  const rows = [["accuracy", "total_bits", "mean_bits", ...(OWN_COST ? [safe(data.cost_column)] : []), ...data.columns.map(safe)]];
   for (const p of data.front) {
     rows.push([number(p.accuracy), p.total, number(p.mean), ...(OWN_COST ? [number(p.cost)] : []), ...p.widths.map((w) => w || "")]);
   }

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from qa_lib.bit_widths import FACTS, width_columns
 from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
+from qa_lib.evaluation.tables import evaluation_frame, write_csv
 from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.search.provenance import Provenance
 from qa_lib.sensitivities.measuring import SensitivityTable
@@ -35,6 +37,9 @@ class Exploration:
             for the float model and the sensitivities.
         cost: What was minimised beside the error.
         made: How it was made: model, calibration, data, settings, versions; None if nobody recorded it.
+
+    Raises:
+        SearchError: The evaluations were not all measured under one fingerprint.
     """
 
     names: tuple[str, ...]
@@ -52,6 +57,17 @@ class Exploration:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cost", named_cost(self.cost))
+        evaluations = (
+            self.float_evaluation,
+            *self.candidates,
+            *self.archived,
+            *self.uniform_evaluations.values(),
+        )
+        if len({evaluation.fingerprint for evaluation in evaluations} - {""}) > 1:
+            raise SearchError(
+                "these evaluations were measured on different models, images or machines (Evaluation.fingerprint), or before and "
+                "after a calibration: measure them all again with one evaluator"
+            )
 
     @cached_property
     def measured(self) -> tuple[Evaluation, ...]:
@@ -153,24 +169,22 @@ class Exploration:
     def cost_column(self) -> str:
         """What tables call the cost: its name in one word, with "_cost" where another column is called so."""
         name = "_".join(self.cost.name.split())
-        taken = {"accuracy", "mean_bits", "feasible", "seconds", *self.names}
-        taken |= {"total_bits"} if self.cost != total_bits else set()
-        return f"{name}_cost" if name in taken else name
+        taken = FACTS.union(width_columns(self.names))
+        return f"{name}_cost" if name in taken and self.cost != total_bits else name
 
     def to_csv(self, path: str | Path) -> None:
-        """Writes ``front`` to ``path``; the columns are those of the frame."""
-        self.front.to_csv(path, index=False)
+        """Writes ``front`` to ``path``; the columns are those of the frame.
+
+        Raises:
+            ReportError: The file cannot be written.
+        """
+        write_csv(self.front, path, "the front")
 
     def _frame(self, evaluations: Iterable[Evaluation]) -> pd.DataFrame:
         evaluations = list(evaluations)
-        facts = {
-            "accuracy": [evaluation.score for evaluation in evaluations],
-            "total_bits": [evaluation.total_bits for evaluation in evaluations],
-            "mean_bits": [evaluation.mean_bits for evaluation in evaluations],
-        }
+        frame = evaluation_frame(evaluations, self.names)
         if self.cost != total_bits:
-            facts[self.cost_column] = [self.cost(evaluation.bit_widths) for evaluation in evaluations]
-        widths = [evaluation.bit_widths for evaluation in evaluations]
-        return pd.concat(
-            [pd.DataFrame(facts), pd.DataFrame(widths, columns=list(self.names), dtype="Int64")], axis=1
-        )
+            frame.insert(
+                3, self.cost_column, [self.cost(evaluation.bit_widths) for evaluation in evaluations]
+            )
+        return frame

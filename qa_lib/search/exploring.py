@@ -10,12 +10,13 @@ from pymoo.core.algorithm import Algorithm
 from pymoo.optimize import minimize
 
 from qa_lib.archive import Archive
-from qa_lib.checks import check_count, check_positive
+from qa_lib.checks import call_back, check_count, check_positive
 from qa_lib.costs import Cost, total_bits
-from qa_lib.errors import ArchiveError, SearchError
+from qa_lib.errors import QAError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.interrupts import uninterrupted
 from qa_lib.search.algorithms import default_algorithm
 from qa_lib.search.budgets import termination
 from qa_lib.search.exploration import Exploration
@@ -109,11 +110,13 @@ def explore(
 
     Raises:
         BitWidthError: A limit is no allowed width.
-        SearchError: The limits, ``min_accuracy``, a budget, ``population_size`` or ``seed`` is out of range, or ``cost``
-            is not a sum.
+        SearchError: The limits, ``min_accuracy``, a budget, ``population_size`` or ``seed`` is out of range, ``cost``
+            is not a sum, ``on_evaluation`` raises, or the model is changed meanwhile.
         DataError: ``evaluator`` is none, or ``sensitivities`` are another model's.
         NotCalibratedError: A quantizer has no ``amax`` yet.
-        ArchiveError: The archive cannot be read or written; its ``exploration`` is what there was.
+        ArchiveError: The archive cannot be read or written.
+
+    Any error that is raised once the search runs has what was measured by then as its ``exploration``.
 
     Example:
         >>> exploration = explore(evaluator, min_accuracy=0.85, full_passes=40, progress=False)
@@ -171,7 +174,7 @@ def explore(
         def take(evaluation: Evaluation) -> None:
             bar.take(evaluation)
             if on_evaluation is not None:
-                on_evaluation(evaluation)
+                call_back(on_evaluation, evaluation)
 
         run.on_evaluation = take
         try:
@@ -190,9 +193,10 @@ def explore(
                 run.complete_nearest(_NEAREST_SHARE * run.full_passes)
                 archived = _archived(evaluator, run, *limits)
         except KeyboardInterrupt:
-            archived = _archived(evaluator, run, *limits)
-            return exploration(interrupted=True)
-        except ArchiveError as error:
+            with uninterrupted():
+                archived = _archived(evaluator, run, *limits)
+                return exploration(interrupted=True)
+        except QAError as error:
             error.exploration = exploration(interrupted=True)
             raise
     return exploration(interrupted=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.costs import Cost, named_cost, total_bits
+from qa_lib.errors import SearchError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
@@ -41,12 +42,13 @@ class SearchRun:
         self.passes_before = 0.0
         self.evaluations: dict[Widths, Evaluation] = {}
         self._images_shown = 0
+        self._fingerprint = ""
         self.on_evaluation: Callable[[Evaluation], None] | None = None
 
     @cached_property
     def float_evaluation(self) -> Evaluation:
         """The model with every quantizer switched off. It is no candidate."""
-        return self.evaluator.evaluate_uniform(None)
+        return self._of_one_model(self.evaluator.evaluate_uniform(None))
 
     @property
     def full_passes(self) -> float:
@@ -97,7 +99,7 @@ class SearchRun:
         finished: dict[Widths, Evaluation] = {}
 
         def keep(evaluation: Evaluation) -> None:
-            finished[evaluation.bit_widths] = evaluation
+            finished[evaluation.bit_widths] = self._of_one_model(evaluation)
             before = self.evaluations.get(evaluation.bit_widths)  # where it was stopped
             self._images_shown += evaluation.images - (before.images if before else 0)
             if self.on_evaluation is not None:
@@ -107,6 +109,16 @@ class SearchRun:
             self.evaluator.evaluate_many(candidates, stop=stop, on_evaluation=keep)
         finally:  # interrupted or not, what is finished stays
             self.evaluations |= {widths: finished[widths] for widths in candidates if widths in finished}
+
+    def _of_one_model(self, evaluation: Evaluation) -> Evaluation:
+        """``evaluation``, if it was measured under the same fingerprint as all others."""
+        self._fingerprint = self._fingerprint or evaluation.fingerprint
+        if evaluation.fingerprint != self._fingerprint:
+            raise SearchError(
+                "the model, its calibration or torch's settings were changed in the middle of the search: start it again. What was "
+                "measured before is in the archive, under the model as it was"
+            )
+        return evaluation
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SearchRun":
         # pymoo's save_history copies the problem every generation, but there is only one run.

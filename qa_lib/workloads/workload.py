@@ -13,7 +13,8 @@ from qa_lib.errors import WorkloadError
 from qa_lib.quantization.predicates import Predicate, any_of, conv2d_predicate, linear_predicate
 from qa_lib.workloads.networks import SmallConvNet, SmallMobileNet, SmallResNet
 
-DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
+_INSTALLED = Path(__file__).resolve().parent / "data"
+DATA_FOLDER = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).resolve().parents[2] / "data"
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ def _sound_file(name: str) -> Path:
     for needed in (path, sums):
         if not needed.is_file():
             raise WorkloadError(f"{needed} is missing: {again}")
-    expected = {file: digest for digest, file in map(str.split, sums.read_text().splitlines())}
+    lines = [line.split() for line in sums.read_text().splitlines()]
+    expected = {line[1]: line[0] for line in lines if len(line) == 2}
     if hashlib.sha256(path.read_bytes()).hexdigest() != expected.get(name):
         raise WorkloadError(f"{path} is damaged (its SHA-256 is not the one in SHA256SUMS): {again}")
     return path

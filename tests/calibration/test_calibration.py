@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from conftest import make_tiny_model
+from tiny import make_tiny_model
 from torch import nn
 
 from qa_lib import (

@@ -39,7 +39,7 @@ def feasible_front(correct, images, min_accuracy):
 @pytest.fixture(scope="module")
 def space():
     """Every setting of 2, 3, 4 or 6 bits, and what each has right, counted by a plain loop."""
-    from conftest import make_tiny_model
+    from tiny import make_tiny_model
 
     images = torch.rand(96, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

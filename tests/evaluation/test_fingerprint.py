@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from conftest import TinyNet, make_tiny_model
+from tiny import TinyNet, make_tiny_model
 from torch import nn
 
 from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, sensitivity
@@ -159,7 +159,7 @@ def test_widths_modes_and_copies_change_nothing(qmodel, images, method):
 
 DIGEST = """
 import torch
-from conftest import make_tiny_model
+from tiny import make_tiny_model
 from qa_lib import QuantizedActivationsModel, calibrate, conv2d_predicate
 from qa_lib.metrics import Accuracy
 from qa_lib.quantization.digests import model_digest, structure_digest
@@ -321,7 +321,7 @@ def test_whatever_a_model_holds_is_part_of_the_fingerprint(images, labels, kind,
         assert (known is not None) == (level in found)
         found[level] = evaluator.evaluate([4] * 4)
         assert found[level].sums == evaluator.evaluate([4] * 4, remeasure=True).sums
-        sensitivity(evaluator.qmodel, images, archive=archive, progress=False)
+        sensitivity(evaluator.qmodel, images, num_bits_upper_limit=3, archive=archive, progress=False)
     assert found[1.0].sums != found[0.2].sums
     assert len(archive.check().contents) == 4  # two of evaluations, two of sensitivities
 

@@ -4,7 +4,6 @@ import random
 
 import pytest
 import torch
-import torchvision
 from torch import nn
 
 from qa_lib import (
@@ -122,6 +121,8 @@ def test_the_reference_network():
 @pytest.mark.parametrize(("build", "count", "relus"), [("resnet18", 20, 1), ("mobilenet_v2", 52, 35)])
 def test_networks_of_torchvision(build, count, relus):
     images = torch.rand(2, 3, 64, 64)
+    import torchvision  # takes two seconds
+
     qmodel = quantized(getattr(torchvision.models, build)(num_classes=5), images)
     fusion = find_fusion(qmodel, images)
     assert len(fusion.chains) == count

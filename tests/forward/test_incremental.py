@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional
 
@@ -191,6 +190,8 @@ def test_threads_that_share_one_get_the_numbers_of_their_own_widths(qmodel, batc
 def test_a_residual_network_with_everything_in_place():
     images = torch.rand(3, 3, 48, 48)
     torch.manual_seed(0)
+    import torchvision  # takes two seconds
+
     model = torchvision.models.resnet18(num_classes=5).eval()
     qmodel = QuantizedActivationsModel(model, any_of(conv2d_predicate, linear_predicate))
     calibrate(qmodel, images)

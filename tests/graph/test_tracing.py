@@ -4,7 +4,7 @@ import threading
 
 import pytest
 import torch
-from conftest import make_tiny_model
+from tiny import make_tiny_model
 from torch import nn
 
 from qa_lib.graph.tracing import Tracer

@@ -11,6 +11,7 @@ from qa_lib import Evaluator, calibrate, explore, sensitivity
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel import BitWidthPanel, Equalizer
+from qa_lib.panel.controls import descendants
 from qa_lib.search.pareto import standing
 
 pytestmark = pytest.mark.slow
@@ -380,3 +381,12 @@ def test_reset_leaves_locked_layers(panel, qmodel):
     panel.equalizer.lock("conv1")
     panel.session.reset()
     assert panel.wait(60) and panel.bit_widths == qmodel.bit_widths == (8, 8, 4, 8)
+
+
+def test_a_closed_panel_leaves_no_widget_behind(evaluator, tmp_path):
+    made = BitWidthPanel(evaluator, folder=tmp_path)
+    assert made.wait(60)
+    parts = list(descendants(made.widget))
+    assert len(parts) > 60 and all(part.comm is not None for part in parts)
+    made.close()
+    assert not [part for part in parts if part.comm is not None]

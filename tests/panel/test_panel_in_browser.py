@@ -31,14 +31,14 @@ def threads(request):
 def lab(tmp_path_factory, threads):
     """A JupyterLab with a copy of the notebook, whose files go beside the copy; its address."""
     folder = tmp_path_factory.mktemp("lab")
-    settings = (ROOT / "notebooks" / "overrides.json").read_text()
+    settings = (ROOT / "notebooks" / "qa_lib.json").read_text()
     if threads == "disabled":
         settings = settings.replace("perCommTarget", "disabled")
     # All cells stay in the page, for the test to look at those out of sight.
     settings = json.loads(settings) | {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
-    for name in ("settings", "notebooks", "data", "figures"):
-        (folder / name).mkdir()
-    (folder / "settings" / "overrides.json").write_text(json.dumps(settings))
+    for name in ("settings/overrides.d", "notebooks", "data", "figures"):
+        (folder / name).mkdir(parents=True)
+    (folder / "settings" / "overrides.d" / "qa_lib.json").write_text(json.dumps(settings))
     text = (ROOT / "notebooks" / NOTEBOOK).read_text()  # which nbval runs as it is
     for passes, fewer in (("full_passes=60", "full_passes=25"), ("full_passes=70", "full_passes=75")):
         assert passes in text

@@ -8,8 +8,8 @@ import weakref
 
 import pytest
 
-from qa_lib import Archive, calibrate
-from qa_lib.errors import SearchError
+from qa_lib import Archive, Evaluator, calibrate, explore
+from qa_lib.errors import DataError, SearchError
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel.session import Session
 from qa_lib.panel.view import View
@@ -194,3 +194,45 @@ def test_what_is_not_wanted_any_more_gives_up(evaluator):
     session.attach(Listening())
     session._preparing.cancel()
     assert session.wait() and errors == []
+
+
+def test_an_evaluation_knows_what_it_was_measured_under(evaluator, qmodel, images):
+    first = evaluator.evaluate([4] * 4)
+    assert first.fingerprint == evaluator.fingerprint()
+    assert evaluator.recall([4] * 4).fingerprint == evaluator.known()[-1].fingerprint == first.fingerprint
+    calibrate(qmodel, images[:40].split(40), method="percentile")
+    assert evaluator.evaluate([4] * 4).fingerprint == evaluator.fingerprint() != first.fingerprint
+
+
+def test_evaluations_of_another_search_set_or_calibration_are_refused(
+    session, qmodel, evaluator, images, labels
+):
+    before = evaluator.evaluate([4] * 4)
+    other = Evaluator(qmodel, images[:80], labels[:80], batch_size=40)
+    with pytest.raises(DataError, match="another model or search set"):
+        session.take(other.evaluate([4] * 4))
+    calibrate(qmodel, images[:40].split(40), method="percentile")
+    after = evaluator.evaluate([4] * 4)
+    session.take(after)  # and so sees that the model is another
+    assert session.wait(60)
+    with pytest.raises(DataError, match="before a calibration"):
+        session.take(before)
+    assert {e.fingerprint for e in session.points.evaluations} == {after.fingerprint}
+
+
+def test_an_exploration_from_before_a_calibration_is_refused(evaluator, qmodel, images):
+    exploration = explore(evaluator, evaluations=8, population_size=4, progress=False)
+    Session(evaluator, exploration=exploration)
+    calibrate(qmodel, images[:40].split(40), method="percentile")
+    with pytest.raises(DataError, match="before a calibration"):
+        Session(evaluator, exploration=exploration)
+
+
+def test_a_closed_session_gives_back_its_memory_and_measures_still(session, evaluator):
+    session.set_bit_widths([3] * 4)
+    kept = [weakref.ref(worker) for worker in session.live._workers]
+    assert kept
+    session.close()
+    gc.collect()
+    assert not any(reference() for reference in kept)
+    assert session.set_bit_widths([4] * 4) == evaluator.evaluate([4] * 4)

@@ -1,6 +1,7 @@
 """The record is checked against its definition; then that it draws."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import explorations
 import matplotlib.pyplot as plt
@@ -317,3 +318,17 @@ def test_nothing_measured_is_nothing_to_show(exploration):
             plot(empty)
     with pytest.raises(errors.SearchError, match="start it again"):
         _ = empty.nearest
+
+
+def test_figures_drawn_in_threads_leave_the_settings_alone(exploration):
+    """Which are everybody's: those that another thread sets meanwhile stay set."""
+    before = dict(plt.rcParams)
+
+    def draw(number):
+        figure = plots.plot_objective_space(exploration)
+        assert dict(plt.rcParams) == before
+        return figure.axes[0].get_xlabel()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(draw, range(24)))) == 1
+    assert dict(plt.rcParams) == before and not plt.get_fignums()

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import torch
 from browser import SCREENSHOTS, find_chromium
-from conftest import make_tiny_model
 from explorations import NASTY_NAMES, random_exploration, setting
 from playwright.sync_api import expect
+from tiny import make_tiny_model
 
 from qa_lib import Evaluator, Exploration, QuantizedActivationsModel, calibrate, conv2d_predicate, explore
 from qa_lib.costs import WeightedBits

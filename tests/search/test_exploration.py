@@ -1,12 +1,14 @@
 """What follows from what a search has measured."""
 
+import dataclasses
+
 import explorations
 import numpy as np
 import pytest
 
 from qa_lib import Exploration
 from qa_lib.costs import WeightedBits
-from qa_lib.errors import SearchError
+from qa_lib.errors import ReportError, SearchError
 from qa_lib.search.pareto import non_dominated
 from qa_lib.sensitivities import SensitivityTable
 
@@ -113,3 +115,40 @@ def test_what_was_stopped_early_never_enters_the_front():
     assert len(exploration.evaluations) == 1 and exploration.nearest is whole
     assert exploration.front["total_bits"].tolist() == [8]
     assert isinstance(exploration.front["accuracy"].iloc[0], (float, np.floating))
+
+
+NAMES = ("input", "accuracy", "total_bits", "=cmd", "@x")
+
+
+def test_layers_may_be_called_as_facts_are_and_headers_are_no_formulas(tmp_path):
+    exploration = explorations.random_exploration(NAMES, 12)
+    assert exploration.front.columns.tolist() == [
+        "accuracy", "total_bits", "mean_bits", "input", "accuracy_bits", "total_bits_bits", "=cmd", "@x",
+    ]  # fmt: skip
+    assert exploration.evaluations["accuracy"].tolist() == [e.score for e in exploration.measured]
+    assert exploration.baselines()["total_bits"].iloc[0] == 32 * len(NAMES)
+    exploration.to_csv(tmp_path / "front.csv")
+    header = (tmp_path / "front.csv").read_text().splitlines()[0]
+    assert header == "accuracy,total_bits,mean_bits,input,accuracy_bits,total_bits_bits,'=cmd,'@x"
+
+
+@pytest.mark.parametrize(
+    "path", ["", "missing/front.csv", "x" * 300, "zero\0byte"], ids=["folder", "missing", "long", "zero"]
+)
+def test_a_table_that_cannot_be_written_says_what_to_do(tmp_path, exploration, path):
+    with pytest.raises(ReportError, match="for the front"):
+        exploration.to_csv(f"{tmp_path}/{path}")
+
+
+def test_evaluations_of_two_models_make_no_exploration():
+    ours, theirs = (dataclasses.replace(setting((2, 2), 40), fingerprint=name) for name in "ab")
+    float_evaluation = dataclasses.replace(setting((None, None), 90), fingerprint="a")
+
+    def make(**more):
+        return Exploration(("input", "conv"), (ours,), float_evaluation, {2: ours}, 0.8, (2, 5), **more)
+
+    make()
+    with pytest.raises(SearchError, match="different models, images or machines"):
+        make(archived=(theirs,))
+    with pytest.raises(SearchError, match="different models, images or machines"):
+        dataclasses.replace(make(), float_evaluation=dataclasses.replace(float_evaluation, fingerprint="b"))

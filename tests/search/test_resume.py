@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 SEARCH = """
 import json, sys, time
 import torch
-from conftest import make_tiny_model
+from tiny import make_tiny_model
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, explore
 
 path, evaluations, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
