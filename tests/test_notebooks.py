@@ -71,3 +71,10 @@ def test_links_and_figures_lead_somewhere(notebook):
             assert (FOLDER / target).exists(), target
         for target in re.findall(r'savefig\("([^"]+)"', cell.source):
             assert (FOLDER / target).exists(), target
+
+
+def test_what_the_gate_does_for_less_long_is_what_the_cell_does(notebook):
+    for cell in code_cells(notebook):
+        for text, shorter in cell.metadata.get("brief", {}).items():
+            assert text in cell.source and text != shorter
+            assert "image/png" not in str(cell.outputs)  # what is drawn is drawn in full

@@ -160,12 +160,12 @@ import time
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, load_workload
 from qa_lib.panel.session import Session
 from qa_lib.panel.view import View
-workload = load_workload("fashion_mnist")
+workload = load_workload("fashion_mnist_convnet")
 qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
 calibrate(qmodel, workload.calibration_loader())
 session = Session(Evaluator(qmodel, workload.search_images, workload.search_labels))
 session.attach(View())
-session.load([4] * 17)
+session.load([4] * 5)
 time.sleep(0.5)
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
