@@ -1,5 +1,6 @@
 """What the calibration images showed of each layer's activations: extremes, mean, zeros, a fine histogram."""
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -185,14 +186,10 @@ class ActivationStatistics:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "ActivationStatistics":
-        """What ``state`` was taken from."""
-        layers = {
-            name: LayerStatistics(
-                **dict(layer)
-                | {"keys": np.cumsum(_unpack(layer["keys"])), "counts": _unpack(layer["counts"])}
-            )
-            for name, layer in state["layers"].items()
-        }
+        """What ``state`` was taken from; raises ``ValueError`` or what else it stumbles over if it is none."""
+        layers = {str(name): _layer_from_state(name, **layer) for name, layer in state["layers"].items()}
+        if not isinstance(state["images"], int) or state["images"] < 1:
+            raise ValueError(f"statistics of {state['images']!r} images")
         return cls(layers, state["images"])
 
     def __deepcopy__(self, memo: Any) -> "ActivationStatistics":
@@ -204,6 +201,24 @@ def _pack(numbers: np.ndarray) -> torch.Tensor:
     return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
 
 
+def _layer_from_state(
+    name: str, count: int, minimum: float, maximum: float, keys: torch.Tensor, counts: torch.Tensor
+) -> LayerStatistics:
+    layer = LayerStatistics(count, minimum, maximum, np.cumsum(_unpack(keys)), _unpack(counts))
+    bins = layer.keys
+    ascending = bins.size and bins[0] >= 0 and bins[-1] < KEYS and bool((np.diff(bins) > 0).all())
+    if not ascending or bins.shape != layer.counts.shape or not bool((layer.counts > 0).all()):
+        raise ValueError(f"a histogram of '{name}' that is none")
+    if int(layer.counts.sum()) != count or not -math.inf < minimum <= maximum < math.inf:
+        raise ValueError(f"statistics of '{name}' that contradict each other")
+    return layer
+
+
 def _unpack(packed: torch.Tensor) -> np.ndarray:
-    columns = np.frombuffer(zlib.decompress(packed.cpu().numpy().tobytes()), np.uint8).reshape(8, -1)
+    largest = 8 * KEYS  # bytes; a small file can hold any number
+    unpacking = zlib.decompressobj()
+    unpacked = unpacking.decompress(packed.cpu().numpy().tobytes(), largest)
+    if unpacking.unconsumed_tail or not unpacking.eof:
+        raise ValueError("a histogram of more bins than there are")
+    columns = np.frombuffer(unpacked, np.uint8).reshape(8, -1)
     return np.ascontiguousarray(columns.T).view("<i8").reshape(-1).astype(np.int64)

@@ -19,7 +19,7 @@ from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.predicates import Predicate
 from qa_lib.quantization.quantize_output import QuantizeOutput
-from qa_lib.quantization.saved_state import Learned, restore_state, saved_state
+from qa_lib.quantization.saved_state import Learned, check_state_dict, restore_state, saved_state
 from qa_lib.quantization.sites import INPUT, choose_sites, device_of
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -225,6 +225,12 @@ class QuantizedActivationsModel(nn.Module):
                 handle.remove()
             self._removed = True
         return self.model
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As ``torch.nn.Module`` does; raises ``LayerError``, ``CalibrationError`` or ``BitWidthError`` before anything is changed if
+        what it says of the quantizers is another model's, or damaged."""
+        check_state_dict(state_dict, self.names)
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a state dict has to hold beside tensors: widths, signs, and what calibration recorded."""

@@ -1,14 +1,24 @@
-"""What a quantized model's state dict holds beside tensors: widths, signs, and what calibration recorded."""
+"""What a quantized model's state dict holds beside tensors: widths, signs, and what calibration recorded.
 
-from collections.abc import Mapping
+It may come from anybody: all of it is looked at before any of it is taken over.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any
 
-from qa_lib.errors import LayerError
+from qa_lib.bit_widths import check_bit_widths
+from qa_lib.errors import CalibrationError, LayerError
 from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
-from qa_lib.quantization.tensor_quantizer import TensorQuantizer
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer, check_saved_amax
+
+# Where torch.nn.Module keeps it.
+EXTRA_STATE = "_extra_state"
 
 
 @dataclass(frozen=True)
@@ -37,25 +47,74 @@ def saved_state(quantizers: Mapping[str, TensorQuantizer], learned: Learned) -> 
     }
 
 
+def check_state_dict(state_dict: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raises ``CalibrationError`` or ``LayerError`` unless what a state dict says of the quantizers ``names`` can be taken over."""
+    for key, value in state_dict.items():
+        if key.endswith(("._amax", "._amax_by_width")):
+            check_saved_amax(key, value)
+    if EXTRA_STATE in state_dict:
+        _parsed(state_dict[EXTRA_STATE], names)
+
+
 def restore_state(quantizers: Mapping[str, TensorQuantizer], state: Mapping[str, Any]) -> Learned:
     """Gives ``quantizers`` the widths and signs of ``state``, and returns the rest.
 
     Raises:
-        LayerError: It is that of a model with other quantizers; nothing is changed.
+        LayerError: It is that of a model with other quantizers.
+        CalibrationError: It is damaged. Nothing is changed then.
     """
-    if set(state["bit_widths"]) != set(quantizers):
-        raise LayerError(
-            f"the saved model has quantizers {', '.join(state['bit_widths'])}; this one has "
-            f"{', '.join(quantizers)}: wrap the same model with the same predicate"
+    widths, unsigned, learned = _parsed(state, list(quantizers))
+    for quantizer, num_bits in zip(quantizers.values(), widths, strict=True):
+        quantizer.num_bits = num_bits
+    for name in unsigned:
+        quantizers[name].unsigned = unsigned[name]
+    return learned
+
+
+def _parsed(state: Any, names: Sequence[str]) -> tuple[tuple[int | None, ...], Mapping[str, bool], Learned]:
+    try:
+        saved = dict(state["bit_widths"])
+        if set(saved) != set(names):
+            raise LayerError(
+                f"the saved model has quantizers {', '.join(map(str, saved))}; this one has {', '.join(names)}: wrap the same model "
+                "with the same predicate"
+            )
+        # Models that were saved before there was more than signed grids and "max" do not say these.
+        unsigned, calibration = dict(state.get("unsigned", {})), state.get("calibration")
+        if not set(unsigned) <= set(names) or not all(isinstance(each, bool) for each in unsigned.values()):
+            raise ValueError("signs that are none")
+        statistics = state.get("statistics") and ActivationStatistics.from_state(state["statistics"])
+        if statistics and list(statistics.layers) != list(saved):
+            raise ValueError("statistics of other quantizers")
+        learned = Learned(
+            {str(name): _calls(**calls) for name, calls in state["calls"].items()},
+            statistics or None,
+            _record(**calibration) if calibration else None,
         )
-    for name, num_bits in state["bit_widths"].items():
-        quantizers[name].num_bits = num_bits
-    # Models that were saved before there was more than signed grids and "max" do not say these.
-    for name, unsigned in state.get("unsigned", {}).items():
-        quantizers[name].unsigned = unsigned
-    statistics, calibration = state.get("statistics"), state.get("calibration")
-    return Learned(
-        {name: Calls(**calls) for name, calls in state["calls"].items()},
-        ActivationStatistics.from_state(statistics) if statistics else None,
-        CalibrationRecord(**calibration) if calibration else None,
+        return check_bit_widths(saved, dict.fromkeys(names)), unsigned, learned
+    except (ArithmeticError, AttributeError, LookupError, TypeError, zlib.error) as error:
+        raise _damaged(f"{type(error).__name__}: {error}") from error
+    except ValueError as error:
+        if isinstance(error, CalibrationError):
+            raise
+        raise _damaged(str(error)) from error
+
+
+def _damaged(why: str) -> CalibrationError:
+    return CalibrationError(
+        f"what the state dict says of the calibration is damaged, or from a later version ({why}): save it anew, or calibrate here"
     )
+
+
+def _calls(output_shape: Any, elements_per_image: Any, count: Any) -> Calls:
+    if not all(isinstance(number, Integral) and number >= 0 for number in (elements_per_image, count)):
+        raise ValueError("counts of calls that are none")
+    return Calls(tuple(output_shape), elements_per_image, count)
+
+
+def _record(**saved: Any) -> CalibrationRecord:
+    record = CalibrationRecord(**saved | {"unsigned": tuple(saved["unsigned"])})
+    numbers = (record.images, record.passes, record.seconds)
+    if not isinstance(record.method, str) or not all(0 <= number < math.inf for number in numbers):
+        raise ValueError("a calibration of no method, or of impossible cost")
+    return record

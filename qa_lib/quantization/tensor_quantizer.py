@@ -229,6 +229,9 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
+        for name in ("_amax", "_amax_by_width"):
+            if prefix + name in state_dict:
+                check_saved_amax(prefix + name, state_dict[prefix + name])
         saved = state_dict.get(prefix + "_amax")
         if saved is not None and saved.shape != self._amax.shape:
             self._amax = torch.empty_like(saved, device=self._amax.device)
@@ -237,6 +240,27 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if self.has_amax_by_width:
             self._amax = self.amax_at(self._num_bits)
+
+
+def check_saved_amax(key: str, saved: Any) -> None:
+    """Raises ``CalibrationError`` unless ``saved``, which a state dict has under ``key``, can be an ``amax``: finite and from 0 up,
+    or NaN, for all widths or none, where there is none."""
+    if not isinstance(saved, Tensor) or not saved.is_floating_point() or saved.dim() > 1:
+        raise CalibrationError(
+            f"{key} in the state dict is no amax, but {type(saved).__name__}: save it anew"
+        )
+    if key.endswith("_by_width") and saved.shape != (len(WIDTHS),):
+        raise CalibrationError(
+            f"{key} in the state dict has shape {tuple(saved.shape)}, and there are {len(WIDTHS)} widths"
+        )
+    missing = saved.isnan()
+    if (
+        not bool((missing | (saved.isfinite() & (saved >= 0))).all())
+        or 0 < int(missing.sum()) < missing.numel()
+    ):
+        raise CalibrationError(
+            f"{key} in the state dict is {saved.tolist()}; allowed are finite numbers from 0 up: calibrate, and save it anew"
+        )
 
 
 def _no_amax_by_width() -> Tensor:
