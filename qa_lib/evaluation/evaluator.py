@@ -201,7 +201,7 @@ class Evaluator:
         with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
             facts = self.facts()
             digest = digest_of(facts)
-            known = {} if remeasure else self.archive.read(digest, widths)
+            known = {} if remeasure else self._records.read(digest, widths)
             tasks = [self._scoring.task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
             unfinished = [task for task in tasks if not task.finished]
             replicas = self._runner.make_replicas(

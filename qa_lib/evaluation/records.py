@@ -1,12 +1,14 @@
 """What an archive holds of one model on one search set."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from qa_lib.archive import Archive, Row
 from qa_lib.batches.batched_set import BatchedSet
 from qa_lib.bit_widths import Widths
+from qa_lib.errors import QAWarning
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.fingerprint import archived_facts, fingerprint_facts
 from qa_lib.evaluation.scoring import Scoring, resumed
@@ -29,6 +31,7 @@ class Records:
         self, qmodel: QuantizedActivationsModel, scoring: Scoring, archive: Archive, owned: bool
     ) -> None:
         self.qmodel, self.scoring, self.archive, self.owned = qmodel, scoring, archive, owned
+        self._impossible: set[Widths] = set()
 
     @property
     def search_set(self) -> BatchedSet:
@@ -42,7 +45,7 @@ class Records:
     def recall(self, widths: Widths) -> Evaluation | None:
         """The evaluation of one setting if it is there and complete."""
         digest = digest_of(self.facts())
-        row = self.archive.read(digest, [widths]).get(widths)
+        row = self.read(digest, [widths]).get(widths)
         return (
             self._evaluation(row, digest)
             if row is not None and row.images == self.search_set.images
@@ -52,12 +55,17 @@ class Records:
     def all(self) -> list[Evaluation]:
         """Every evaluation, complete or stopped."""
         digest = digest_of(self.facts())
-        return [self._evaluation(row, digest) for row in self.archive.read_all(digest)]
+        return [self._evaluation(row, digest) for row in self._possible(self.archive.read_all(digest))]
+
+    def read(self, digest: str, widths: Iterable[Widths]) -> dict[Widths, Row]:
+        """What is known under ``digest`` of these settings, and can be of this search set."""
+        return {row.bit_widths: row for row in self._possible(self.archive.read(digest, widths).values())}
 
     def write(self, evaluation: Evaluation, facts: dict[str, Any], *, again: bool = False) -> None:
         """Keeps ``evaluation`` under ``facts``; ``again`` in place of what is there."""
         e, described = evaluation, facts | archived_facts(self.qmodel, self.search_set)
         row = Row(e.bit_widths, e.sums, e.images, e.seconds, e.upper_bound)
+        again = again or e.bit_widths in self._impossible
         self.archive.write(digest_of(facts), row, described, again=again)
 
     def write_sums(
@@ -73,6 +81,20 @@ class Records:
         """Closes the archive if it is owned."""
         if self.owned:
             self.archive.close()
+
+    def _possible(self, rows: Iterable[Row]) -> list[Row]:
+        """The rows, but for those that no measurement can have made, which is said."""
+        rows = list(rows)
+        possible = [row for row in rows if self.scoring.is_possible(row)]
+        if wrong := len(rows) - len(possible):
+            self._impossible |= {row.bit_widths for row in rows} - {row.bit_widths for row in possible}
+            warnings.warn(
+                f"archive {self.archive.path}: {wrong} of {len(rows)} rows say what no measurement on this search set can have found, "
+                "and are not used; what is asked for is measured anew",
+                QAWarning,
+                stacklevel=3,
+            )
+        return possible
 
     def _evaluation(self, row: Row, digest: str) -> Evaluation:
         return self.scoring.evaluation(self.scoring.task(row.bit_widths, None, row), digest)

@@ -36,6 +36,18 @@ class Scoring:
             task.hopeless = lambda task: needed.out_of_reach(self._upper_bound(task))
         return resumed(task, self.search_set.batch_sizes, known.sums, known.seconds) if known else task
 
+    def is_possible(self, row: Row) -> bool:
+        """Whether ``row`` can be of this search set and metric."""
+        shown = self.search_set.batches[: len(row.sums)]
+        return (
+            len(row.sums) == len(shown)
+            and row.images == sum(self.search_set.batch_sizes[: len(shown)])
+            and all(
+                self.metric.possible(torch.as_tensor(np.atleast_1d(added)), targets)
+                for added, (_, targets) in zip(row.sums, shown, strict=True)
+            )
+        )
+
     def evaluation(self, task: Task, fingerprint: str = "") -> Evaluation:
         """What a candidate has scored so far, measured under ``fingerprint``."""
         upper_bound = self._upper_bound(task)

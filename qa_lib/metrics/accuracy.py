@@ -29,6 +29,12 @@ class Accuracy(Metric):
     def perfect(self, targets: Any) -> Tensor:
         return torch.tensor([len(_check_labels(targets))] * 2)
 
+    def possible(self, added: Tensor, targets: Any) -> bool:
+        if added.shape != (2,):
+            return False
+        right, items = added.tolist()
+        return 0 <= right <= items == len(targets) and right == int(right)
+
     def margins(self, outputs: Any, targets: Any) -> Tensor:
         """By how much the right class's logit leads, negative where it does not."""
         logits, right = _check_logits(outputs, targets), targets.long()[:, None]

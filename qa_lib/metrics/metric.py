@@ -58,6 +58,11 @@ class Metric(Protocol):
         """
         return None
 
+    def possible(self, added: Tensor, targets: Any) -> bool:
+        """Whether a batch with these targets can have added this, shape ``(k,)``; what an archive says that cannot be is measured
+        anew."""
+        return not bool(added.isnan().any())
+
     def margins(self, outputs: Any, targets: Any) -> Tensor | None:
         """How safely each item is answered, shape ``(N,)``, the least safe lowest; None if there is no such order.
 

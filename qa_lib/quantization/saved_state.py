@@ -107,7 +107,7 @@ def _damaged(why: str) -> CalibrationError:
 
 
 def _calls(output_shape: Any, elements_per_image: Any, count: Any) -> Calls:
-    if not all(isinstance(number, Integral) and number >= 0 for number in (elements_per_image, count)):
+    if not all(isinstance(number, Integral) and int(number) >= 0 for number in (elements_per_image, count)):
         raise ValueError("counts of calls that are none")
     return Calls(tuple(output_shape), elements_per_image, count)
 

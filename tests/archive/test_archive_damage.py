@@ -8,8 +8,8 @@ from archive_rows import FACTS, row, rows, write_earlier
 
 from qa_lib import Archive
 from qa_lib.__main__ import main
-from qa_lib.archive import check_archive, save_what_is_whole
-from qa_lib.errors import ArchiveError
+from qa_lib.archive import Row, check_archive, save_what_is_whole
+from qa_lib.errors import ArchiveError, QAWarning
 
 
 @pytest.fixture
@@ -135,3 +135,43 @@ def test_commands_leave_no_file_after_a_mistake_and_no_source_changed(tmp_path, 
     ]
     with Archive(tmp_path / "copy.sqlite") as copy:
         assert copy.read_all("a") == [row()] and copy.read_sensitivities("s") == {(0, 4): 0.25}
+
+
+IMPOSSIBLE = {
+    "more right answers than images": (((200, 40), (40, 40), (16, 16)), 96),
+    "fewer than none": (((-5, 40), (30, 40), (10, 16)), 96),
+    "batches of other sizes": (((30, 40), (30, 40), (10, 10)), 96),
+    "more images than batches": (((30, 40), (30, 40)), 96),
+    "more batches than there are": (((30, 40), (30, 40), (10, 16), (3, 4)), 100),
+    "another metric's sums": (((30,), (30,), (3,)), 96),
+    "no numbers": (((float("nan"), 40), (30, 40), (3, 16)), 96),
+}
+
+
+@pytest.mark.parametrize(("sums", "shown"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_a_row_that_no_measurement_can_have_made_is_measured_again(evaluator, sums, shown):
+    """However sound its checksum."""
+    widths, archive = (4, 4, 3, 4), evaluator.archive
+    truth = evaluator.evaluate(widths)
+    row = Row(widths, sums, min(shown, 96), 0.1, 0.9)
+    archive.write(
+        evaluator.fingerprint(),
+        row,
+        evaluator.facts() | {"names": evaluator.qmodel.names, "images": 96},
+        again=True,
+    )
+    with pytest.warns(QAWarning, match="no measurement on this search set can have found"):
+        assert evaluator.recall(widths) is None
+    with pytest.warns(QAWarning, match="measured anew"):
+        assert evaluator.evaluate(widths) == truth
+    assert evaluator.recall(widths) == truth  # and put right
+
+
+def test_measuring_again_puts_a_wrong_row_right(evaluator):
+    widths = (4, 4, 3, 4)
+    truth = evaluator.evaluate(widths)
+    wrong = Row(widths, ((1, 40), (1, 40), (1, 16)), 96, 0.1, 3 / 96)
+    facts = evaluator.facts() | {"names": evaluator.qmodel.names, "images": 96}
+    evaluator.archive.write(evaluator.fingerprint(), wrong, facts, again=True)
+    assert evaluator.evaluate(widths).score == 3 / 96  # nothing tells
+    assert evaluator.evaluate(widths, remeasure=True) == evaluator.evaluate(widths) == truth

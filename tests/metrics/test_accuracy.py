@@ -42,3 +42,12 @@ def test_outputs_that_are_no_logits_of_these_labels_are_refused():
         Accuracy().measure((LOGITS,), LABELS)
     with pytest.raises(DataError, match="the largest label is 2, but the model has 2 classes"):
         Accuracy().measure(LOGITS[:, :2], LABELS)
+
+
+@pytest.mark.parametrize(
+    ("added", "possible"),
+    [([3, 4], True), ([0, 4], True), ([5, 4], False), ([-1, 4], False), ([3, 5], False), ([2.5, 4.0], False),
+     ([float("nan"), 4.0], False), ([3], False), ([3, 4, 4], False)],
+)  # fmt: skip
+def test_what_a_batch_of_four_can_have_added(added, possible):
+    assert Accuracy().possible(torch.tensor(added), torch.zeros(4, dtype=torch.long)) is possible
