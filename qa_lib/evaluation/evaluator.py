@@ -48,6 +48,9 @@ class Evaluator:
         replicas: Measure copies of the model. False measures the model itself, one candidate at a time, and so changes
             its widths meanwhile: for a model whose copies do something else.
         archive: Where evaluations are kept: an ``Archive``, the path of one, or None for memory only.
+        model_key: Any text that names what scores depend on and nothing here can see (a kernel in C++, a simulator's version):
+            evaluations under another are not answered. What is seen: weights, code, whatever a module holds, and what the model
+            returns for two images.
 
     Attributes:
         metric: What the score is made by: the accuracy.
@@ -83,11 +86,14 @@ class Evaluator:
         hardest_first: bool = True,
         replicas: bool = True,
         archive: Archive | str | Path | None = None,
+        model_key: str = "",
     ) -> None:
         check_set(images, labels, self.metric)
         for name, value in (("batch_size", batch_size), ("workers", workers)):
             if value is not None:
                 check_count(name, value, DataError)
+        if not isinstance(model_key, str):
+            raise DataError(f"model_key is {type(model_key).__name__}; give text")
         qmodel.check_usable()
         qmodel.check_device(images)
         self.qmodel = qmodel
@@ -99,7 +105,7 @@ class Evaluator:
             channels_last=channels_last, hardest_first=hardest_first, replicas=replicas,
         )  # fmt: skip
         self._scoring = Scoring(self.metric, self.search_set)
-        self._records = Records(qmodel, self._scoring, *where)
+        self._records = Records(qmodel, self._scoring, *where, model_key)
 
     @property
     def archive(self) -> Archive:
@@ -135,7 +141,7 @@ class Evaluator:
         """The same evaluator with another archive."""
         other = copy.copy(self)
         other._runner = copy.copy(self._runner)
-        other._records = Records(self.qmodel, self._scoring, *opened(archive))
+        other._records = Records(self.qmodel, self._scoring, *opened(archive), self._records.model_key)
         return other
 
     def sample_images(self, count: int) -> Tensor:

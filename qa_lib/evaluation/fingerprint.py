@@ -10,10 +10,12 @@ from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 
 def fingerprint_facts(
-    qmodel: QuantizedActivationsModel, search_set: BatchedSet, metric: Metric
+    qmodel: QuantizedActivationsModel, search_set: BatchedSet, metric: Metric, model_key: str = ""
 ) -> dict[str, Any]:
-    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model, data and metric, and environment."""
-    return {
+    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model, data and metric, environment, and what the
+    user knows beside."""
+    own = {"model_key": model_key} if model_key else {}
+    return own | {
         # Run before it is looked at: what it remembers of its last input is that of this one.
         "behaviour": behaviour_digest(qmodel, search_set.batches[0][0][:2]),
         "model": model_digest(qmodel),

@@ -25,12 +25,19 @@ class Records:
         scoring: The metric, and the search set.
         archive: Where they are.
         owned: Whether ``close`` closes it.
+        model_key: What else evaluations depend on, in the user's words.
     """
 
     def __init__(
-        self, qmodel: QuantizedActivationsModel, scoring: Scoring, archive: Archive, owned: bool
+        self,
+        qmodel: QuantizedActivationsModel,
+        scoring: Scoring,
+        archive: Archive,
+        owned: bool,
+        model_key: str = "",
     ) -> None:
         self.qmodel, self.scoring, self.archive, self.owned = qmodel, scoring, archive, owned
+        self.model_key = model_key
         self._impossible: set[Widths] = set()
 
     @property
@@ -40,7 +47,7 @@ class Records:
 
     def facts(self) -> dict[str, Any]:
         """All that an evaluation depends on, the model as it is now."""
-        return fingerprint_facts(self.qmodel, self.search_set, self.scoring.metric)
+        return fingerprint_facts(self.qmodel, self.search_set, self.scoring.metric, self.model_key)
 
     def recall(self, widths: Widths) -> Evaluation | None:
         """The evaluation of one setting if it is there and complete."""

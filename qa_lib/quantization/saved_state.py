@@ -52,6 +52,10 @@ def check_state_dict(state_dict: Mapping[str, Any], names: Sequence[str]) -> Non
     for key, value in state_dict.items():
         if key.endswith(("._amax", "._amax_by_width")):
             check_saved_amax(key, value)
+            if key.endswith("._amax") and value.numel() != 1:
+                raise CalibrationError(
+                    f"{key} in the state dict has shape {tuple(value.shape)}; activations have one amax for the whole tensor"
+                )
     if EXTRA_STATE in state_dict:
         _parsed(state_dict[EXTRA_STATE], names)
 

@@ -245,7 +245,7 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
 def check_saved_amax(key: str, saved: Any) -> None:
     """Raises ``CalibrationError`` unless ``saved``, which a state dict has under ``key``, can be an ``amax``: finite and from 0 up,
     or NaN, for all widths or none, where there is none."""
-    if not isinstance(saved, Tensor) or not saved.is_floating_point() or saved.dim() > 1:
+    if not isinstance(saved, Tensor) or not saved.is_floating_point():
         raise CalibrationError(
             f"{key} in the state dict is no amax, but {type(saved).__name__}: save it anew"
         )

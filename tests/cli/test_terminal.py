@@ -27,7 +27,7 @@ def once(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("how", ["2>&-", ">&-", ">&- 2>&-", "2>&1 | head -1", ">/dev/full", "2>/dev/full"])
+@pytest.mark.parametrize("how", [">&- 2>&-", "2>&1 | head -1", ">/dev/full 2>/dev/full"])
 def test_a_search_ends_as_ever_though_nobody_listens(once, how):
     page = once / "front.html"
     page.unlink(missing_ok=True)
@@ -36,24 +36,20 @@ def test_a_search_ends_as_ever_though_nobody_listens(once, how):
     assert page.exists() and "Traceback" not in done.stderr
 
 
-def test_names_that_the_terminal_has_no_letters_for_are_spelled_out(once):
+def test_a_terminal_with_few_letters_a_home_the_shell_left_alone_and_a_backend_that_does_not_exist(once):
     folder = once / "größe →"
     folder.mkdir()
     (folder / "archive.sqlite").write_bytes((once / "archive.sqlite").read_bytes())
-    done = shell(f"$PYTHON {EXPLORE} '{folder}'", PYTHONIOENCODING="ascii")
+    done = shell(
+        f"$PYTHON {EXPLORE}='~/{folder.name}'",
+        HOME=str(once),
+        PYTHONIOENCODING="ascii",
+        MPLBACKEND="nonsense",
+    )
     assert done.returncode == 0, done.stderr
-    assert r"gr\xf6\xdfe \u2192" in done.stdout and (folder / "front.html").exists()
-
-
-def test_a_backend_that_does_not_exist_is_not_asked_for(once):
-    done = shell(f"$PYTHON {EXPLORE} {once}", MPLBACKEND="nonsense")
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_home_is_expanded_where_the_shell_does_not(once):
-    done = shell(f"$PYTHON {EXPLORE}='~/{once.name}'", HOME=str(once.parent))
-    assert done.returncode == 0, done.stderr
-    assert f"Written: {once}/front.csv" in done.stdout
+    assert (
+        rf"Written: {once}/gr\xf6\xdfe \u2192/front.csv" in done.stdout and (folder / "front.html").exists()
+    )
 
 
 def test_each_file_is_written_on_its_own_after_the_front_is_printed(once):
@@ -69,7 +65,7 @@ def test_each_file_is_written_on_its_own_after_the_front_is_printed(once):
     assert f"Written: {once}/front.csv, {once}/front.html" in done.stdout
 
 
-@pytest.mark.parametrize("seconds", [0.3, 1.5, 4.0])
+@pytest.mark.parametrize("seconds", [0.3, 4.0])
 def test_ctrl_c_before_there_is_anything_is_one_line(tmp_path, seconds):
     process = subprocess.Popen(
         [sys.executable, *EXPLORE.split(), str(tmp_path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

@@ -13,7 +13,7 @@ from tiny import TinyNet, make_tiny_model
 from torch import nn
 
 from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, sensitivity
-from qa_lib.errors import QAWarning
+from qa_lib.errors import DataError, QAWarning
 from qa_lib.evaluation import LiveEvaluator
 from qa_lib.metrics import Accuracy
 from qa_lib.quantization.digests import model_digest, structure_digest
@@ -389,3 +389,15 @@ def test_sensitivities_of_a_model_that_counts_are_known_to_another_process(image
             table = sensitivity(qmodel, images, archive=tmp_path / "archive.sqlite", progress=False)
         asked.append(table.passes)
     assert asked[0] > 0 and asked[1] == 0
+
+
+def test_what_only_the_user_knows_is_named(qmodel, images, labels, tmp_path):
+    archive = Archive(tmp_path / "archive.sqlite")
+    first, second = (
+        Evaluator(qmodel, images, labels, archive=archive, model_key=key) for key in ("v1", "v2")
+    )
+    first.evaluate([4] * 4)
+    assert second.recall([4] * 4) is None and first.using(archive).recall([4] * 4) is not None
+    assert Evaluator(qmodel, images, labels, archive=archive).recall([4] * 4) is None
+    with pytest.raises(DataError, match="model_key is int"):
+        Evaluator(qmodel, images, labels, model_key=3)
