@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from qa_lib.checks import shown
 from qa_lib.errors import BitWidthError, SearchError
 
 SMALLEST_NUM_BITS = 2  # one signed bit has no level beside zero
@@ -51,7 +52,7 @@ def check_num_bits(num_bits: Any, where: str = "num_bits") -> int | None:
     allowed = f"allowed are whole numbers from {SMALLEST_NUM_BITS} to {LARGEST_NUM_BITS}, or None for float"
     is_number = isinstance(num_bits, numbers.Real) and not isinstance(num_bits, bool)
     if not is_number:
-        raise BitWidthError(f"{where} is {num_bits!r}; {allowed}")
+        raise BitWidthError(f"{where} is {shown(num_bits)}; {allowed}")
     if not math.isfinite(num_bits) or num_bits != int(num_bits):
         raise BitWidthError(f"{where} is {num_bits}; {allowed}")
     if not SMALLEST_NUM_BITS <= num_bits <= LARGEST_NUM_BITS:
@@ -86,7 +87,7 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
                 raise TypeError
         except TypeError:
             raise BitWidthError(
-                f"bit_widths is {bit_widths!r}, which has no order; give one value for each of the {len(present)} "
+                f"bit_widths is {shown(bit_widths)}, which has no order; give one value for each of the {len(present)} "
                 "quantizers, or a mapping from names to values"
             ) from None
     if len(values) != len(present):

@@ -7,7 +7,18 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from qa_lib.checks import kind_of
 from qa_lib.errors import QAError
+
+
+def checked_path(path: Any, error: type[QAError]) -> Path:
+    """``path`` as a ``Path``, with the home for "~"; raises ``error`` unless it can be one. Nothing need be there."""
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise error(f"path is {kind_of(path)}; give the name of a file or folder")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as failed:  # no home
+        raise error(f"{str(path)!r}: {failed}") from failed
 
 
 def checked_file(path: Any, what: str, error: type[QAError]) -> Path:
@@ -19,9 +30,9 @@ def checked_file(path: Any, what: str, error: type[QAError]) -> Path:
         error: What is raised unless it is one that can be written.
     """
     if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
-        raise error(f"path is {type(path).__name__}; give the name of a file for {what}")
+        raise error(f"path is {kind_of(path)}; give the name of a file for {what}")
     try:
-        target = Path(path).expanduser().resolve()
+        target = checked_path(path, error).resolve()
         mode = target.stat().st_mode if target.exists() else stat.S_IFREG | stat.S_IWUSR
     except (OSError, ValueError, RuntimeError) as failed:  # too long, a zero byte, links in a circle, no home
         raise error(f"{str(path)!r} is no name of a file ({failed}): give another one for {what}") from failed

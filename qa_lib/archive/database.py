@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qa_lib.archive import locks, tables
+from qa_lib.checks import shown
 from qa_lib.errors import ArchiveError
 
 Identity = tuple[int, int]
@@ -28,7 +29,7 @@ def checked_path(path: Any) -> Path:
         ArchiveError: It is none.
     """
     if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
-        raise ArchiveError(f"an archive's path is text or a Path, not {path!r}")
+        raise ArchiveError(f"an archive's path is text or a Path, not {shown(path)}")
     if "\0" in str(path):
         raise ArchiveError(f"archive {path!r}: a path cannot hold a zero byte")
     if str(path) == ":memory:":
@@ -41,7 +42,8 @@ def checked_path(path: Any) -> Path:
         if error.filename is None:
             raise ArchiveError(f"archive {path}: the working directory is no longer there") from error
     except (OSError, RuntimeError) as error:  # a name too long, links in a circle
-        raise ArchiveError(f"archive {path}: {error}") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise ArchiveError(f"archive {shown(str(path))}: {why}: give another path") from error
     return absolute
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qa_lib.batches.digests import add_tensor
+from qa_lib.checks import kind_of
 from qa_lib.errors import DataError
 from qa_lib.metrics import Metric
 
@@ -74,7 +75,11 @@ def check_set(images: Tensor, labels: Tensor, metric: Metric) -> None:
     """Raises ``DataError`` unless ``images`` and ``labels`` are a set that ``metric`` can be measured on."""
     for name, value in (("images", images), ("labels", labels)):
         if not isinstance(value, Tensor):
-            raise DataError(f"{name} is {type(value).__name__}; give a tensor")
+            raise DataError(f"{name} is {kind_of(value)}; give a tensor")
+        if value.is_nested or value.layout != torch.strided:
+            raise DataError(
+                f"{name} is a sparse or nested tensor; give a plain one, such as {name}.to_dense()"
+            )
     if not images.dim() or not labels.dim() or len(images) != len(labels):
         raise DataError(
             f"images have shape {tuple(images.shape)}, labels {tuple(labels.shape)}; "

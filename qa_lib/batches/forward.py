@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -24,9 +25,15 @@ def try_forward(model: nn.Module, inputs: Tensor, error: type[QAError] = DataErr
         raise
     except Exception as raised:  # a user's forward may raise anything
         takes = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+        full = "memory" in str(raised)
+        hint = (
+            "Give a smaller batch_size"
+            if full
+            else "Give images as in its training: size, channels, dtype; any number at a time"
+        )
         raise error(
             f"the model fails on {len(inputs)} images of shape {tuple(inputs.shape[1:])}, {inputs.dtype} (its weights are {takes}), "
-            f"with {type(raised).__name__}: {raised}. Give images as in its training: size, channels, dtype; any number at a time"
+            f"with {type(raised).__name__}: {shorten(str(raised), 300)}. {hint}"
         ) from raised
 
 

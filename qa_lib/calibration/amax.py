@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qa_lib.batches.reading import image_batches
 from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, known_methods, options_of
 from qa_lib.calibration.output import OutputCalibration
-from qa_lib.checks import check_count
+from qa_lib.checks import check_count, shown
 from qa_lib.errors import CalibrationError, QAError
 from qa_lib.metrics.divergence import output_divergence
 from qa_lib.progress_bar import progress_bar
@@ -79,8 +79,8 @@ def finder(method: str) -> AmaxFinder:
         CalibrationError: There is none.
     """
     known = all_methods()
-    if method not in known:
-        raise CalibrationError(f"method is {method!r}; known are {', '.join(known)}")
+    if not isinstance(method, str) or method not in known:
+        raise CalibrationError(f"method is {shown(method)}; known are {', '.join(known)}")
     return FromOutputs() if method == OUTPUT else FromStatistics(method)
 
 

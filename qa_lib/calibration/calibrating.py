@@ -9,6 +9,7 @@ import numpy as np
 
 from qa_lib.calibration.amax import AmaxByWidth, Given, KeptImages, finder
 from qa_lib.calibration.collection import collect_statistics
+from qa_lib.checks import shown
 from qa_lib.errors import CalibrationError, QAWarning
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
@@ -134,7 +135,7 @@ def _take(
 def _check_one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     known = isinstance(value, (bool, np.bool_, str, type(None))) and value in allowed
     if not known:
-        raise CalibrationError(f"{name} is {value!r}; allowed are {', '.join(map(repr, allowed))}")
+        raise CalibrationError(f"{name} is {shown(value)}; allowed are {', '.join(map(repr, allowed))}")
 
 
 def _check_names(qmodel: QuantizedActivationsModel, statistics: ActivationStatistics) -> None:

@@ -20,6 +20,7 @@ from qa_lib.quantization.activation_statistics import (
     ActivationStatistics,
     LayerStatistics,
 )
+from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.fake_quantize import flat_view
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
@@ -49,7 +50,7 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
         >>> statistics.to_frame().columns.tolist()
         ['name', 'minimum', 'maximum', 'mean', 'zero_share', 'count']
     """
-    qmodel.check_usable()
+    check_qmodel(qmodel)
     collectors = {name: _Collector() for name in qmodel.names}
     count = 0
     # The batches come from the user's own code, which runs in none of the modes that the model is put into.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from qa_lib.calibration.entropy import least_divergence_amax
 from qa_lib.calibration.squared_error import least_squared_error_amax
+from qa_lib.checks import shown
 from qa_lib.errors import CalibrationError
 from qa_lib.quantization.activation_statistics import LayerStatistics
 
@@ -34,7 +35,7 @@ def register_calibration_method(name: str) -> Callable[[Method], Method]:
         'three_sigma'
     """
     if not isinstance(name, str):
-        raise CalibrationError(f'write @register_calibration_method("name"): {name!r} is not a name')
+        raise CalibrationError(f'write @register_calibration_method("name"): {shown(name)} is not a name')
     if name in BUILT_IN or name == OUTPUT:
         raise CalibrationError(f"method {name!r} is there already: choose another name")
 
@@ -81,7 +82,9 @@ def percentile_of_magnitudes(
     Within one bin of the histogram, as in the toolkit's ``HistogramCalibrator`` (whose default is 99.99).
     """
     if isinstance(percentile, bool) or not isinstance(percentile, numbers.Real) or not 0 <= percentile <= 100:
-        raise CalibrationError(f"percentile is {percentile!r}; give a number from 0 to 100, such as 99.9")
+        raise CalibrationError(
+            f"percentile is {shown(percentile)}; give a number from 0 to 100, such as 99.9"
+        )
     lower, upper, seen = layer.magnitudes
     wanted = percentile / 100 * layer.count
     place = min(int(seen.searchsorted(wanted)), len(seen) - 1)

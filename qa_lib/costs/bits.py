@@ -1,11 +1,13 @@
 """Costs that count bits."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from qa_lib.checks import shown
 from qa_lib.errors import SearchError
 
 FLOAT_BITS = 32  # what a quantizer that is switched off counts: its activations stay float32
@@ -40,6 +42,9 @@ class WeightedBits:
         weights: One for each quantizer, in order.
         name: What it is called.
 
+    Raises:
+        SearchError: The weights are no finite numbers.
+
     Example:
         >>> WeightedBits((100.0, 10.0, 1.0))([8, 4, None])
         872.0
@@ -49,6 +54,15 @@ class WeightedBits:
     name: str = "weighted bits"
     unit: ClassVar[str] = "bits"
     is_sum: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        try:
+            weights = tuple(float(weight) for weight in self.weights)
+        except (TypeError, ValueError):
+            weights = ()
+        if not weights or not all(map(math.isfinite, weights)):
+            raise SearchError(f"weights is {shown(self.weights)}; give a number for each quantizer")
+        object.__setattr__(self, "weights", weights)
 
     def __call__(self, bit_widths: Iterable[int | None]) -> float:
         widths = [FLOAT_BITS if num_bits is None else num_bits for num_bits in bit_widths]

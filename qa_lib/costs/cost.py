@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, Protocol
 
 import numpy as np
 
 from qa_lib.bit_widths import Widths
+from qa_lib.checks import shown
 from qa_lib.errors import SearchError
 
 _INSTEAD = "Search with an algorithm of your own: explore(..., algorithm=...)"
@@ -58,7 +60,7 @@ def named_cost(cost: Any) -> Cost:
     if all(hasattr(cost, attribute) for attribute in ("name", "unit", "is_sum")):
         return cost
     if not callable(cost):
-        raise SearchError(f"cost is {cost!r}; give a function of the widths, such as total_bits")
+        raise SearchError(f"cost is {shown(cost)}; give a function of the widths, such as total_bits")
     name = getattr(cost, "__name__", "<lambda>")
     return FunctionCost(cost) if name == "<lambda>" else FunctionCost(cost, name.replace("_", " "))
 
@@ -75,7 +77,7 @@ def check_cost(cost: Any, widths: Widths) -> Cost:
     except Exception as error:  # a user's own function may raise anything
         raise SearchError(
             f"cost has to take the widths and return a number; for {list(widths)} it raised "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {shorten(str(error), 300)}"
         ) from error
     if not math.isfinite(value):
         raise SearchError(f"cost of {list(widths)} is {value}; it has to be a finite number")

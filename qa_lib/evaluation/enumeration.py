@@ -11,6 +11,7 @@ import torch
 from qa_lib.batches.forward import one_torch_thread
 from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.errors import SearchError
+from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import IncrementalForward
@@ -57,7 +58,7 @@ def enumerate_settings(
         32
     """
     lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
-    qmodel, widths = evaluator.qmodel, range(lower, upper + 1)
+    qmodel, widths = check_evaluator(evaluator).qmodel, range(lower, upper + 1)
     layers = len(qmodel.names)
     count = len(widths) ** layers
     if count > MOST_SETTINGS:

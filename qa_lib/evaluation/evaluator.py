@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from torch import Tensor
@@ -12,8 +13,8 @@ from qa_lib.batches.batched_set import BatchedSet, check_set
 from qa_lib.batches.digests import forget_digests
 from qa_lib.batches.forward import check_no_autocast
 from qa_lib.bit_widths import BitWidths, Widths
-from qa_lib.checks import check_count
-from qa_lib.errors import BitWidthError, DataError
+from qa_lib.checks import call_back, check_count, check_kind, kind_of
+from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.measuring import Measuring
@@ -22,6 +23,7 @@ from qa_lib.evaluation.runner import Runner
 from qa_lib.evaluation.scoring import Scoring
 from qa_lib.forward.replicas import Task
 from qa_lib.metrics import Accuracy, Metric
+from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -88,13 +90,19 @@ class Evaluator:
         archive: Archive | str | Path | None = None,
         model_key: str = "",
     ) -> None:
+        check_qmodel(qmodel)
         check_set(images, labels, self.metric)
         for name, value in (("batch_size", batch_size), ("workers", workers)):
             if value is not None:
                 check_count(name, value, DataError)
-        if not isinstance(model_key, str):
-            raise DataError(f"model_key is {type(model_key).__name__}; give text")
-        qmodel.check_usable()
+        check_kind(
+            "channels_last",
+            channels_last,
+            (bool, NoneType),
+            DataError,
+            "True, False, or None for what is faster",
+        )
+        check_kind("model_key", model_key, str, DataError, "text")
         qmodel.check_device(images)
         self.qmodel = qmodel
         self.images = len(images)
@@ -147,7 +155,7 @@ class Evaluator:
     def sample_images(self, count: int) -> Tensor:
         """``count`` images of the search set, or all if there are fewer, evenly from the hardest to the easiest (with
         ``hardest_first``, otherwise from the first to the last)."""
-        return self.search_set.sample(count)
+        return self.search_set.sample(check_count("count", count, DataError))
 
     def evaluate(self, bit_widths: BitWidths, *, remeasure: bool = False) -> Evaluation:
         """Measures one setting of the bit widths on all images, or answers from the archive. What was
@@ -195,8 +203,9 @@ class Evaluator:
         """
         self.qmodel.check_usable()
         check_no_autocast()
+        check_kind("stop", stop, (StopRule, NoneType), SearchError, "a StopRule, or None")
         if not isinstance(candidates, Iterable) or isinstance(candidates, (str, bytes, Mapping)):
-            raise BitWidthError(f"candidates is {type(candidates).__name__}; give a list of settings")
+            raise BitWidthError(f"candidates is {kind_of(candidates)}; give a list of settings")
         asked = [self.qmodel.check_bit_widths(candidate) for candidate in candidates]
         widths = list(dict.fromkeys(asked))
         if not widths:
@@ -220,7 +229,7 @@ class Evaluator:
             if measured:
                 self._records.write(evaluation, facts, again=remeasure)
             if on_evaluation is not None:
-                on_evaluation(evaluation)
+                call_back(on_evaluation, evaluation)
 
         for task in tasks:
             if task.finished:

@@ -13,6 +13,7 @@ from torch import Tensor
 from qa_lib.batches.forward import check_no_autocast, one_torch_thread
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.errors import NotReproducibleError
+from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
@@ -52,7 +53,7 @@ class LiveEvaluator:
     """
 
     def __init__(self, evaluator: Evaluator, *, memory_budget: int = GIBIBYTE, reuse: bool = True) -> None:
-        self.evaluator = evaluator
+        self.evaluator = check_evaluator(evaluator)
         self._memory_budget = memory_budget if reuse else 0
         self._torch_threads = torch.get_num_threads()
         self._workers: list[IncrementalForward] = []

@@ -19,10 +19,13 @@ from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.quantization.digests import structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import run_float, running
+from qa_lib.quantization.sites import INPUT
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # A check runs twelve batches of this share of the search set.
 _CHECKED_SHARE = 32
+# Images so many times as large as those of the calibration are bytes, say, and not those between 0 and 1 again.
+_OTHER_SCALE = 8.0
 
 
 class Runner:
@@ -81,6 +84,7 @@ class Runner:
         runner = cls(qmodel, measuring, as_given, workers, replicas=replicas)
         runner.make_replicas(1)  # and so checks it
         _warn_of_batch_statistics(qmodel, batch_size)
+        _warn_of_another_range(qmodel, images)
         if hardest_first and (order := runner.hardest_first()) is not None:
             runner.search_set = BatchedSet.cut(images, labels, order, batch_size, channels_last)
         first, _ = runner.search_set.batches[0]
@@ -132,7 +136,7 @@ class Runner:
     def measure(self, replica: QuantizedActivationsModel, index: int) -> np.ndarray:
         """What batch ``index`` adds to the metric's sums, shape ``(k,)``."""
         inputs, targets = self.search_set.batches[index]
-        return self.measuring.sums(forward(replica, inputs), targets, replica.bit_widths)
+        return self.measuring.sums(try_forward(replica, inputs), targets, replica.bit_widths)
 
     def hardest_first(self) -> Tensor | None:
         """The items in the order of how safely the float model answers them, the least safe first; None if the metric does
@@ -201,6 +205,21 @@ def _warn_of_batch_statistics(qmodel: QuantizedActivationsModel, batch_size: int
         warnings.warn(
             f"batch norms without running statistics ({', '.join(norms[:3])}): what an image scores depends on which others share its "
             f"batch. Scores are those of batches of {batch_size} in the evaluator's order, and of no other",
+            QAWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_another_range(qmodel: QuantizedActivationsModel, images: Tensor) -> None:
+    """Warns if the images are not scaled as those of the calibration were."""
+    if qmodel.statistics is None:
+        return
+    seen, smallest, largest = qmodel.statistics[INPUT], float(images.min()), float(images.max())
+    share = max(-smallest, largest) / (seen.largest_magnitude or 1.0)
+    if not 1 / _OTHER_SCALE < share < _OTHER_SCALE:
+        warnings.warn(
+            f"the images go from {smallest:g} to {largest:g}, where the calibration images go from {seen.minimum:g} to {seen.maximum:g}: "
+            "scale both alike",
             QAWarning,
             stacklevel=4,
         )

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from qa_lib.bit_widths import Widths, check_bit_widths
+from qa_lib.checks import check_kind
 from qa_lib.errors import BitWidthError, DataError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.files import checked_file, write_whole
+from qa_lib.files import checked_file, checked_path, write_whole
 
 
 def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluation: Evaluation) -> None:
@@ -23,8 +24,9 @@ def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluat
     Raises:
         DataError: The name is empty, or the file is something else or cannot be written; it is left as it was.
     """
-    if not name.strip():
-        raise DataError("the setting needs a name to be saved under")
+    if not isinstance(name, str) or not name.strip():
+        raise DataError("the setting needs a name to be saved under: text")
+    check_kind("evaluation", evaluation, Evaluation, DataError, "what an evaluator returns")
     path = checked_file(path, "the settings", DataError)
     saved = _read(path) if path.exists() else {}
     saved[name.strip()] = {
@@ -50,7 +52,7 @@ def load_settings(path: str | Path, quantizers: Sequence[str]) -> dict[str, Widt
         DataError: There is no such file, or it is something else.
         BitWidthError: All settings are those of other models, or one holds no allowed widths.
     """
-    read = {name: saved["bit_widths"] for name, saved in _read(Path(path)).items()}
+    read = {name: saved["bit_widths"] for name, saved in _read(checked_path(path, DataError)).items()}
     fitting = {name: widths for name, widths in read.items() if set(widths) == set(quantizers)}
     if read and not fitting:
         name, widths = next(iter(read.items()))
@@ -72,7 +74,7 @@ def as_code(quantizers: Sequence[str], bit_widths: Widths) -> str:
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        saved = json.loads(path.expanduser().read_text(encoding="utf-8"))
+        saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}: save a setting first") from error
     except (OSError, ValueError, RuntimeError) as error:

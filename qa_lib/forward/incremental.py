@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from qa_lib.batches.forward import check_no_autocast, forward
+from qa_lib.batches.forward import check_no_autocast, try_forward
 from qa_lib.bit_widths import BitWidths
+from qa_lib.checks import kind_of
 from qa_lib.errors import DataError, LayerError, QAWarning
 from qa_lib.forward.keeping import what_to_keep
 from qa_lib.forward.layer_graph import LayerGraph
+from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.digests import network_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
@@ -78,17 +80,25 @@ class IncrementalForward:
         memory_budget: int = GIBIBYTE,
         network_may_change: bool = True,
     ) -> None:
+        check_qmodel(qmodel)
         self.qmodel = qmodel
-        self.batches = [batches] if isinstance(batches, Tensor) else list(batches)
+        self.batches = (
+            [batches]
+            if isinstance(batches, Tensor)
+            else list(batches)
+            if isinstance(batches, Sequence)
+            else []
+        )
         self.memory_budget = memory_budget
         self._network_may_change = network_may_change
         self._lock = threading.RLock()
         self._states_set: States | None = None
         self.passes = 0.0
-        qmodel.check_usable()
         qmodel.check_calibrated()
-        if not self.batches:
-            raise DataError("there are no batches: give at least one tensor of images")
+        if not self.batches or not all(isinstance(images, Tensor) for images in self.batches):
+            raise DataError(
+                f"there are no batches ({kind_of(batches)}): give a tensor of images, or a list of such tensors"
+            )
         for images in self.batches:
             qmodel.check_device(images)
         self._images = sum(map(len, self.batches))
@@ -227,4 +237,4 @@ class IncrementalForward:
     def _run_whole(self, widths: Sequence[int | None], images: Tensor) -> Tensor:
         self.passes += len(images) / self._images
         with running(self.qmodel, widths):
-            return forward(self.qmodel, images)
+            return try_forward(self.qmodel, images)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from qa_lib.batches.digests import add_tensor, tensor_digest
-from qa_lib.batches.forward import forward, one_torch_thread
+from qa_lib.batches.forward import one_torch_thread, try_forward
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import NotReproducibleError, QAWarning, ReplicaError
 from qa_lib.forward.replicas import make_replicas
@@ -149,7 +149,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _run(model: QuantizedActivationsModel, widths: Widths, inputs: Any) -> Any:
     with running(model, widths):
-        return forward(model, inputs)
+        return try_forward(model, inputs)
 
 
 def _at(qmodel: QuantizedActivationsModel, num_bits: int | None) -> Widths:

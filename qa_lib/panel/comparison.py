@@ -8,8 +8,9 @@ import ipywidgets
 from torch import Tensor
 
 from qa_lib.costs import FLOAT_BITS
+from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.panel.fits import SIDES, check_side
+from qa_lib.panel.fits import SIDES, check_names, check_side
 from qa_lib.panel.view import View
 from qa_lib.plots import style
 
@@ -48,7 +49,8 @@ class Comparison(View):
     """
 
     def __init__(self, names: Sequence[str], class_names: Sequence[str] | None = None) -> None:
-        self.names, self.class_names = tuple(names), class_names
+        self.names = tuple(names)
+        self.class_names = class_names if class_names is None else check_names("class_names", class_names)
         self.held: dict[str, Held] = {}
         self.widget = ipywidgets.HTML()
         self._show()
@@ -60,6 +62,14 @@ class Comparison(View):
             SearchError: ``side`` is something else.
         """
         check_side(side)
+        if (
+            self.class_names is not None
+            and by_class is not None
+            and len(self.class_names) != by_class.shape[1]
+        ):
+            raise DataError(
+                f"there are {len(self.class_names)} class_names, and the model has {by_class.shape[1]} classes: give a name for each"
+            )
         self.held = self.held | {side: Held(evaluation, by_class)}
         self._show()
 

@@ -9,8 +9,9 @@ import anywidget
 import traitlets
 
 from qa_lib.bit_widths import Widths, check_limits
+from qa_lib.checks import check_kind, shown
 from qa_lib.errors import BitWidthError
-from qa_lib.panel.fits import check_positions
+from qa_lib.panel.fits import check_names, check_positions
 from qa_lib.panel.groups import Groups, by_block
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.panel.view import View
@@ -77,6 +78,7 @@ class Equalizer(anywidget.AnyWidget, View):
         bit_widths: Sequence[int | None] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        names = check_names("names", names)
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
         super().__init__(
             names=list(names),
@@ -134,12 +136,15 @@ class Equalizer(anywidget.AnyWidget, View):
         Raises:
             BitWidthError: A group names a quantizer that does not exist.
         """
+        check_kind(
+            "groups",
+            groups,
+            Mapping,
+            BitWidthError,
+            "a mapping from the name of a group to names of quantizers",
+        )
         for group, members in groups.items():
-            unknown = [name for name in members if name not in self.names]
-            if unknown:
-                raise BitWidthError(
-                    f"group {group!r} names {unknown}; the quantizers are {', '.join(self.names)}"
-                )
+            check_names(f"group {shown(group)}", members, self.names)
         self.groups = [
             {"name": group, "members": [self.names.index(name) for name in members]}
             for group, members in groups.items()

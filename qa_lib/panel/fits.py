@@ -1,8 +1,14 @@
 """Whether what a session is given belongs to its model."""
 
 from collections.abc import Sequence
+from types import NoneType
+from typing import Any
 
-from qa_lib.bit_widths import Widths
+import numpy as np
+from torch import Tensor
+
+from qa_lib.bit_widths import Widths, check_num_bits
+from qa_lib.checks import check_kind, shown
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.exploration import Exploration
@@ -13,8 +19,8 @@ SIDES = ("A", "B")
 
 def check_side(side: str) -> None:
     """Raises ``SearchError`` unless ``side`` is one of the two that a setting can be held as."""
-    if side not in SIDES:
-        raise SearchError(f"there is an A and a B to hold a setting as, and no {side!r}")
+    if not isinstance(side, str) or side not in SIDES:
+        raise SearchError(f"there is an A and a B to hold a setting as, and no {shown(side)}")
 
 
 def check_settled(evaluation: Evaluation, bit_widths: Widths) -> Evaluation:
@@ -30,7 +36,10 @@ def check_positions(
     names: Sequence[str], bit_widths: Sequence[int | None], limits: tuple[int, int]
 ) -> Widths:
     """``bit_widths`` if there is one for each slider, and each is on its scale; raises ``BitWidthError`` if not."""
-    widths, (lower, upper) = tuple(bit_widths), limits
+    check_kind(
+        "bit_widths", bit_widths, (Sequence, np.ndarray, Tensor), BitWidthError, "one width for each slider"
+    )
+    (lower, upper), widths = limits, tuple(check_num_bits(num_bits) for num_bits in bit_widths)
     if len(widths) != len(names):
         raise BitWidthError(f"there are {len(widths)} widths for {len(names)} sliders ('input' comes first)")
     for name, num_bits in zip(names, widths, strict=True):
@@ -49,6 +58,9 @@ def check_exploration(
     float_evaluation: Evaluation,
 ) -> None:
     """Raises ``DataError`` if they are another model's or, as far as that shows, another search set's."""
+    give = "what explore() and sensitivity() return, or None"
+    check_kind("exploration", exploration, (Exploration, NoneType), DataError, give)
+    check_kind("sensitivities", table, (SensitivityTable, NoneType), DataError, give)
     if exploration is not None:
         if exploration.names != names:
             raise DataError(
@@ -67,3 +79,16 @@ def check_exploration(
             )
     if table is not None:
         table.check_fits(names, (table.widths[0], table.widths[-1]))
+
+
+def check_names(what: str, given: Any, known: Sequence[str] | None = None) -> tuple[str, ...]:
+    """``given`` as a tuple; raises ``BitWidthError`` unless it is a sequence of text, all of them ``known`` if that is given."""
+    if (
+        isinstance(given, (str, bytes))
+        or not isinstance(given, Sequence)
+        or not all(isinstance(n, str) for n in given)
+    ):
+        raise BitWidthError(f"{what} is {shown(given)}; give a list of names")
+    if unknown := [name for name in given if known is not None and name not in known]:
+        raise BitWidthError(f"{what} names {shown(unknown)}; the quantizers are {shown(list(known or ()))}")
+    return tuple(given)

@@ -8,6 +8,7 @@ import ipywidgets
 from qa_lib.errors import DataError
 from qa_lib.evaluation.tables import write_csv
 from qa_lib.export.settings import as_code, load_settings, save_setting
+from qa_lib.files import checked_path
 from qa_lib.panel.controls import button, field, row
 from qa_lib.panel.session import Session
 from qa_lib.plots import plot_setting
@@ -37,7 +38,11 @@ class Saving:
     ) -> None:
         self.session, self._say, self._to_clipboard = session, say, copy
         self.name = field("", "170px", placeholder="name of the setting")
-        self.file = field(str(Path(folder) / "bit_widths.json"), "230px", label="file of saved settings")
+        self.file = field(
+            str(checked_path(folder, DataError) / "bit_widths.json"),
+            "230px",
+            label="file of saved settings",
+        )
         self.save = button("save", "into the file, under this name")
         self.saved = ipywidgets.Dropdown(options=[], layout=ipywidgets.Layout(width="170px"))
         self.load = button("load", "put the chosen setting on the sliders")

@@ -4,13 +4,14 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from qa_lib.bit_widths import BitWidths, Widths, check_limits
+from qa_lib.checks import check_kind
 from qa_lib.costs import total_bits
 from qa_lib.errors import DataError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.live import LiveEvaluator
-from qa_lib.panel.fits import check_exploration, check_positions, check_settled, check_side
+from qa_lib.panel.fits import check_exploration, check_names, check_positions, check_settled, check_side
 from qa_lib.panel.history import History
 from qa_lib.panel.knowledge import Knowledge
 from qa_lib.panel.points import Points
@@ -79,7 +80,8 @@ class Session:
         self.evaluation = evaluator.evaluate(qmodel.bit_widths)
         self.float_evaluation = evaluator.evaluate_uniform(None)
         check_exploration(exploration, sensitivities, qmodel.names, self.float_evaluation)
-        least = exploration.min_accuracy if exploration and min_accuracy is None else min_accuracy or 0.0
+        begun = exploration.min_accuracy if exploration else 0.0
+        least = begun if min_accuracy is None else min_accuracy
         self.points = Points(check_min_accuracy(least), exploration.cost if exploration else total_bits)
         self.knowledge = Knowledge(self.live, self.points, self.limits, self.float_evaluation)
         self.locked: tuple[str, ...] = ()
@@ -167,7 +169,7 @@ class Session:
 
     def lock(self, names: Sequence[str]) -> None:
         """Locks these quantizers and no others."""
-        self.locked = tuple(names)
+        self.locked = check_names("locked", names, self.qmodel.names)
         self._lessons.submit(self.bit_widths)
 
     def take(self, evaluation: Evaluation) -> None:
@@ -176,6 +178,7 @@ class Session:
         Raises:
             DataError: It is one of another model or search set, or from before a calibration.
         """
+        check_kind("evaluation", evaluation, Evaluation, DataError, "what an evaluator returns")
         if not self.knowledge.is_ours(evaluation):
             self._follow_the_model()
             if not self.knowledge.is_ours(evaluation):

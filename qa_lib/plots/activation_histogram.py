@@ -9,8 +9,10 @@ from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
 from qa_lib.bit_widths import check_num_bits
+from qa_lib.checks import shown
 from qa_lib.errors import BitWidthError
 from qa_lib.plots import style
+from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.fake_quantize import grid_bounds
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import run_float
@@ -48,11 +50,12 @@ def activation_histogram(
     qmodel: QuantizedActivationsModel, images: Tensor, name: str, num_bits: int
 ) -> ActivationHistogram:
     """The data step of ``plot_activation_histogram``."""
-    quantizer = qmodel.activation_fake_quantizers.get(name)
+    check_qmodel(qmodel)
+    quantizer = qmodel.activation_fake_quantizers.get(name) if isinstance(name, str) else None
     width = check_num_bits(num_bits)
     if quantizer is None or width is None:
         raise BitWidthError(
-            f"there is no grid for quantizer {name!r} with {num_bits} bits; the quantizers are "
+            f"there is no grid for quantizer {shown(name)} with {num_bits} bits; the quantizers are "
             f"{', '.join(qmodel.names)}, and a grid needs 2 to 16 bits"
         )
     qmodel.check_calibrated({name: width})

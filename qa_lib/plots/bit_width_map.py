@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from qa_lib.bit_widths import width_columns
 from qa_lib.errors import SearchError
 from qa_lib.plots import style
+from qa_lib.search.check_exploration import check_is_exploration
 from qa_lib.search.exploration import Exploration
 
 _LARGEST_ANNOTATED = 700  # cells
@@ -39,6 +40,7 @@ def bit_width_map(exploration: Exploration) -> BitWidthMap:
     Raises:
         SearchError: The front is empty.
     """
+    check_is_exploration(exploration)
     front = exploration.front
     if front.empty:
         raise SearchError(

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from qa_lib.plots import style
+from qa_lib.plots.given import check_frame
 
 ALL_RUNS = "everything"
 _SETS = {
@@ -62,6 +63,7 @@ def plot_held_out(frame: pd.DataFrame) -> Figure:
         frame: ``network``, ``run`` (``"everything"`` for all together), ``full_passes``, ``hypervolume`` and ``held_out`` (shares,
             higher is better). Budgets that only one run came to are left out.
     """
+    check_frame(frame, ("network", "run", "full_passes", "hypervolume", "held_out"))
     networks = frame["network"].unique()
     size = (1.2 + 3.7 * len(networks), 3.6)
     with style.new_figure(size=size, squeeze=False, ncols=len(networks)) as (figure, grid):

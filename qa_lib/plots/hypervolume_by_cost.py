@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from qa_lib.plots import style
+from qa_lib.plots.given import check_frame
 
 _COLOURS = (style.FRONT, style.DOMINATED, style.UNIFORM, style.LIMIT, style.INFEASIBLE, style.CHOSEN)
 COLUMNS = {"full_passes": "full passes", "seconds": "seconds"}
@@ -58,6 +59,7 @@ def plot_hypervolume_by_cost(frame: pd.DataFrame, best: str = "best known") -> F
             and optionally ``best``: the best hypervolume known for the network.
         best: What the best is called.
     """
+    check_frame(frame, ("network", "search", "seed", "hypervolume"))
     networks, searches = frame["network"].unique(), frame["search"].unique()
     columns = [column for column in COLUMNS if column in frame]
     colours = dict(zip(searches, itertools.cycle(_COLOURS), strict=False))

@@ -12,6 +12,7 @@ from qa_lib.costs import name_and_unit
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
+from qa_lib.search.check_exploration import check_is_exploration
 from qa_lib.search.exploration import Exploration
 
 
@@ -32,6 +33,7 @@ class ObjectiveSpace:
 
 def objective_space(exploration: Exploration) -> ObjectiveSpace:
     """The data step of ``plot_objective_space``."""
+    check_is_exploration(exploration)
     if not exploration.candidates:
         raise SearchError("there is nothing to show: the search was interrupted before anything was measured")
 

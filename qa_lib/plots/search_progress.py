@@ -8,6 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from qa_lib.errors import SearchError
 from qa_lib.plots import style
+from qa_lib.search.check_exploration import check_is_exploration
 from qa_lib.search.exploration import Exploration
 
 _WINDOW = 20  # candidates over which the violation is averaged
@@ -39,6 +40,7 @@ def search_progress(exploration: Exploration) -> SearchProgress:
     Raises:
         SearchError: The search was interrupted before anything was finished.
     """
+    check_is_exploration(exploration)
     if not exploration.candidates:
         raise SearchError("there is nothing to show: the search was interrupted before anything was measured")
     accuracy = np.array([e.estimate for e in exploration.candidates])

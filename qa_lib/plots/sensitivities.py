@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from qa_lib.checks import check_kind
+from qa_lib.errors import DataError
 from qa_lib.plots import style
 from qa_lib.sensitivities.measuring import SensitivityTable
 
@@ -31,6 +33,7 @@ class Sensitivities:
 
 def sensitivities(table: SensitivityTable) -> Sensitivities:
     """The data step of ``plot_sensitivities``."""
+    check_kind("table", table, SensitivityTable, DataError, "what sensitivity() returns")
     largest = float(table.divergence.max()) or 1.0
     return Sensitivities(table.names, table.widths, np.maximum(table.divergence, _LEAST_SHARE * largest))
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from qa_lib.checks import check_kind
+from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
 
@@ -16,6 +18,13 @@ def plot_setting(names: Sequence[str], evaluation: Evaluation) -> Figure:
         names: The quantizers, in order.
         evaluation: The setting; a quantizer that is switched off has no bar and says "float".
     """
+    check_kind(
+        "evaluation",
+        evaluation,
+        Evaluation,
+        DataError,
+        "what an evaluator returns: evaluator.evaluate(widths)",
+    )
     heights = [num_bits or 0 for num_bits in evaluation.bit_widths]
     with style.new_figure(size=(1.4 + 0.36 * len(names), 3.2)) as (figure, axes):
         bars = axes.bar(range(len(names)), heights, width=0.66, color=style.CHOSEN)

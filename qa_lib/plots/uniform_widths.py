@@ -8,6 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
+from qa_lib.plots.given import check_evaluations
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class UniformWidths:
 
 def uniform_widths(evaluations: Sequence[Evaluation], float_evaluation: Evaluation) -> UniformWidths:
     """The data step of ``plot_uniform_widths``."""
+    check_evaluations(evaluations, float_evaluation)
     ordered = sorted(evaluations, key=lambda evaluation: -evaluation.total_bits)
     return UniformWidths(
         num_bits=tuple(evaluation.total_bits // len(evaluation.bit_widths) for evaluation in ordered),

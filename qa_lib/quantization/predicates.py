@@ -12,7 +12,8 @@ from fnmatch import fnmatchcase
 import numpy as np
 from torch import nn
 
-from qa_lib.errors import PredicateError
+from qa_lib.checks import shown
+from qa_lib.errors import PredicateError, QAError
 
 Predicate = Callable[[nn.Module], bool]
 
@@ -42,7 +43,7 @@ class name_matches:  # noqa: N801 - used like the functions beside it
     def __init__(self, *patterns: str) -> None:
         if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
             raise PredicateError(
-                f"name_matches takes one or more patterns such as 'blocks.*', not {patterns!r}"
+                f"name_matches takes one or more patterns such as 'blocks.*', not {shown(patterns)}"
             )
         self.patterns = patterns
 
@@ -100,7 +101,7 @@ def check_predicate(predicate: object) -> None:
     """Raises ``PredicateError`` unless ``predicate`` can be asked about a module."""
     if not callable(predicate) or isinstance(predicate, (nn.Module, type)):
         raise PredicateError(
-            f"a predicate is a function from a module to a bool, not {predicate!r}; "
+            f"a predicate is a function from a module to a bool, not {shown(predicate)}; "
             "take conv2d_predicate, or write: lambda module: isinstance(module, nn.Conv2d)"
         )
 
@@ -127,10 +128,17 @@ def choose_modules(model: nn.Module, predicate: Predicate) -> dict[str, nn.Modul
     for name, module in model.named_modules():
         if not name:
             continue
-        answer = asked(module)
+        try:
+            answer = asked(module)
+        except QAError:
+            raise
+        except Exception as error:  # a user's predicate may raise anything
+            raise PredicateError(
+                f"the predicate {shown(predicate)} raised {type(error).__name__} for '{name}', {type(module).__name__}: {error}"
+            ) from error
         if not isinstance(answer, (bool, np.bool_)):
             raise PredicateError(
-                f"the predicate answered {answer!r} for '{name}'; it has to answer True or False"
+                f"the predicate answered {shown(answer)} for '{name}'; it has to answer True or False"
             )
         kinds.add(type(module).__name__)
         if answer:

@@ -20,7 +20,7 @@ from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.predicates import Predicate
 from qa_lib.quantization.quantize_output import QuantizeOutput
 from qa_lib.quantization.saved_state import Learned, check_state_dict, restore_state, saved_state
-from qa_lib.quantization.sites import INPUT, choose_sites, device_of
+from qa_lib.quantization.sites import INPUT, checked_device, choose_sites, device_of
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 
@@ -84,7 +84,7 @@ class QuantizedActivationsModel(nn.Module):
             module.register_forward_hook(QuantizeOutput(name, self._quantizers[name]))
             for name, module in self._chosen.items()
         ]
-        self.to(device if device is not None else device_of(model))
+        self.to(device_of(model) if device is None else checked_device(device))
 
     @property
     def model(self) -> nn.Module:

@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import Any
 
 from qa_lib.bit_widths import check_bit_widths
+from qa_lib.checks import check_kind
 from qa_lib.errors import CalibrationError, LayerError
 from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.activation_statistics import ActivationStatistics
@@ -49,6 +50,9 @@ def saved_state(quantizers: Mapping[str, TensorQuantizer], learned: Learned) -> 
 
 def check_state_dict(state_dict: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raises ``CalibrationError`` or ``LayerError`` unless what a state dict says of the quantizers ``names`` can be taken over."""
+    check_kind(
+        "state_dict", state_dict, Mapping, LayerError, "what a state_dict() returned, or torch.load of it"
+    )
     for key, value in state_dict.items():
         if key.endswith(("._amax", "._amax_by_width")):
             check_saved_amax(key, value)

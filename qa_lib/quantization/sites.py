@@ -1,9 +1,12 @@
 """Where a model gets fake quantizers: its input, and the outputs of the modules that a predicate chooses."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
-from qa_lib.errors import AlreadyQuantizedError, PredicateError
+from qa_lib.checks import shown
+from qa_lib.errors import AlreadyQuantizedError, DeviceError, PredicateError
 from qa_lib.quantization.predicates import Predicate, choose_modules
 from qa_lib.quantization.quantize_output import QuantizeOutput
 from qa_lib.quantization.tensor_quantizer import toolkit_nn
@@ -68,3 +71,16 @@ def device_of(model: nn.Module) -> torch.device:
     for tensor in (*model.parameters(), *model.buffers()):
         return tensor.device
     return torch.device("cpu")
+
+
+def checked_device(device: Any) -> torch.device:
+    """``device`` as torch's own, if tensors can be made there; raises ``DeviceError`` if not."""
+    try:
+        checked = torch.device(device)
+        torch.empty(0, device=checked)
+    except (TypeError, RuntimeError, AssertionError) as error:
+        here = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        raise DeviceError(
+            f"device is {shown(device)}, which is not here ({error}): give one of {here}"
+        ) from error
+    return checked

@@ -14,6 +14,7 @@ from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
 from qa_lib.report.facts import Fact, report_facts
+from qa_lib.search.check_exploration import check_is_exploration
 from qa_lib.search.exploration import Exploration
 
 # Points beside the front; a browser draws each as an element of its own.
@@ -94,6 +95,7 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
     Raises:
         SearchError: Nothing was measured to the end.
     """
+    check_is_exploration(exploration)
     known = {e.bit_widths: e for e in (*exploration.archived, *exploration.measured)}
     if not known:
         raise SearchError(

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import NoneType
 
 from pymoo.core.algorithm import Algorithm
 from pymoo.optimize import minimize
 
 from qa_lib.archive import Archive
-from qa_lib.checks import call_back, check_count, check_positive
+from qa_lib.checks import call_back, check_count, check_kind, check_positive, kind_of
 from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import QAError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
@@ -130,6 +130,10 @@ def explore(
         check_positive("patience", patience, SearchError)
     if all(budget is None for budget in budgets.values()):
         budgets["full_passes"] = DEFAULT_FULL_PASSES
+    if on_evaluation is not None and not callable(on_evaluation):
+        raise SearchError(
+            f"on_evaluation is {kind_of(on_evaluation)}; give a function of an evaluation, or None"
+        )
     check_count("population_size", population_size, SearchError, smallest=2)
     check_count("seed", seed, SearchError, smallest=0)
     evaluator = check_evaluator(evaluator)
@@ -142,8 +146,17 @@ def explore(
     limits = int(problem.xl[0]), int(problem.xu[0])
     run = problem.run
     stop = termination(budgets, patience)  # before anything is measured: seconds count from here
-    _check_kind("sensitivities", sensitivities, SensitivityTable)
-    _check_kind("algorithm", algorithm, Algorithm)
+    check_kind(
+        "sensitivities",
+        sensitivities,
+        (SensitivityTable, NoneType),
+        SearchError,
+        "what sensitivity() returns, or None",
+    )
+    check_kind(
+        "algorithm", algorithm, (Algorithm, NoneType), SearchError, "an object of pymoo's Algorithm, or None"
+    )
+    check_kind("progress", progress, bool, SearchError, "True or False")
     if sensitivities is not None:
         sensitivities.check_fits(qmodel.names, limits)
     begun = time.perf_counter()
@@ -212,9 +225,3 @@ def _archived(evaluator: Evaluator, run: SearchRun, lower: int, upper: int) -> t
         and e.bit_widths not in measured
         and all(num_bits is not None and lower <= num_bits <= upper for num_bits in e.bit_widths)
     )
-
-
-def _check_kind(name: str, value: Any, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        raise SearchError(f"{name} is {given}; give an object of class {kind.__name__}, or None")

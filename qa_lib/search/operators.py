@@ -4,6 +4,7 @@ For the crossover pymoo's own ``TwoPointCrossover`` is right: it exchanges a run
 blocks together.
 """
 
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from pymoo.core.mutation import Mutation
 from pymoo.core.sampling import Sampling
 from pymoo.core.variable import get
 
+from qa_lib.checks import check_kind, shown
 from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.sensitivities.measuring import SensitivityTable
@@ -42,8 +44,9 @@ class SensitivitySampling(Sampling):
 
     def __init__(self, table: SensitivityTable, cost: Cost = total_bits, random_share: float = 0.1) -> None:
         super().__init__()
+        check_kind("table", table, SensitivityTable, SearchError, "what sensitivity() returns")
         if not isinstance(random_share, (int, float)) or not 0 <= random_share <= 1:
-            raise SearchError(f"random_share is {random_share!r}; it is a share, 0 to 1")
+            raise SearchError(f"random_share is {shown(random_share)}; it is a share, 0 to 1")
         self.table, self.cost, self.random_share = table, named_cost(cost), random_share
 
     def _do(
@@ -97,8 +100,10 @@ class StepMutation(Mutation):
     """
 
     def __init__(self, table: SensitivityTable | None = None, prob_var: float | None = None) -> None:
+        give = "what sensitivity() returns, or None"
+        check_kind("table", table, (SensitivityTable, NoneType), SearchError, give)
         if prob_var is not None and not (isinstance(prob_var, (int, float)) and 0 <= prob_var <= 1):
-            raise SearchError(f"prob_var is {prob_var!r}; it is a probability, 0 to 1")
+            raise SearchError(f"prob_var is {shown(prob_var)}; it is a probability, 0 to 1")
         super().__init__(prob=1.0, prob_var=prob_var)
         self.table = table
 

@@ -12,6 +12,7 @@ from qa_lib.costs import Cost, check_cost, total_bits
 from qa_lib.errors import BitWidthError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.pareto import Hypervolume
 from qa_lib.search.run import SearchRun
@@ -70,6 +71,7 @@ class LayerwiseQuantizationProblem(Problem):
     ) -> None:
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
         self.min_accuracy = check_min_accuracy(min_accuracy)
+        check_qmodel(qmodel)
         check_evaluator(evaluator, qmodel)
         cost = check_cost(cost, (upper,) * len(qmodel.names))
         qmodel.check_calibrated([upper] * len(qmodel.names))

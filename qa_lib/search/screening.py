@@ -8,7 +8,7 @@ from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.population import Population
 
 from qa_lib.bit_widths import Widths
-from qa_lib.checks import check_count
+from qa_lib.checks import check_count, check_kind
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.accuracy_model import AccuracyModel
@@ -62,6 +62,7 @@ class ScreenedNSGA2(NSGA2):
         pairs: bool = True,
         **options: Any,
     ) -> None:
+        check_kind("table", table, SensitivityTable, SearchError, "what sensitivity() returns")
         for name, value in (("brood_size", brood_size), ("n_offsprings", n_offsprings)):
             check_count(name, value, SearchError)
         super().__init__(n_offsprings=n_offsprings, **options)

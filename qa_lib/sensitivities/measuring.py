@@ -21,6 +21,7 @@ from qa_lib.forward.incremental import IncrementalForward
 from qa_lib.forward.replica_check import behaviour_digest, checked_replicas
 from qa_lib.metrics.divergence import Divergence, diverges, output_divergence
 from qa_lib.progress_bar import progress_bar
+from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.digests import digest_of, environment, function_digest, model_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.sensitivities.additive_front import additive_front
@@ -150,6 +151,7 @@ def sensitivity(
         >>> table.divergence.shape
         (5, 7)
     """
+    check_qmodel(qmodel)
     lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
     if not isinstance(images, Tensor) or not images.dim() or not len(images):
         raise DataError("images have to be a tensor of shape (N, ...) with at least one image")
@@ -157,7 +159,6 @@ def sensitivity(
         raise DataError(
             f"images are {images.dtype}, or hold NaN or infinity; give finite floating-point numbers"
         )
-    qmodel.check_usable()
     qmodel.check_device(images)
     widths, names = tuple(range(lower, upper + 1)), qmodel.names
     for width in widths:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qa_lib.checks import shown
 from qa_lib.errors import WorkloadError
 from qa_lib.quantization.predicates import Predicate, any_of, conv2d_predicate, linear_predicate
 from qa_lib.workloads.networks import SmallConvNet, SmallMobileNet, SmallResNet
@@ -91,8 +92,8 @@ def load_workload(name: str) -> Workload:
         >>> load_workload("fashion_mnist").search_images.shape
         torch.Size([4096, 1, 28, 28])
     """
-    if name not in _builders:
-        raise WorkloadError(f"there is no workload {name!r}; known are {', '.join(known_workloads())}")
+    if not isinstance(name, str) or name not in _builders:
+        raise WorkloadError(f"there is no workload {shown(name)}; known are {', '.join(known_workloads())}")
     return _builders[name]()
 
 

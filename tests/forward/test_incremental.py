@@ -290,7 +290,7 @@ def test_what_cannot_be_run_is_refused(tiny_model, images):
     with pytest.raises(NotCalibratedError):
         IncrementalForward(uncalibrated, images)
     uncalibrated.bit_widths = [None] * 4
-    with pytest.raises(DataError, match="at least one"):
+    with pytest.raises(DataError, match="there are no batches"):
         IncrementalForward(uncalibrated, [])
     with pytest.raises(DeviceError):
         IncrementalForward(uncalibrated, images.to("meta"))
