@@ -260,5 +260,5 @@ def test_a_model_of_another_kind_that_carries_state_is_refused(world):
 
 
 def test_images_of_another_range_than_those_of_the_calibration_are_said(world):
-    with pytest.warns(QAWarning, match=r"255.* where the calibration images go from .* to 0.99"):
+    with pytest.warns(QAWarning, match=r"254.* where the calibration images go from .* to 0.99"):
         Evaluator(world.qmodel, world.images * 255, world.labels)

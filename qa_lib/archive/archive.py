@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from qa_lib.archive import tables
@@ -82,6 +83,14 @@ class Archive:
     def read_all(self, fingerprint: str) -> list[Row]:
         """Everything known under ``fingerprint``, in the order in which it was first written."""
         return self._sound(self._all(tables.evaluations, "WHERE digest = ?", (fingerprint,)))
+
+    def scores(self, fingerprint: str, images: int) -> tuple[np.ndarray, np.ndarray]:
+        """What is known under ``fingerprint`` of settings that saw ``images``, as far as choosing among many takes.
+
+        Returns:
+            The widths, shape ``(N, quantizers)``, in which 0 is float; and the scores, shape ``(N,)``.
+        """
+        return self._living.transact(lambda connection: tables.scores(connection, fingerprint, images))
 
     def write(self, fingerprint: str, row: Row, facts: dict[str, Any], *, again: bool = False) -> None:
         """Keeps ``row``; it is on disk on return.

@@ -12,6 +12,8 @@ from collections.abc import Generator, Iterable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from qa_lib.archive.earlier import EARLIER, earlier_evaluations
 from qa_lib.archive.row import Row, checksum, pack, unpack
 from qa_lib.errors import ArchiveError
@@ -158,6 +160,18 @@ def evaluations(
     for digest, text, check, *checked in found:
         sound = _sound(digest, checked)
         yield digest, _facts(digest, text, check), unpack(tuple(checked[1:])) if sound else None
+
+
+def scores(connection: sqlite3.Connection, digest: str, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of all that saw ``images`` under ``digest``: the widths, a row for each (0 is float), and the scores, which no checksum
+    was asked about."""
+    found = connection.execute(
+        "SELECT bit_widths, score FROM evaluations WHERE fingerprint = (SELECT id FROM fingerprints WHERE digest = ?) AND images = ? "
+        "AND score IS NOT NULL",
+        (digest, images),
+    ).fetchall()
+    widths = np.frombuffer(b"".join(packed for packed, _ in found), np.uint8).reshape(len(found), -1)
+    return widths, np.array([score for _, score in found], float)
 
 
 def sensitivities(

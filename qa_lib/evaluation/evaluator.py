@@ -14,6 +14,7 @@ from qa_lib.batches.digests import forget_digests
 from qa_lib.batches.forward import check_no_autocast
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import call_back, check_count, check_kind, kind_of
+from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation
@@ -268,3 +269,15 @@ class Evaluator:
     def known(self) -> list[Evaluation]:
         """Everything that the archive knows of this model on this search set, complete or stopped."""
         return self._records.all()
+
+    def best_known(
+        self, most: int = 2_000, *, cost: Cost = total_bits, limits: tuple[int, int] | None = None
+    ) -> list[Evaluation]:
+        """What the archive knows of this model on this search set, measured to the end: all of it, or what is best of much.
+
+        Args:
+            most: So many at most, those that lack the least score to be on the front; the front among them.
+            cost: What the front trades the score against.
+            limits: Smallest and largest width; None for any, float included.
+        """
+        return self._records.best(most, cost, limits)

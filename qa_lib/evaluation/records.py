@@ -5,9 +5,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qa_lib.archive import Archive, Row
+from qa_lib.archive.row import unpack_widths
 from qa_lib.batches.batched_set import BatchedSet
 from qa_lib.bit_widths import Widths
+from qa_lib.costs import Cost
 from qa_lib.errors import QAWarning
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.fingerprint import archived_facts, fingerprint_facts
@@ -64,6 +68,19 @@ class Records:
         digest = digest_of(self.facts())
         return [self._evaluation(row, digest) for row in self._possible(self.archive.read_all(digest))]
 
+    def best(self, most: int, cost: Cost, limits: tuple[int, int] | None) -> list[Evaluation]:
+        """The complete ones with widths within ``limits``; of more than ``most`` those that lack least to be on their front."""
+        digest = digest_of(self.facts())
+        widths, scores = self.archive.scores(digest, self.search_set.images)
+        if limits is not None:
+            within = ((widths >= limits[0]) & (widths <= limits[1])).all(axis=1)
+            widths, scores = widths[within], scores[within]
+        settings = [unpack_widths(row.tobytes()) for row in widths]
+        if len(settings) > most:
+            nearest = nearest_to_front(np.array([cost(each) for each in settings]), scores)[:most]
+            settings = [settings[index] for index in sorted(nearest)]
+        return [self._evaluation(row, digest) for row in self.read(digest, settings).values()]
+
     def read(self, digest: str, widths: Iterable[Widths]) -> dict[Widths, Row]:
         """What is known under ``digest`` of these settings, and can be of this search set."""
         return {row.bit_widths: row for row in self._possible(self.archive.read(digest, widths).values())}
@@ -105,6 +122,14 @@ class Records:
 
     def _evaluation(self, row: Row, digest: str) -> Evaluation:
         return self.scoring.evaluation(self.scoring.task(row.bit_widths, None, row), digest)
+
+
+def nearest_to_front(costs: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The indices of settings in the order of how much score each lacks to be level with the best one that costs no more: those
+    that no other dominates first."""
+    order = np.lexsort((-scores, costs))
+    lacking = np.maximum.accumulate(scores[order]) - scores[order]
+    return order[np.argsort(lacking, kind="stable")]
 
 
 def opened(archive: Archive | str | Path | None) -> tuple[Archive, bool]:

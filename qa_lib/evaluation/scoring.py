@@ -38,14 +38,12 @@ class Scoring:
 
     def is_possible(self, row: Row) -> bool:
         """Whether ``row`` can be of this search set and metric."""
-        shown = self.search_set.batches[: len(row.sums)]
+        shown = [targets for _, targets in self.search_set.batches[: len(row.sums)]]
+        added = np.asarray(row.sums)
         return (
-            len(row.sums) == len(shown)
+            len(added) == len(shown)
             and row.images == sum(self.search_set.batch_sizes[: len(shown)])
-            and all(
-                self.metric.possible(torch.as_tensor(np.atleast_1d(added)), targets)
-                for added, (_, targets) in zip(row.sums, shown, strict=True)
-            )
+            and (not shown or self.metric.possible(added.reshape(len(shown), -1), shown))
         )
 
     def evaluation(self, task: Task, fingerprint: str = "") -> Evaluation:

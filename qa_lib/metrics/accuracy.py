@@ -1,7 +1,9 @@
 """The share of right answers: the one place that knows what is right in a classification."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,11 +31,14 @@ class Accuracy(Metric):
     def perfect(self, targets: Any) -> Tensor:
         return torch.tensor([len(_check_labels(targets))] * 2)
 
-    def possible(self, added: Tensor, targets: Any) -> bool:
-        if added.shape != (2,):
+    def possible(self, added: np.ndarray, targets: Sequence[Any]) -> bool:
+        if added.shape != (len(targets), 2):
             return False
-        right, items = added.tolist()
-        return 0 <= right <= items == len(targets) and right == int(right)
+        right, items = added.T
+        whole = (
+            (right >= 0) & (right <= items) & (right == np.floor(right)) & (items == list(map(len, targets)))
+        )
+        return bool(whole.all())
 
     def margins(self, outputs: Any, targets: Any) -> Tensor:
         """By how much the right class's logit leads, negative where it does not."""

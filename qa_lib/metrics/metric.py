@@ -1,7 +1,9 @@
 """What makes one number, higher is better, of a model's outputs and the targets."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
 
@@ -58,10 +60,10 @@ class Metric(Protocol):
         """
         return None
 
-    def possible(self, added: Tensor, targets: Any) -> bool:
-        """Whether a batch with these targets can have added this, shape ``(k,)``; what an archive says that cannot be is measured
-        anew."""
-        return not bool(added.isnan().any())
+    def possible(self, added: np.ndarray, targets: Sequence[Any]) -> bool:
+        """Whether batches with these targets can have added this, shape ``(batches, k)``; what an archive says that cannot be is
+        measured anew."""
+        return not bool(np.isnan(added).any())
 
     def margins(self, outputs: Any, targets: Any) -> Tensor | None:
         """How safely each item is answered, shape ``(N,)``, the least safe lowest; None if there is no such order.

@@ -60,7 +60,7 @@ class Knowledge:
             )  # fmt: skip
         go_on()
         on_sensitivities(table)
-        self.points.add(evaluator.known())
+        self.points.add(evaluator.best_known(cost=self.points.cost))
         widths, layers = range(lower, upper + 1), len(evaluator.qmodel.names)
         uniform = {width: self.live.evaluate([width] * layers, superseded=superseded) for width in widths}
         go_on()

@@ -25,7 +25,7 @@ class Exploration:
     Attributes:
         names: The quantizers, in the order of every list of widths.
         candidates: Each setting that was asked for, once, in that order: measured, or stopped early.
-        archived: What the archive knew beside that: complete, and within the limits.
+        archived: What the archive knew beside that: complete, and within the limits; of much what is on the front or near it.
         float_evaluation: The model with every quantizer switched off.
         uniform_evaluations: Width -> the model with this one width everywhere; those that are infeasible were
             stopped early like any other.

@@ -215,13 +215,8 @@ def explore(
     return exploration(interrupted=False)
 
 
-def _archived(evaluator: Evaluator, run: SearchRun, lower: int, upper: int) -> tuple[Evaluation, ...]:
+def _archived(evaluator: Evaluator, run: SearchRun, *limits: int) -> tuple[Evaluation, ...]:
     """What the archive knows within the limits and the run has not measured itself."""
     measured = {widths for widths, e in run.evaluations.items() if e.complete}
-    return tuple(
-        e
-        for e in evaluator.known()
-        if e.complete
-        and e.bit_widths not in measured
-        and all(num_bits is not None and lower <= num_bits <= upper for num_bits in e.bit_widths)
-    )
+    known = evaluator.best_known(cost=run.cost, limits=(limits[0], limits[1]))
+    return tuple(e for e in known if e.bit_widths not in measured)

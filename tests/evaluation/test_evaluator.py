@@ -1,5 +1,6 @@
 """The oracle is a plain loop over the images with the toolkit's quantizers."""
 
+import itertools
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from qa_lib import (
     linear_predicate,
     load_workload,
 )
+from qa_lib.costs import total_bits
 from qa_lib.errors import (
     ArchiveError,
     BitWidthError,
@@ -28,8 +30,10 @@ from qa_lib.errors import (
     RemovedError,
 )
 from qa_lib.evaluation.early_stop import StopRule
+from qa_lib.evaluation.records import nearest_to_front
 from qa_lib.evaluation.runner import Runner
 from qa_lib.quantization.tensor_quantizer import QuantDescriptor, toolkit_nn
+from qa_lib.search.pareto import non_dominated
 
 
 def count_correct_plainly(qmodel, widths, images, labels, batch_size):
@@ -409,3 +413,27 @@ def test_it_closes_the_archive_that_it_opened_and_no_other(qmodel, images, label
         assert evaluator.recall([4] * 4) is not None
     with pytest.raises(ArchiveError, match="was closed"):
         evaluator.known()
+
+
+def test_of_much_that_is_known_the_front_and_what_is_near_it_is_read(evaluator):
+    def cost(widths):
+        return sum(index * num_bits for index, num_bits in enumerate(widths, 1))
+
+    every = [e for e in evaluator.evaluate_many(itertools.product(range(2, 6), repeat=4)) if e.complete]
+    assert {e.bit_widths for e in evaluator.best_known()} == {e.bit_widths for e in every}
+    for more in ({}, {"cost": cost}, {"limits": (3, 4)}, {"cost": cost, "limits": (3, 5)}):
+        lower, upper = more.get("limits", (2, 8))
+        within = [e for e in every if all(lower <= n <= upper for n in e.bit_widths)]
+        found = evaluator.best_known(20, **more)
+        front = non_dominated(within, more.get("cost", total_bits))
+        assert len(front) < 16 <= len(found) == min(20, len(within)) and {e.bit_widths for e in found} <= {
+            e.bit_widths for e in within
+        }
+        assert {e.bit_widths for e in front} <= {e.bit_widths for e in found}
+        assert all(e == evaluator.recall(e.bit_widths) for e in found)
+
+
+def test_the_order_of_nearness_by_hand():
+    costs, scores = np.array([3, 1, 2, 2, 4]), np.array([0.5, 0.4, 0.6, 0.5, 0.65])
+    # (1, .4), (2, .6) and (4, .65) are the front; (2, .5) and (3, .5) lack .1 each.
+    assert nearest_to_front(costs, scores).tolist() == [1, 2, 4, 3, 0]
