@@ -170,7 +170,7 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         Raises:
             NotCalibratedError: There is no ``amax`` yet.
         """
-        if self._if_quant and not self._disabled:
+        if self._if_quant and not self._disabled and not _is_recorded():
             if self.has_plain_task(inputs) and not math.isnan(amax := self._amax.item()):
                 return self._quantize(inputs.clone(), amax)
             if not self.calibrated:
@@ -189,7 +189,7 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         For a tensor that nobody else holds. Where a gradient is wanted, or the task is not the plain
         one (another dtype, per channel, calibrating), ``inputs`` is left alone.
         """
-        if self._if_quant and not self._disabled and self.has_plain_task(inputs):
+        if self._if_quant and not self._disabled and not _is_recorded() and self.has_plain_task(inputs):
             amax = self._amax.item()
             if not math.isnan(amax):
                 return self._quantize(inputs, amax)
@@ -261,6 +261,12 @@ def check_saved_amax(key: str, saved: Any) -> None:
         raise CalibrationError(
             f"{key} in the state dict is {saved.tolist()}; allowed are finite numbers from 0 up: calibrate, and save it anew"
         )
+
+
+def _is_recorded() -> bool:
+    """Whether torch writes down what is done, for a trace, an export or a compiler: then the toolkit's own operations are done, which
+    it sees, and not the one pass, which it does not."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 def _no_amax_by_width() -> Tensor:

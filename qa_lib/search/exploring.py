@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from types import NoneType
+from typing import Any
 
 from pymoo.core.algorithm import Algorithm
 from pymoo.optimize import minimize
@@ -200,7 +202,7 @@ def explore(
                     sensitivities = measure_sensitivities(run, limits, budgets["full_passes"], bar)
                 size = population_size if evaluations is None else min(population_size, evaluations)
                 algorithm = default_algorithm(sensitivities, size, cost)
-            minimize(problem, algorithm, stop, seed=seed)
+            _minimize(problem, algorithm, stop, seed)
             archived = _archived(evaluator, run, *limits)
             if not exploration(interrupted=False).front_evaluations:
                 run.complete_nearest(_NEAREST_SHARE * run.full_passes)
@@ -213,6 +215,19 @@ def explore(
             error.exploration = exploration(interrupted=True)
             raise
     return exploration(interrupted=False)
+
+
+def _minimize(problem: LayerwiseQuantizationProblem, algorithm: Algorithm, stop: Any, seed: int) -> None:
+    """pymoo's ``minimize``; what an algorithm raises by itself becomes a ``SearchError`` that names it."""
+    try:
+        minimize(problem, algorithm, stop, seed=seed)
+    except QAError:
+        raise
+    except Exception as error:  # any algorithm of anybody's
+        raise SearchError(
+            f"the algorithm {type(algorithm).__name__} raised {type(error).__name__}: {shorten(str(error), 300)} Give one for whole "
+            "numbers, two objectives and a constraint, such as pymoo's NSGA2 with integer operators"
+        ) from error
 
 
 def _archived(evaluator: Evaluator, run: SearchRun, *limits: int) -> tuple[Evaluation, ...]:

@@ -306,3 +306,17 @@ def test_forms_that_take_no_hooks_are_refused_with_the_way_out(tiny_model, image
         model = made[form]()
     with pytest.raises(PredicateError, match=r"is (compiled|scripted).*give the module"):
         QuantizedActivationsModel(model, conv2d_predicate)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("num_bits", [2, 5])
+def test_what_is_traced_or_compiled_quantizes_too(qmodel, images, num_bits):
+    """A trace of the fast pass, which torch does not see, would be the float model."""
+    qmodel.bit_widths = [num_bits] * 4
+    with torch.no_grad():
+        expected = qmodel(images)
+        assert torch.equal(torch.jit.trace(qmodel, images)(images), expected)
+        assert torch.equal(torch.compile(qmodel, backend="eager")(images), expected)
+        qmodel.bit_widths = [None] * 4
+        assert not torch.equal(qmodel(images), expected)

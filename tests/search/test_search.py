@@ -406,3 +406,15 @@ def test_objects_of_the_wrong_kind_are_refused_before_anything_is_measured(qmode
 def test_progress_of_another_cost_speaks_of_that(qmodel, evaluator, capfd):
     explore(evaluator, evaluations=12, population_size=12, cost=WeightedBits((1.0, 2.0, 2.0, 2.0)))
     assert "fewest weighted bits " in capfd.readouterr().err
+
+
+def test_an_algorithm_that_cannot_is_named(qmodel, evaluator):
+    from pymoo.algorithms.moo.moead import MOEAD
+    from pymoo.util.ref_dirs import get_reference_directions
+
+    algorithm = MOEAD(get_reference_directions("das-dennis", 2, n_partitions=6))
+    with pytest.raises(
+        SearchError, match="algorithm MOEAD raised .*constraint, such as pymoo's NSGA2"
+    ) as error:
+        quiet(qmodel, evaluator, algorithm=algorithm)
+    assert error.value.exploration.candidates  # the uniform widths
