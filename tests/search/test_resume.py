@@ -65,10 +65,10 @@ def undisturbed(tests, tmp_path_factory):
     return finish(start(tests, tmp_path_factory.mktemp("undisturbed") / "archive.sqlite"))
 
 
-def test_killed_three_times_it_ends_as_if_it_never_was(tests, undisturbed, tmp_path):
+def test_killed_twice_it_ends_as_if_it_never_was(tests, undisturbed, tmp_path):
     path, generator = tmp_path / "archive.sqlite", random.Random()
     rows = [0]
-    for _ in range(3):
+    for _ in range(2):
         process = start(tests, path)
         assert process.stdout.readline() == "begun\n"
         seconds = undisturbed["seconds"] * generator.uniform(0.1, 0.5)
