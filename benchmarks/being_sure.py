@@ -113,7 +113,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="fewer images and repeats")
     quick = parser.parse_args().quick
-    images, repeats, large = (512, 2, 4) if quick else (4096, 7, 32)
+    images, repeats, large = (256, 2, 2) if quick else (4096, 7, 32)
     work(f"the reference network on {images} images, vgg11 on {large}, {repeats} repeats")
     of_an_evaluator(images, repeats)
     of_a_search(images, 12.0 if quick else 60.0)

@@ -16,7 +16,7 @@ from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import call_back, check_count, check_kind, kind_of
 from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import BitWidthError, DataError, SearchError
-from qa_lib.evaluation.early_stop import StopRule
+from qa_lib.evaluation.early_stop import Needed, StopRule
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.records import Records, opened
@@ -215,14 +215,15 @@ class Evaluator:
         self.qmodel.check_calibrated([next(filter(None, column), None) for column in columns])
         needed = stop.needed(widths) if stop else [None] * len(widths)
         with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
-            facts = self.facts()
-            digest = digest_of(facts)
-            known = {} if remeasure else self._records.read(digest, widths)
-            tasks = [self._scoring.task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
+            facts = self._records.facts(at_once=not remeasure)
+            tasks = self._tasks(facts, widths, needed, remeasure)
+            if not remeasure and not all(task.finished for task in tasks) and facts != (now := self.facts()):
+                facts, tasks = now, self._tasks(now, widths, needed, remeasure)
             unfinished = [task for task in tasks if not task.finished]
             replicas = self._runner.make_replicas(
                 len(unfinished) * len(self.search_set.batches), facts["behaviour"]
             )
+        digest = digest_of(facts)
         evaluations: dict[Widths, Evaluation] = {}
 
         def finish(task: Task, *, measured: bool = True) -> None:
@@ -238,6 +239,17 @@ class Evaluator:
         self._runner.run(replicas, unfinished, finish)
         return [evaluations[w] for w in asked]
 
+    def _tasks(
+        self,
+        facts: dict[str, Any],
+        widths: Sequence[Widths],
+        needed: Sequence[Needed | None],
+        remeasure: bool,
+    ) -> list[Task]:
+        """What is to be done of these settings, given what is known of them under ``facts``."""
+        known = {} if remeasure else self._records.read(digest_of(facts), widths)
+        return [self._scoring.task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
+
     def record(
         self, measured: Iterable[tuple[Widths, Sequence[Any], float]], facts: dict[str, Any]
     ) -> list[Evaluation]:
@@ -249,18 +261,21 @@ class Evaluator:
         """
         return [self._records.write_sums(*row, facts) for row in measured]
 
-    def facts(self) -> dict[str, Any]:
-        """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment."""
-        return self._records.facts()
+    def facts(self, *, at_once: bool = False) -> dict[str, Any]:
+        """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment, and of what the
+        model returns for two images; ``at_once`` as it was when it was run last, unless something else has changed since."""
+        return self._records.facts(at_once=at_once)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, at_once: bool = False) -> str:
         """The digest of ``facts()``, which the archive keeps evaluations under (SHA-256, hexadecimal)."""
-        return digest_of(self.facts())
+        return digest_of(self.facts(at_once=at_once))
 
     def refresh(self) -> None:
-        """Looks at every weight anew. In between their versions, places and a sample of their numbers are watched, which what
-        is written through ``parameter.data`` can escape."""
+        """Looks at every weight anew, and at what the model returns. In between versions, places and a sample of the weights are
+        watched, which what is written through ``parameter.data`` can escape; and what is known is answered without running the
+        model, so that what nothing but its outputs shows is seen with the next measurement."""
         forget_digests()
+        self.facts()
 
     def recall(self, bit_widths: BitWidths) -> Evaluation | None:
         """The evaluation of one setting if the archive has it complete, and None if not: nothing is measured."""

@@ -9,21 +9,52 @@ from qa_lib.quantization.digests import environment, model_digest, object_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 
-def fingerprint_facts(
-    qmodel: QuantizedActivationsModel, search_set: BatchedSet, metric: Metric, model_key: str = ""
-) -> dict[str, Any]:
-    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model, data and metric, environment, and what the
-    user knows beside."""
-    own = {"model_key": model_key} if model_key else {}
-    return own | {
-        # Run before it is looked at: what it remembers of its last input is that of this one.
-        "behaviour": behaviour_digest(qmodel, search_set.batches[0][0][:2]),
-        "model": model_digest(qmodel),
-        "data": search_set.digest,
-        "metric": metric.name,
-        "metric_digest": object_digest(metric),
-        "environment": environment(qmodel.device),
-    }
+class Facts:
+    """All that evaluations of ``qmodel`` on ``search_set`` depend on: digests of model, data and metric, environment, what the user
+    knows beside, and what the model returns for two images.
+
+    Args:
+        qmodel: The model.
+        search_set: What it is measured on.
+        metric: What is measured.
+        model_key: What else evaluations depend on, in the user's words.
+    """
+
+    def __init__(
+        self, qmodel: QuantizedActivationsModel, search_set: BatchedSet, metric: Metric, model_key: str
+    ) -> None:
+        self.qmodel, self.search_set, self.metric = qmodel, search_set, metric
+        self.model_key = model_key
+        self._last: dict[str, Any] = {}
+
+    def now(self, *, at_once: bool = False) -> dict[str, Any]:
+        """The facts of the model as it is now.
+
+        Args:
+            at_once: Take what the model returns as it was when it was run last, if nothing else that can be seen has changed
+                since: for answers of what is known, which a forward pass of a large network would keep waiting.
+        """
+        with self.qmodel.lock:
+            if (
+                at_once
+                and self._last
+                and self._seen() == {k: v for k, v in self._last.items() if k != "behaviour"}
+            ):
+                return self._last
+            # Run before it is looked at: what it remembers of its last input is that of this one.
+            behaviour = behaviour_digest(self.qmodel, self.search_set.batches[0][0][:2])
+            self._last = {"behaviour": behaviour} | self._seen()
+            return self._last
+
+    def _seen(self) -> dict[str, Any]:
+        own = {"model_key": self.model_key} if self.model_key else {}
+        return own | {
+            "model": model_digest(self.qmodel),
+            "data": self.search_set.digest,
+            "metric": self.metric.name,
+            "metric_digest": object_digest(self.metric),
+            "environment": environment(self.qmodel.device),
+        }
 
 
 def archived_facts(qmodel: QuantizedActivationsModel, search_set: BatchedSet) -> dict[str, Any]:

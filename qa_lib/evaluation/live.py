@@ -108,10 +108,10 @@ class LiveEvaluator:
             QAError: As ``evaluate``.
         """
         widths = self.evaluator.qmodel.check_bit_widths(bit_widths)
-        key = self.evaluator.fingerprint(), widths
+        key = self.evaluator.fingerprint(at_once=True), widths
         if key not in self._by_class:
             self._turn.submit(self._measure, widths, _never).result()
-        return self._by_class[self.evaluator.fingerprint(), widths]
+        return self._by_class[self.evaluator.fingerprint(at_once=True), widths]
 
     def prepare(self) -> None:
         """Takes the model apart and keeps the activations of its present setting, so that the first measurement does not
@@ -160,7 +160,7 @@ class LiveEvaluator:
             torch.set_num_threads(self._torch_threads)  # the workers have set what threads begin with
             if len(found) < len(self._workers):
                 return None
-            if self.evaluator.facts() == facts:  # nobody has calibrated in between
+            if self.evaluator.facts(at_once=True) == facts:  # nobody has calibrated in between
                 return self._keep(facts, widths, found, time.perf_counter() - start)
         raise NotReproducibleError(
             f"the model has changed while it was measured, {_TRIES} times: wait for what changes it (training, a calibration)"

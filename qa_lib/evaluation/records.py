@@ -14,7 +14,7 @@ from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost
 from qa_lib.errors import QAWarning
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.fingerprint import archived_facts, fingerprint_facts
+from qa_lib.evaluation.fingerprint import Facts, archived_facts
 from qa_lib.evaluation.scoring import Scoring, resumed
 from qa_lib.forward.replicas import Task
 from qa_lib.quantization.digests import digest_of
@@ -41,7 +41,7 @@ class Records:
         model_key: str = "",
     ) -> None:
         self.qmodel, self.scoring, self.archive, self.owned = qmodel, scoring, archive, owned
-        self.model_key = model_key
+        self._facts = Facts(qmodel, scoring.search_set, scoring.metric, model_key)
         self._impossible: set[Widths] = set()
 
     @property
@@ -49,13 +49,18 @@ class Records:
         """What the evaluations are made on."""
         return self.scoring.search_set
 
-    def facts(self) -> dict[str, Any]:
-        """All that an evaluation depends on, the model as it is now."""
-        return fingerprint_facts(self.qmodel, self.search_set, self.scoring.metric, self.model_key)
+    @property
+    def model_key(self) -> str:
+        """What else evaluations depend on, in the user's words."""
+        return self._facts.model_key
+
+    def facts(self, *, at_once: bool = False) -> dict[str, Any]:
+        """All that an evaluation depends on, the model as it is now; ``at_once`` as of ``Facts.now``."""
+        return self._facts.now(at_once=at_once)
 
     def recall(self, widths: Widths) -> Evaluation | None:
         """The evaluation of one setting if it is there and complete."""
-        digest = digest_of(self.facts())
+        digest = digest_of(self.facts(at_once=True))
         row = self.read(digest, [widths]).get(widths)
         return (
             self._evaluation(row, digest)

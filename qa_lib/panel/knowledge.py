@@ -69,7 +69,7 @@ class Knowledge:
 
     def outdated(self) -> bool:
         """Whether the model is another by now, calibrated again or with other weights; then all is forgotten."""
-        fingerprint = self.live.evaluator.fingerprint()
+        fingerprint = self.live.evaluator.fingerprint(at_once=True)
         if fingerprint == self._fingerprint:
             return False
         self._fingerprint, self._predictor = fingerprint, None

@@ -221,6 +221,7 @@ class Session:
         self.qmodel.check_usable()
         self._follow_the_model()
         evaluation = self.live.evaluate(widths, superseded=superseded)
+        self._follow_the_model()  # which the measurement has looked at
         if evaluation is not None and not superseded():
             self._views.show_message("")
             self._add([evaluation])

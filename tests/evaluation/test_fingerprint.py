@@ -1,6 +1,7 @@
 """A change to anything that an accuracy depends on is never answered from old rows."""
 
 import functools
+import os
 import subprocess
 import sys
 import types
@@ -401,3 +402,38 @@ def test_what_only_the_user_knows_is_named(qmodel, images, labels, tmp_path):
     assert Evaluator(qmodel, images, labels, archive=archive).recall([4] * 4) is None
     with pytest.raises(DataError, match="model_key is int"):
         Evaluator(qmodel, images, labels, model_key=3)
+
+
+class OfTheEnvironment(TinyNet):
+    """What it returns depends on something that no list of a model's state holds."""
+
+    def forward(self, images):
+        return super().forward(images * float(os.environ.get("QA_LIB_TEST_SCALE", "1")))
+
+
+@pytest.mark.filterwarnings("ignore:the model changes")
+def test_a_known_setting_is_answered_without_a_forward_pass(qmodel, images, labels):
+    passes = []
+    qmodel.model.conv1.register_forward_hook(lambda *_: passes.append(1))
+    evaluator = Evaluator(qmodel, images, labels, batch_size=40)
+    measured = evaluator.evaluate([4] * 4)
+    passes.clear()
+    assert evaluator.evaluate([4] * 4) == evaluator.recall([4] * 4) == measured and not passes
+    assert evaluator.fingerprint(at_once=True) == evaluator.fingerprint() and passes
+
+
+def test_what_only_the_outputs_show_is_seen_with_the_next_measurement_and_by_refresh(
+    images, labels, monkeypatch
+):
+    torch.manual_seed(0)
+    qmodel = QuantizedActivationsModel(OfTheEnvironment().eval(), conv2d_predicate)
+    calibrate(qmodel, images.split(40))
+    for look in (lambda e: e.refresh(), lambda e: e.evaluate([3] * 4), lambda e: e.fingerprint()):
+        monkeypatch.setenv("QA_LIB_TEST_SCALE", "1")
+        evaluator = Evaluator(qmodel, images, labels, batch_size=40)
+        before = evaluator.evaluate([4] * 4)
+        monkeypatch.setenv("QA_LIB_TEST_SCALE", "0.2")
+        look(evaluator)
+        assert evaluator.recall([4] * 4) is None
+        after = evaluator.evaluate([4] * 4)
+        assert after.sums != before.sums and after.fingerprint != before.fingerprint
