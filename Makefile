@@ -12,7 +12,7 @@ endif
 CONSTRAINTS := $(if $(filter .venv%,$(VENV)),-c constraints.txt)
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/installed
-# The notebooks first, which take longest, in two processes, each a file at a time. Threads that wait for one another
+# In two processes, each a file at a time, what takes longest first (tests/conftest.py). Threads that wait for one another
 # sleep: spinning, those of two processes keep each other from the cores.
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900

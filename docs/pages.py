@@ -57,5 +57,7 @@ def _names(folder: Path) -> list[str]:
 
 def _reference(folder: Path) -> str:
     summary = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
-    blocks = [f"::: qa_lib.{folder.name}.{name}" for name in _names(folder)]
+    # What an Evaluator knows is in a class of its own, which nobody needs to hear of.
+    inherits = {"Evaluator": "\n    options: {inherited_members: true}"}
+    blocks = [f"::: qa_lib.{folder.name}.{name}{inherits.get(name, '')}" for name in _names(folder)]
     return "\n\n".join([f"# qa_lib.{folder.name}", summary or "", *blocks]) + "\n"

@@ -5,18 +5,14 @@ and figures are drawn beside the committed ones. What is stored comes from the w
 """
 
 import os
-from pathlib import Path
-
-OUT = Path(__file__).parent.parent / "out" / "figures"
 
 
 def pytest_collection_modifyitems(items):
     if not os.environ.get("BRIEF"):
         return
-    OUT.mkdir(parents=True, exist_ok=True)
     for item in items:
         cell = getattr(item, "cell", None)  # an nbval item
         if cell is not None:
             for text, shorter in cell.metadata.get("brief", {}).items():
                 cell.source = cell.source.replace(text, shorter)
-            cell.source = cell.source.replace('savefig("../figures/', 'savefig("../out/figures/')
+            cell.source = cell.source.replace("savefig(figures /", 'savefig(project_folder("out/figures") /')

@@ -75,3 +75,12 @@ def write_whole(path: Any, content: str | bytes, what: str, error: type[QAError]
         ) from failed
     finally:
         beside.unlink(missing_ok=True)
+
+
+def project_folder(name: str) -> Path:
+    """The folder ``name`` of the checkout that this library lies in, made if it is missing; of the working directory where it was
+    installed without one. For notebooks, which so run from any directory."""
+    checkout = Path(__file__).resolve().parents[1]
+    folder = (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

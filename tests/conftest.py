@@ -67,6 +67,19 @@ def workload():
     return load_workload("fashion_mnist")
 
 
+# What takes longest comes first, so that no process has much left when the other is done.
+LONGEST = (
+    "notebooks/", "test_benchmarks", "test_panel_in_browser", "test_resume", "test_report_in_browser", "test_search.py",
+    "test_bad_input", "test_terminal", "test_panel.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(
+        key=lambda item: next((n for n, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST))
+    )
+
+
 # A test without the mark ``slow`` should be far below that, in seconds.
 TOO_SLOW = 3.0
 

@@ -2,11 +2,12 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from qa_lib.errors import ReportError
-from qa_lib.files import checked_file, write_whole
+from qa_lib.files import checked_file, project_folder, write_whole
 
 
 def write(path, content="new"):
@@ -83,3 +84,16 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     with pytest.raises(ReportError, match=r"No space left on device.*make room"):
         write(target)
     assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_notebooks_find_their_folders_from_anywhere(tmp_path, monkeypatch):
+    checkout = Path(__file__).parent.parent
+    monkeypatch.chdir(tmp_path)
+    assert project_folder("figures") == checkout / "figures"
+    # Installed without a checkout.
+    installed = tmp_path / "site-packages" / "qa_lib" / "files.py"
+    monkeypatch.setattr("qa_lib.files.__file__", str(installed))
+    assert (
+        project_folder("out/figures") == tmp_path / "out" / "figures"
+        and (tmp_path / "out" / "figures").is_dir()
+    )

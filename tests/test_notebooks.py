@@ -69,8 +69,9 @@ def test_links_and_figures_lead_somewhere(notebook):
     for cell in notebook.cells:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", cell.source):
             assert (FOLDER / target).exists(), target
-        for target in re.findall(r'savefig\("([^"]+)"', cell.source):
-            assert (FOLDER / target).exists(), target
+        for target in re.findall(r'figures / "([^"]+)"', cell.source):
+            assert (FOLDER.parent / "figures" / target).exists(), target
+        assert cell.cell_type != "code" or "../" not in cell.source  # it runs from any directory
 
 
 def test_what_the_gate_does_for_less_long_is_what_the_cell_does(notebook):

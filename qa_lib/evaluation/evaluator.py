@@ -10,14 +10,13 @@ from torch import Tensor
 
 from qa_lib.archive import Archive
 from qa_lib.batches.batched_set import BatchedSet, check_set
-from qa_lib.batches.digests import forget_digests
 from qa_lib.batches.forward import check_no_autocast
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import call_back, check_count, check_kind, kind_of
-from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.early_stop import Needed, StopRule
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.known import Known
 from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.records import Records, opened
 from qa_lib.evaluation.runner import Runner
@@ -29,7 +28,7 @@ from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 
-class Evaluator:
+class Evaluator(Known):
     """Measures bit widths on one fixed set of images, in the same batches and order every time.
 
     Candidates run on copies of the model that share its weights, side by side, one torch thread each; the
@@ -117,11 +116,6 @@ class Evaluator:
         self._records = Records(qmodel, self._scoring, *where, model_key)
 
     @property
-    def archive(self) -> Archive:
-        """Where evaluations are kept."""
-        return self._records.archive
-
-    @property
     def images_forwarded(self) -> int:
         """Images that went through the model so far, those for the order and for checks of replicas included."""
         return self._runner.images_forwarded
@@ -135,16 +129,6 @@ class Evaluator:
     def search_set(self) -> BatchedSet:
         """The images and labels, in the batches in which they are shown."""
         return self._runner.search_set
-
-    def close(self) -> None:
-        """Closes the archive if it was opened here, by its path."""
-        self._records.close()
-
-    def __enter__(self) -> "Evaluator":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def using(self, archive: Archive | str | Path) -> "Evaluator":
         """The same evaluator with another archive."""
@@ -249,50 +233,3 @@ class Evaluator:
         """What is to be done of these settings, given what is known of them under ``facts``."""
         known = {} if remeasure else self._records.read(digest_of(facts), widths)
         return [self._scoring.task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]
-
-    def record(
-        self, measured: Iterable[tuple[Widths, Sequence[Any], float]], facts: dict[str, Any]
-    ) -> list[Evaluation]:
-        """Puts what was measured elsewhere, on this model and in the batches of ``search_set``, into the archive.
-
-        Args:
-            measured: Bit widths, what each batch adds to the metric's sums (``k`` numbers), and seconds.
-            facts: ``facts()`` of the model that it was measured on, as it was then.
-        """
-        return [self._records.write_sums(*row, facts) for row in measured]
-
-    def facts(self, *, at_once: bool = False) -> dict[str, Any]:
-        """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment, and of what the
-        model returns for two images; ``at_once`` as it was when it was run last, unless something else has changed since."""
-        return self._records.facts(at_once=at_once)
-
-    def fingerprint(self, *, at_once: bool = False) -> str:
-        """The digest of ``facts()``, which the archive keeps evaluations under (SHA-256, hexadecimal)."""
-        return digest_of(self.facts(at_once=at_once))
-
-    def refresh(self) -> None:
-        """Looks at every weight anew, and at what the model returns. In between versions, places and a sample of the weights are
-        watched, which what is written through ``parameter.data`` can escape; and what is known is answered without running the
-        model, so that what nothing but its outputs shows is seen with the next measurement."""
-        forget_digests()
-        self.facts()
-
-    def recall(self, bit_widths: BitWidths) -> Evaluation | None:
-        """The evaluation of one setting if the archive has it complete, and None if not: nothing is measured."""
-        return self._records.recall(self.qmodel.check_bit_widths(bit_widths))
-
-    def known(self) -> list[Evaluation]:
-        """Everything that the archive knows of this model on this search set, complete or stopped."""
-        return self._records.all()
-
-    def best_known(
-        self, most: int = 2_000, *, cost: Cost = total_bits, limits: tuple[int, int] | None = None
-    ) -> list[Evaluation]:
-        """What the archive knows of this model on this search set, measured to the end: all of it, or what is best of much.
-
-        Args:
-            most: So many at most, those that lack the least score to be on the front; the front among them.
-            cost: What the front trades the score against.
-            limits: Smallest and largest width; None for any, float included.
-        """
-        return self._records.best(most, cost, limits)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -46,6 +47,9 @@ def lab(tmp_path_factory, threads):
     for passes, fewer in (("full_passes=60", "full_passes=25"), ("full_passes=70", "full_passes=200")):
         assert passes in text
         text = text.replace(passes, fewer)
+    assert "from qa_lib.files import project_folder" in text
+    text = text.replace("from qa_lib.files import project_folder", "from pathlib import Path")
+    text = re.sub(r'project_folder\(\\"(\w+)\\"\)', r'Path(\\"../\1\\")', text)  # beside the copy
     text = text.replace('load_workload(\\"fashion_mnist\\")', f'load_workload(\\"{NETWORKS[threads]}\\")')
     text = text.replace("chosen.total_bits < 17 * 6", "chosen")
     (folder / "notebooks" / NOTEBOOK).write_text(text)

@@ -1,0 +1,82 @@
+"""What an archive knows of a model on a search set, and what that depends on."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+from qa_lib.archive import Archive
+from qa_lib.batches.digests import forget_digests
+from qa_lib.bit_widths import BitWidths, Widths
+from qa_lib.costs import Cost, total_bits
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.records import Records
+from qa_lib.quantization.digests import digest_of
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+
+
+class Known:
+    """The part of an ``Evaluator`` that measures nothing: what is known, and what it is known under."""
+
+    qmodel: QuantizedActivationsModel
+    _records: Records
+
+    @property
+    def archive(self) -> Archive:
+        """Where evaluations are kept."""
+        return self._records.archive
+
+    def close(self) -> None:
+        """Closes the archive if it was opened here, by its path."""
+        self._records.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def record(
+        self, measured: Iterable[tuple[Widths, Sequence[Any], float]], facts: dict[str, Any]
+    ) -> list[Evaluation]:
+        """Puts what was measured elsewhere, on this model and in the batches of ``search_set``, into the archive.
+
+        Args:
+            measured: Bit widths, what each batch adds to the metric's sums (``k`` numbers), and seconds.
+            facts: ``facts()`` of the model that it was measured on, as it was then.
+        """
+        return [self._records.write_sums(*row, facts) for row in measured]
+
+    def facts(self, *, at_once: bool = False) -> dict[str, Any]:
+        """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment, and of what the
+        model returns for two images; ``at_once`` as it was when it was run last, unless something else has changed since."""
+        return self._records.facts(at_once=at_once)
+
+    def fingerprint(self, *, at_once: bool = False) -> str:
+        """The digest of ``facts()``, which the archive keeps evaluations under (SHA-256, hexadecimal)."""
+        return digest_of(self.facts(at_once=at_once))
+
+    def refresh(self) -> None:
+        """Looks at every weight anew, and at what the model returns. In between versions, places and a sample of the weights are
+        watched, which what is written through ``parameter.data`` can escape; and what is known is answered without running the
+        model, so that what nothing but its outputs shows is seen with the next measurement."""
+        forget_digests()
+        self.facts()
+
+    def recall(self, bit_widths: BitWidths) -> Evaluation | None:
+        """The evaluation of one setting if the archive has it complete, and None if not: nothing is measured."""
+        return self._records.recall(self.qmodel.check_bit_widths(bit_widths))
+
+    def known(self) -> list[Evaluation]:
+        """Everything that the archive knows of this model on this search set, complete or stopped."""
+        return self._records.all()
+
+    def best_known(
+        self, most: int = 2_000, *, cost: Cost = total_bits, limits: tuple[int, int] | None = None
+    ) -> list[Evaluation]:
+        """What the archive knows of this model on this search set, measured to the end: all of it, or what is best of much.
+
+        Args:
+            most: So many at most, those that lack the least score to be on the front; the front among them.
+            cost: What the front trades the score against.
+            limits: Smallest and largest width; None for any, float included.
+        """
+        return self._records.best(most, cost, limits)
