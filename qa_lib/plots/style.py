@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-# With it, JupyterLab knows how to show a Figure; nothing here draws with it.
-import matplotlib.pyplot  # noqa: F401
+from matplotlib import figure as matplotlib_figure
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from qa_lib.errors import ReportError
 from qa_lib.files import write_whole
@@ -41,6 +39,15 @@ GRID = "#E4E4E4"
 _DPI, _TITLE_SIZE = 110, 11
 
 
+class Figure(matplotlib_figure.Figure):
+    """One that a notebook shows as a picture, whether or not pyplot has told it how."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", bbox_inches="tight", dpi="figure")
+        return drawn.getvalue()
+
+
 @contextmanager
 def new_figure(*, size: tuple[float, float], **subplots: Any) -> Iterator[tuple[Figure, Any]]:
     """A figure of ``size`` inches and its axes, in the project's style.
@@ -57,7 +64,7 @@ def new_figure(*, size: tuple[float, float], **subplots: Any) -> Iterator[tuple[
     yield figure, made
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: matplotlib_figure.Figure, path: str | Path) -> None:
     """Writes ``figure`` to ``path`` as PNG.
 
     Raises:

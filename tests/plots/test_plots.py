@@ -1,6 +1,8 @@
 """The record is checked against its definition; then that it draws."""
 
 import dataclasses
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import explorations
@@ -332,3 +334,19 @@ def test_figures_drawn_in_threads_leave_the_settings_alone(exploration):
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(draw, range(24)))) == 1
     assert dict(plt.rcParams) == before and not plt.get_fignums()
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_a_picture_though_nobody_has_imported_pyplot(tmp_path):
+    script = """
+import sys
+from IPython.core.formatters import DisplayFormatter
+from qa_lib.plots import plot_sensitivities
+from qa_lib.sensitivities import SensitivityTable
+import numpy as np
+figure = plot_sensitivities(SensitivityTable(("input",), (2, 3), np.array([[2.0, 1.0]]), 10))
+shown, _ = DisplayFormatter().format(figure)
+assert shown["image/png"][:4] == b"\\x89PNG" and shown["text/plain"].startswith("<Figure size"), shown
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
