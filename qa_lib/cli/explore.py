@@ -12,7 +12,7 @@ from qa_lib.bit_widths import width_columns
 from qa_lib.calibration.amax import all_methods
 from qa_lib.calibration.calibrating import calibrate
 from qa_lib.cli.arguments import user_path
-from qa_lib.errors import ReportError
+from qa_lib.errors import QAError, ReportError
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.interrupts import uninterrupted
 from qa_lib.plots import plot_objective_space
@@ -83,7 +83,12 @@ def _run(options: argparse.Namespace) -> int:
         raise ReportError(
             f"--out '{options.out}' is no folder that can be made ({error.strerror}): give another one"
         ) from error
-    return report(_explore(options), options.out)
+    try:
+        return report(_explore(options), options.out)
+    except QAError as error:  # a full disk, say
+        if error.exploration is not None and error.exploration.candidates:
+            report(error.exploration, options.out)
+        raise
 
 
 def _explore(options: argparse.Namespace) -> Exploration:

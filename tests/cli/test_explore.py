@@ -10,7 +10,9 @@ import pytest
 
 from qa_lib import Archive, Exploration, Workload, conv2d_predicate
 from qa_lib.__main__ import main
+from qa_lib.archive.file import ArchiveFile
 from qa_lib.cli.explore import report
+from qa_lib.errors import ArchiveError
 from qa_lib.sensitivities import SensitivityTable
 from qa_lib.workloads import workload as workloads
 
@@ -119,3 +121,21 @@ def test_help_says_what_comes_out(capsys):
     shown = capsys.readouterr().out
     for word in ("front.csv", "front.png", "front.html", "--min-accuracy", "--seed", "Exit status"):
         assert word in shown
+
+
+@pytest.mark.slow
+def test_what_a_search_had_found_when_it_failed_is_printed(tmp_path, capsys, monkeypatch):
+    """On a full disk, say."""
+    write, calls = ArchiveFile.write_evaluation, []
+
+    def full(*given, **named):
+        calls.append(given)
+        if len(calls) > 14:
+            raise ArchiveError("the disk is full: make room")
+        return write(*given, **named)
+
+    monkeypatch.setattr(ArchiveFile, "write_evaluation", full)
+    assert main([*ARGUMENTS, "--min-accuracy", "0.1", "--out", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "front 1" in shown.out and "Stopped early" in shown.out and (tmp_path / "front.csv").exists()
+    assert shown.err.strip().splitlines()[-1] == "qa_lib: the disk is full: make room"
