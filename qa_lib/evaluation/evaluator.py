@@ -188,6 +188,7 @@ class Evaluator(Known):
         """
         self.qmodel.check_usable()
         check_no_autocast()
+        check_kind("remeasure", remeasure, bool, DataError, "True or False")
         check_kind("stop", stop, (StopRule, NoneType), SearchError, "a StopRule, or None")
         if not isinstance(candidates, Iterable) or isinstance(candidates, (str, bytes, Mapping)):
             raise BitWidthError(f"candidates is {kind_of(candidates)}; give a list of settings")

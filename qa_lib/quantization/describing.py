@@ -5,7 +5,7 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import is_dataclass
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,9 +101,7 @@ class _Describer:
             return repr(sorted(map(self.text, value)))
         if isinstance(value, Sequence):
             return repr([self.text(item) for item in value])
-        package = type(value).__module__.partition(".")[0]
-        others = package in _LIBRARIES | {"qa_lib"} or package in sys.stdlib_module_names
-        held = vars(value) if hasattr(value, "__dict__") and (not others or is_dataclass(value)) else {}
+        held = _held(value)
         return f"{self.kind(type(value))} {[(key, self.text(item)) for key, item in sorted(held.items())]}"
 
     def _module(self, module: nn.Module) -> str:
@@ -116,11 +114,51 @@ class _Describer:
         if function.__module__ and function.__module__.partition(".")[0] in _LIBRARIES | {"qa_lib"}:
             return f"{function.__qualname__} {_code(function.__code__)}"
         cells = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
-        known = (*_PLAIN, FunctionType, Tensor, np.ndarray, np.generic, nn.Module, dict, list, tuple)
+        known = (
+            *_PLAIN,
+            FunctionType,
+            Tensor,
+            np.ndarray,
+            np.generic,
+            nn.Module,
+            dict,
+            list,
+            tuple,
+            SimpleNamespace,
+        )
         found = {name: function.__globals__.get(name) for name in _names(function.__code__)}
-        used = [(name, self.text(value)) for name, value in sorted(found.items()) if isinstance(value, known)]
+        used = [
+            (name, self.text(value))
+            for name, value in sorted(found.items())
+            # A user's own class is described with its constants, an object of one with what it holds.
+            if isinstance(value, known) or not _is_others(value if isinstance(value, type) else type(value))
+        ]
         defaults = [function.__defaults__, function.__kwdefaults__]
         return repr((_code(function.__code__), [*map(self.text, (*defaults, *cells))], used))
+
+
+def _is_others(kind: type) -> bool:
+    """Whether a class is a library's, whose objects say nothing by what is in them."""
+    package = kind.__module__.partition(".")[0]
+    return package in _LIBRARIES | {"qa_lib"} or package in sys.stdlib_module_names - {"__main__"}
+
+
+def _held(value: Any) -> dict[str, Any]:
+    """The attributes of an object that a user can have put there, slots among them."""
+    if isinstance(value, SimpleNamespace) or is_dataclass(value):
+        held = dict(getattr(value, "__dict__", {}))
+    elif _is_others(type(value)):
+        return {}
+    else:
+        held = dict(getattr(value, "__dict__", {}))
+    slots = (slot for kind in type(value).__mro__ for slot in _listed(vars(kind).get("__slots__", ())))
+    return held | {
+        slot: getattr(value, slot) for slot in slots if slot != "__dict__" and hasattr(value, slot)
+    }
+
+
+def _listed(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def _sha(text: str, more: bytes = b"") -> str:

@@ -153,11 +153,18 @@ class QuantizedActivationsModel(nn.Module):
             return self.sequential(images)
 
     def check_usable(self) -> None:
-        """Raises ``RemovedError`` after ``remove()``."""
+        """Raises ``RemovedError`` after ``remove()``, ``LayerError`` if a quantized module was replaced by another."""
         if self._removed:
             raise RemovedError(
                 "the fake quantizers of this model were removed: make a new QuantizedActivationsModel"
             )
+        present = dict(self.model.named_modules())
+        for name, module in self._chosen.items():
+            if present.get(name) is not module:
+                raise LayerError(
+                    f"'{name}' is another module than the one that got a fake quantizer, which went with it: make a new "
+                    "QuantizedActivationsModel of the model as it is now"
+                )
 
     def check_device(self, images: Tensor) -> None:
         """Raises ``DeviceError`` unless ``images`` are where the model is, ``DataError`` unless they are

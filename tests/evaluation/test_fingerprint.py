@@ -14,8 +14,8 @@ from tiny import TinyNet, make_tiny_model
 from torch import nn
 
 from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, sensitivity
-from qa_lib.errors import DataError, QAWarning
-from qa_lib.evaluation import LiveEvaluator
+from qa_lib.errors import DataError, LayerError, QAWarning
+from qa_lib.evaluation import LiveEvaluator, fingerprint
 from qa_lib.metrics import Accuracy
 from qa_lib.quantization.digests import model_digest, structure_digest
 from qa_lib.workloads.networks import SmallConvNet
@@ -254,6 +254,22 @@ class Options:
     level: float
 
 
+class Slotted:
+    __slots__ = ("level",)
+
+    def __init__(self, level):
+        self.level = level
+
+
+class Settings:
+    """Which a forward may look up in its file."""
+
+    level = 9.0
+
+
+settings_object = types.SimpleNamespace(level=9.0)
+
+
 LEVEL = 9.0
 
 
@@ -298,6 +314,8 @@ HELD = {
     "bound method": lambda level: Holder(level).__call__,
     "partial": lambda level: functools.partial(torch.clamp, max=level),
     "partial of ours": lambda level: functools.partial(clamped, level=level),
+    "namespace": lambda level: types.SimpleNamespace(level=level),
+    "slots": Slotted,
     "closure": closing_over,
     "default": lambda level: lambda images, level=level: images.clamp(max=level),
     "modules in a list": lambda level: [scaling(level)],
@@ -412,7 +430,10 @@ class OfTheEnvironment(TinyNet):
 
 
 @pytest.mark.filterwarnings("ignore:the model changes")
-def test_a_known_setting_is_answered_without_a_forward_pass(qmodel, images, labels):
+def test_a_known_setting_of_a_model_that_takes_long_is_answered_without_a_forward_pass(
+    qmodel, images, labels, monkeypatch
+):
+    monkeypatch.setattr(fingerprint, "_SOON", 0.0)
     passes = []
     qmodel.model.conv1.register_forward_hook(lambda *_: passes.append(1))
     evaluator = Evaluator(qmodel, images, labels, batch_size=40)
@@ -437,3 +458,49 @@ def test_what_only_the_outputs_show_is_seen_with_the_next_measurement_and_by_ref
         assert evaluator.recall([4] * 4) is None
         after = evaluator.evaluate([4] * 4)
         assert after.sums != before.sums and after.fingerprint != before.fingerprint
+
+
+def by_class(images):
+    return images.clamp(max=Settings.level)
+
+
+def by_object(images):
+    return images.clamp(max=settings_object.level)
+
+
+@pytest.mark.filterwarnings("ignore:torch.fx cannot take this model apart")
+@pytest.mark.parametrize(
+    ("held", "where"), [(by_class, Settings), (by_object, settings_object)], ids=["class", "object"]
+)
+def test_a_setting_that_a_forward_looks_up_in_its_file_is_part_of_the_fingerprint(
+    images, labels, held, where, monkeypatch
+):
+    qmodel = of_held(held, images)
+    evaluator = Evaluator(qmodel, images, labels, batch_size=32)
+    before = evaluator.evaluate([4] * 4)
+    monkeypatch.setattr(where, "level", 0.2)
+    assert evaluator.recall([4] * 4) is None
+    assert evaluator.evaluate([4] * 4).sums != before.sums
+
+
+def test_what_a_model_returns_for_two_images_is_looked_at_with_each_answer(images, labels, monkeypatch):
+    torch.manual_seed(0)
+    qmodel = QuantizedActivationsModel(OfTheEnvironment().eval(), conv2d_predicate)
+    calibrate(qmodel, images.split(40))
+    evaluator = Evaluator(qmodel, images, labels, batch_size=40)
+    evaluator.evaluate([4] * 4)
+    monkeypatch.setenv("QA_LIB_TEST_SCALE", "0.2")
+    assert evaluator.recall([4] * 4) is None  # as quick as it is to run
+
+
+def test_a_quantized_module_that_was_replaced_is_said(qmodel, evaluator, images):
+    qmodel.model.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+    for use in (
+        lambda: evaluator.evaluate([4] * 4),
+        lambda: sensitivity(qmodel, images, progress=False),
+        lambda: Evaluator(qmodel, images, images),
+    ):
+        with pytest.raises(
+            LayerError, match="'conv2' is another module than the one that got a fake quantizer"
+        ):
+            use()

@@ -1,6 +1,7 @@
 """The oracle is the whole forward pass, bit for bit."""
 
 import random
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -310,3 +311,15 @@ def test_weights_are_looked_at_only_where_they_may_change(qmodel, images, monkey
     monkeypatch.setattr("qa_lib.forward.incremental.network_digest", digest)
     assert torch.equal(incremental([3, 3, 3, 3]), whole(qmodel, [images], [3, 3, 3, 3]))
     assert bool(looked) is may_change
+
+
+@pytest.mark.parametrize("name", ["class", "a name", 'with "quotes"'])
+def test_modules_may_have_names_that_are_no_words_of_python(images, name):
+    model = nn.ModuleDict({"body": nn.Conv2d(1, 4, 3), name: nn.Linear(64, 5)})
+    model.forward = types.MethodType(lambda self, x: self[name](self["body"](x).flatten(1)), model)
+    qmodel = QuantizedActivationsModel(model, conv2d_predicate)
+    calibrate(qmodel, images)
+    whole = IncrementalForward(qmodel, images)
+    for widths in ([4, 4], [4, 3], [2, 3]):
+        with torch.no_grad(), qmodel.temporary_bit_widths(widths):
+            assert torch.equal(whole(widths), qmodel(images))
