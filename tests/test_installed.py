@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
+    pytest.importorskip("setuptools", minversion="70.1")  # earlier ones make none by themselves
     folder = tmp_path_factory.mktemp("wheel")
     build = ["egg_info", "--egg-base", folder, "build", "--build-base", folder / "build"]
     subprocess.run(
@@ -88,6 +89,9 @@ def test_an_archive_in_a_read_only_folder_is_read(qmodel, images, labels, unpriv
         shutil.rmtree(folder)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:You are using `torch.load`:FutureWarning"
+)  # torch 2.4 in unpickling a tensor
 def test_what_an_archive_on_disk_holds_goes_to_other_processes(qmodel, images, labels, tmp_path):
     evaluator = Evaluator(qmodel, images, labels, batch_size=40, archive=tmp_path / "archive.sqlite")
     expected = evaluator.evaluate([4] * 4)

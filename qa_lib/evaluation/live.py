@@ -17,6 +17,7 @@ from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
+from qa_lib.forward.replica_check import is_what_it_returns
 from qa_lib.quantization.digests import digest_of
 
 # What a batch adds to the metric's sums, and to each class.
@@ -159,7 +160,9 @@ class LiveEvaluator:
             found = [part for part in parts if part is not None]
             torch.set_num_threads(self._torch_threads)  # the workers have set what threads begin with
             if len(found) < len(self._workers):
-                return None
+                if self._behaviour:
+                    return None
+                continue  # anew, with the model as it is
             if self.evaluator.facts(at_once=True) == facts:  # nobody has calibrated in between
                 return self._keep(facts, widths, found, time.perf_counter() - start)
         raise NotReproducibleError(
@@ -171,8 +174,14 @@ class LiveEvaluator:
         torch.set_num_threads(1)
         metric, batches = self.evaluator.metric, self.evaluator.search_set.batches
         own = batches[worker :: len(self._workers)]
-        found = []
-        for (_, targets), outputs in zip(own, self._workers[worker].rebase_batches(widths), strict=True):
+        found: list[_OfBatch] = []
+        for (inputs, targets), outputs in zip(own, self._workers[worker].rebase_batches(widths), strict=True):
+            # What is kept is of the model as it was: on one batch, of all that nothing else shows, the model itself is asked.
+            if not (worker or found) and not is_what_it_returns(
+                self.evaluator.qmodel, widths, inputs, outputs
+            ):
+                self._behaviour = ""
+                return None
             sums = self.evaluator.measuring.sums(outputs, targets, widths)
             found.append((sums, metric.by_class(outputs, targets)))
             if superseded():

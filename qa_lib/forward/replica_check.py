@@ -90,6 +90,12 @@ def behaviour_digest(qmodel: QuantizedActivationsModel, inputs: Any) -> str:
     return digest.hexdigest()
 
 
+def is_what_it_returns(qmodel: QuantizedActivationsModel, widths: Widths, inputs: Any, outputs: Any) -> bool:
+    """Whether the model itself, at ``widths``, returns ``outputs`` for ``inputs``, bit for bit; it stays as it is."""
+    with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread():
+        return same(_run(qmodel, widths, inputs), outputs)
+
+
 def same(some: Any, others: Any) -> bool:
     """Whether two outputs, of any structure, hold the same bits; NaN is like NaN."""
     (left, shape), (right, other_shape) = pytree.tree_flatten(some), pytree.tree_flatten(others)

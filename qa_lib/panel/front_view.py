@@ -54,6 +54,13 @@ class FrontView(View):
             )
         self.show_points()
 
+    def show_float(self, evaluation: Evaluation) -> None:
+        with self._lock, self.widget.batch_update():
+            self.float_evaluation = evaluation
+            line, text = self.widget.layout.shapes[0], self.widget.layout.annotations[0]
+            line.y0 = line.y1 = text.y = evaluation.score
+            text.text = f"float {evaluation.score:.2%}"
+
     def show_points(self) -> None:
         with self._lock, self.widget.batch_update():
             dominated, infeasible = self.points.beside_the_front()

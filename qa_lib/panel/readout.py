@@ -29,6 +29,9 @@ class Readout(View):
         self.widget = ipywidgets.HTML()
         self.message = ipywidgets.HTML()
 
+    def show_float(self, evaluation: Evaluation) -> None:
+        self.float_evaluation = evaluation
+
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         accuracy = (
             f"<b class='qa-accuracy'>{evaluation.score:.2%}</b> <b>measured</b> "

@@ -230,6 +230,8 @@ class Session:
 
     def _follow_the_model(self) -> None:
         if self.knowledge.outdated():
+            self.float_evaluation = self.knowledge.float_evaluation = self.evaluator.evaluate_uniform(None)
+            self._views.show_float(self.float_evaluation)
             self._views.show_points()
             self._preparing.submit((None,))
 

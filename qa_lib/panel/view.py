@@ -24,6 +24,9 @@ class View:
     def show_predicted(self, bit_widths: Widths, accuracy: float, state: str) -> None:
         """A setting that is not measured: what to expect of it, 0 to 1 or NaN, and what is happening to it."""
 
+    def show_float(self, evaluation: Evaluation) -> None:
+        """The float model is another by now."""
+
     def show_points(self) -> None:
         """The session's ``points`` have changed."""
 

@@ -1,14 +1,17 @@
 """What the instrument does, without a widget."""
 
 import gc
+import os
 import subprocess
 import sys
 import threading
 import weakref
 
 import pytest
+import torch
+from tiny import TinyNet
 
-from qa_lib import Archive, Evaluator, calibrate, explore
+from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, explore
 from qa_lib.errors import DataError, SearchError
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel.session import Session
@@ -29,6 +32,9 @@ class Recorder(View):
 
     def show_predicted(self, bit_widths, accuracy, state):
         self.told.append((state, bit_widths))
+
+    def show_float(self, evaluation):
+        self.told.append(("float", evaluation.score))
 
     def show_steps(self, steps):
         self.told.append(("steps", steps))
@@ -236,3 +242,47 @@ def test_a_closed_session_gives_back_its_memory_and_measures_still(session, eval
     gc.collect()
     assert not any(reference() for reference in kept)
     assert session.set_bit_widths([4] * 4) == evaluator.evaluate([4] * 4)
+
+
+def test_the_float_model_is_followed_too(session, view, qmodel, evaluator):
+    assert session.float_evaluation.score == 1.0
+    with torch.no_grad():
+        qmodel.model.classifier.weight.mul_(-1)
+    session.set_bit_widths([8, 8, 8, 7])
+    assert session.wait(60)
+    assert (
+        session.float_evaluation
+        == evaluator.evaluate_uniform(
+            None,
+        )
+        and session.float_evaluation.score < 0.9
+    )
+    assert view.of("float") == [("float", session.float_evaluation.score)]
+    assert session.knowledge.float_evaluation is session.float_evaluation
+
+
+class Sometimes(TinyNet):
+    """Other answers for images that two of them say nothing of, by something that no list of a model's state holds."""
+
+    def forward(self, images):
+        outputs = super().forward(images)
+        rare = images.mean((1, 2, 3)) > float(os.environ.get("QA_LIB_TEST_RARE", "9"))
+        return torch.where(rare[:, None], -outputs, outputs)
+
+
+def test_what_is_kept_of_another_model_is_not_measured(images, labels, monkeypatch):
+    torch.manual_seed(0)
+    qmodel = QuantizedActivationsModel(Sometimes().eval(), conv2d_predicate)
+    calibrate(qmodel, images.split(40))
+    evaluator = Evaluator(qmodel, images, labels, batch_size=40, hardest_first=False)
+    rare = images.mean((1, 2, 3)).sort().values[-12]
+    session = Session(evaluator)
+    session.set_bit_widths([4, 4, 4, 4])
+    before = evaluator.fingerprint()
+    monkeypatch.setenv("QA_LIB_TEST_RARE", str(float(rare)))
+    assert evaluator.fingerprint() == before
+    found = session.set_bit_widths([4, 4, 4, 5])
+    assert evaluator.fingerprint() == before  # nothing shows it
+    with torch.no_grad(), qmodel.temporary_bit_widths([4, 4, 4, 5]):
+        right = sum(int((qmodel(x).argmax(1) == y).sum()) for x, y in evaluator.search_set.batches)
+    assert [round(found.score * 96), right] == [right, right] and right < 96

@@ -201,7 +201,7 @@ def test_the_csv_is_the_front(opened, cost, tmp_path):
     text = download.value.path().read_text(encoding="utf-8")
     exploration.to_csv(tmp_path / "front.csv")
     assert text == (tmp_path / "front.csv").read_text(encoding="utf-8")
-    read = pd.read_csv(io.StringIO(text))
+    read = pd.read_csv(io.StringIO(text), float_precision="round_trip")
     assert read.to_numpy().tolist() == exploration.front.to_numpy().tolist()
 
 
