@@ -52,7 +52,7 @@ setup(
         "pandas>=2.2",
         "matplotlib>=3.10",
         "scipy>=1.14",
-        "filelock>=3.16",
+        "filelock>=3.22",
         "tqdm>=4.66",
         "jupyterlab>=4.4",
         "ipython>=8.20",
