@@ -3,7 +3,8 @@
 import math
 import numbers
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from textwrap import shorten
 from typing import Any
 
@@ -75,11 +76,16 @@ def call_back(function: Callable[..., object], *arguments: Any) -> None:
     ``QAError``."""
     if not callable(function):
         raise SearchError(f"{kind_of(function)} is given where a function is called: give one, or None")
-    try:
+    with naming(shown(function), SearchError):
         function(*arguments)
+
+
+@contextmanager
+def naming(what: str, error: type[QAError], advice: str = "") -> Iterator[None]:
+    """Whatever a user's own code raises in the ``with`` block becomes an ``error`` that names ``what`` raised it; a ``QAError`` stays."""
+    try:
+        yield
     except QAError:
         raise
-    except Exception as error:  # a user's function may raise anything
-        raise SearchError(
-            f"{shown(function)} raised {type(error).__name__}: {shorten(str(error), 300)}"
-        ) from error
+    except Exception as raised:  # it may raise anything
+        raise error(f"{what} raised {type(raised).__name__}: {shorten(str(raised), 300)}{advice}") from raised

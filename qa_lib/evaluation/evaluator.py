@@ -202,7 +202,9 @@ class Evaluator(Known):
         with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
             facts = self._records.facts(at_once=not remeasure)
             tasks = self._tasks(facts, widths, needed, remeasure)
-            if not remeasure and not all(task.finished for task in tasks) and facts != (now := self.facts()):
+            if not (self._records.ran or all(task.finished for task in tasks)) and facts != (
+                now := self.facts()
+            ):
                 facts, tasks = now, self._tasks(now, widths, needed, remeasure)
             unfinished = [task for task in tasks if not task.finished]
             replicas = self._runner.make_replicas(

@@ -31,6 +31,7 @@ class Facts:
         self.model_key = model_key
         self._last: dict[str, Any] = {}
         self._seconds = 0.0
+        self.ran = False  # the model, when it was looked at last
 
     def now(self, *, at_once: bool = False) -> dict[str, Any]:
         """The facts of the model as it is now.
@@ -45,11 +46,12 @@ class Facts:
                 and self._seconds > _SOON
                 and self._seen() == {k: v for k, v in self._last.items() if k != "behaviour"}
             ):
+                self.ran = False
                 return self._last
             # Run before it is looked at: what it remembers of its last input is that of this one.
             start = time.perf_counter()
             behaviour = behaviour_digest(self.qmodel, self.search_set.batches[0][0][:2])
-            self._seconds = time.perf_counter() - start
+            self._seconds, self.ran = time.perf_counter() - start, True
             self._last = {"behaviour": behaviour} | self._seen()
             return self._last
 

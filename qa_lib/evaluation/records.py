@@ -54,6 +54,11 @@ class Records:
         """What else evaluations depend on, in the user's words."""
         return self._facts.model_key
 
+    @property
+    def ran(self) -> bool:
+        """Whether the model was run for the facts that were asked for last."""
+        return self._facts.ran
+
     def facts(self, *, at_once: bool = False) -> dict[str, Any]:
         """All that an evaluation depends on, the model as it is now; ``at_once`` as of ``Facts.now``."""
         return self._facts.now(at_once=at_once)

@@ -12,8 +12,8 @@ from fnmatch import fnmatchcase
 import numpy as np
 from torch import nn
 
-from qa_lib.checks import shown
-from qa_lib.errors import PredicateError, QAError
+from qa_lib.checks import naming, shown
+from qa_lib.errors import PredicateError
 
 Predicate = Callable[[nn.Module], bool]
 
@@ -128,14 +128,11 @@ def choose_modules(model: nn.Module, predicate: Predicate) -> dict[str, nn.Modul
     for name, module in model.named_modules():
         if not name:
             continue
-        try:
+        with naming(
+            f"the predicate {shown(predicate)}, asked about '{name}' ({type(module).__name__}),",
+            PredicateError,
+        ):
             answer = asked(module)
-        except QAError:
-            raise
-        except Exception as error:  # a user's predicate may raise anything
-            raise PredicateError(
-                f"the predicate {shown(predicate)} raised {type(error).__name__} for '{name}', {type(module).__name__}: {error}"
-            ) from error
         if not isinstance(answer, (bool, np.bool_)):
             raise PredicateError(
                 f"the predicate answered {shown(answer)} for '{name}'; it has to answer True or False"

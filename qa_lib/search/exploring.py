@@ -4,15 +4,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from textwrap import shorten
 from types import NoneType
-from typing import Any
 
 from pymoo.core.algorithm import Algorithm
 from pymoo.optimize import minimize
 
 from qa_lib.archive import Archive
-from qa_lib.checks import call_back, check_count, check_kind, check_positive, kind_of
+from qa_lib.checks import call_back, check_count, check_kind, check_positive, kind_of, naming
 from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import QAError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
@@ -34,6 +32,7 @@ from qa_lib.sensitivities.measuring import SensitivityTable
 DEFAULT_FULL_PASSES = 60.0
 # With nothing feasible, the search for the nearest may cost such a share of what the search has cost.
 _NEAREST_SHARE = 0.1
+_INSTEAD = ". Give one for whole numbers, two objectives and a constraint, such as pymoo's NSGA2 with integer operators"
 
 
 def explore(
@@ -202,7 +201,8 @@ def explore(
                     sensitivities = measure_sensitivities(run, limits, budgets["full_passes"], bar)
                 size = population_size if evaluations is None else min(population_size, evaluations)
                 algorithm = default_algorithm(sensitivities, size, cost)
-            _minimize(problem, algorithm, stop, seed)
+            with naming(f"the algorithm {type(algorithm).__name__}", SearchError, _INSTEAD):
+                minimize(problem, algorithm, stop, seed=seed)
             archived = _archived(evaluator, run, *limits)
             if not exploration(interrupted=False).front_evaluations:
                 run.complete_nearest(_NEAREST_SHARE * run.full_passes)
@@ -215,19 +215,6 @@ def explore(
             error.exploration = exploration(interrupted=True)
             raise
     return exploration(interrupted=False)
-
-
-def _minimize(problem: LayerwiseQuantizationProblem, algorithm: Algorithm, stop: Any, seed: int) -> None:
-    """pymoo's ``minimize``; what an algorithm raises by itself becomes a ``SearchError`` that names it."""
-    try:
-        minimize(problem, algorithm, stop, seed=seed)
-    except QAError:
-        raise
-    except Exception as error:  # any algorithm of anybody's
-        raise SearchError(
-            f"the algorithm {type(algorithm).__name__} raised {type(error).__name__}: {shorten(str(error), 300)} Give one for whole "
-            "numbers, two objectives and a constraint, such as pymoo's NSGA2 with integer operators"
-        ) from error
 
 
 def _archived(evaluator: Evaluator, run: SearchRun, *limits: int) -> tuple[Evaluation, ...]:
