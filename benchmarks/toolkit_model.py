@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from qa_lib import QuantizedActivationsModel
-from qa_lib.quantization.tensor_quantizer import WIDTHS, QuantDescriptor, TensorQuantizer, toolkit_nn
+from qa_lib.bit_widths import WIDTHS
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
+from qa_lib.quantization.toolkit import QuantDescriptor, toolkit_nn
 
 
 class ToolkitModel(nn.Module):

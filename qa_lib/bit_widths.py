@@ -12,6 +12,7 @@ from qa_lib.errors import BitWidthError, SearchError
 
 SMALLEST_NUM_BITS = 2  # one signed bit has no level beside zero
 LARGEST_NUM_BITS = 16
+WIDTHS = range(SMALLEST_NUM_BITS, LARGEST_NUM_BITS + 1)
 
 # One width for each quantizer, in order; None is float.
 Widths = tuple[int | None, ...]

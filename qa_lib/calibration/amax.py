@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from qa_lib.batches.reading import image_batches
+from qa_lib.bit_widths import WIDTHS
 from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, known_methods, options_of
 from qa_lib.calibration.output import OutputCalibration
 from qa_lib.checks import check_count, shown
@@ -20,7 +21,6 @@ from qa_lib.metrics.divergence import output_divergence
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.quantization.tensor_quantizer import WIDTHS
 
 IMAGES = 256  # that it compares outputs on
 _OUTPUT_WIDTHS = range(2, 9)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qa_lib.bit_widths import WIDTHS
 from qa_lib.calibration.amax import AmaxByWidth, Given, KeptImages, finder
 from qa_lib.calibration.collection import collect_statistics
 from qa_lib.checks import shown
@@ -15,7 +16,6 @@ from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.fake_quantize import SMALLEST_AMAX
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.quantization.tensor_quantizer import WIDTHS
 
 
 def calibrate(

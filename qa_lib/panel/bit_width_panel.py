@@ -20,7 +20,6 @@ from qa_lib.panel.front_view import FrontView
 from qa_lib.panel.groups import by_pattern
 from qa_lib.panel.layer_view import LayerView
 from qa_lib.panel.readout import Readout
-from qa_lib.panel.requests import LatestOnly
 from qa_lib.panel.saving import Saving
 from qa_lib.panel.session import Session
 from qa_lib.panel.subshell import answer_while_a_cell_runs
@@ -97,17 +96,18 @@ class BitWidthPanel(View):
         )  # fmt: skip
         self.front = FrontView(session.points, session.float_evaluation)
         self.comparison = Comparison(qmodel.names, class_names)
-        self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES))
         self.readout = Readout(session.float_evaluation)
+        self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES), self.readout.show_error)
         self.toolbar = Toolbar([*range(lower, upper + 1), None], session.float_evaluation.score - 0.01)
         unit = session.points.cost.unit or session.points.cost.name
         self.suggestions = Suggestions(lambda step: session.load(step.bit_widths), unit)
         self.saving = Saving(session, folder, self.readout.show_message, self.equalizer.copy)
-        self._looks: LatestOnly[tuple[str, int | None]] = LatestOnly(self._look, self.readout.show_error)
         self._connect()
         self.widget = self._lay_out()
         answer_while_a_cell_runs(self.widget)
-        session.attach(self.equalizer, self.front, self.readout, self.suggestions, self.comparison, self)
+        session.attach(
+            self.equalizer, self.front, self.readout, self.suggestions, self.comparison, self.layer, self
+        )
 
     @property
     def bit_widths(self) -> Widths:
@@ -144,11 +144,11 @@ class BitWidthPanel(View):
 
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
-        return self.session.wait(timeout) and self._looks.wait(timeout)
+        return self.session.wait(timeout) and self.layer.wait(timeout)
 
     def close(self) -> None:
         """Takes the panel off the page, and gives back its memory. Saved settings and the archive stay."""
-        self._looks.cancel()
+        self.layer.close()
         self.session.close()
         for widget in descendants(self.widget):
             widget.close()
@@ -156,19 +156,11 @@ class BitWidthPanel(View):
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         self.toolbar.undo.disabled = not self.session.history.can_undo
         self.toolbar.redo.disabled = not self.session.history.can_redo
-        if self.equalizer.selected:
-            self._look_at(self.equalizer.selected)
 
     def _select(self, name: str) -> None:
         if name:
-            self._look_at(name)
+            self.layer.look_at(name, self.bit_widths[self.session.qmodel.names.index(name)])
             self._pages.selected_index = self._pages.titles.index("inside a layer")
-
-    def _look_at(self, name: str) -> None:
-        self._looks.submit((name, self.bit_widths[self.session.qmodel.names.index(name)]))
-
-    def _look(self, asked: tuple[str, int | None], superseded: Callable[[], bool]) -> None:
-        self.layer.show(*asked)
 
     def _pick(self, evaluation: Evaluation | None, wanted: str) -> None:
         if evaluation is None:

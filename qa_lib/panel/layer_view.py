@@ -1,6 +1,7 @@
 """A look inside one layer: what it puts out, and the grid that its quantizer puts on it."""
 
 import threading
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -8,21 +9,26 @@ import ipywidgets
 import plotly.graph_objects as go
 from torch import Tensor
 
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.panel.requests import LatestOnly
 from qa_lib.panel.theme import colour_axes, figure_widget, recolour
+from qa_lib.panel.view import View
 from qa_lib.plots import style
 from qa_lib.plots.activation_histogram import ActivationHistogram, activation_histogram
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.search.pareto import Standing
 
 # From this many levels on the grid is drawn as a band.
 _MOST_LINES = 64
 
 
-class LayerView:
+class LayerView(View):
     """The activations of one layer in float, and the levels of a width over them.
 
     Args:
         qmodel: The calibrated model.
         images: What to show it, shape ``(N, ...)``; a hundred images are enough.
+        on_error: Called with what goes wrong in the background.
 
     Attributes:
         widget: What to show; the figure in it is made when a layer is shown first.
@@ -35,14 +41,21 @@ class LayerView:
         8
     """
 
-    def __init__(self, qmodel: QuantizedActivationsModel, images: Tensor) -> None:
+    def __init__(
+        self,
+        qmodel: QuantizedActivationsModel,
+        images: Tensor,
+        on_error: Callable[[BaseException], object] = lambda error: None,
+    ) -> None:
         self.qmodel, self.images = qmodel, images
         self.shown: ActivationHistogram | None = None
         self._text = ipywidgets.HTML("Click the name of a layer to look inside.")
         self._figure: go.FigureWidget | None = None
+        self._followed: str | None = None
         self._dark = False
         self._width: int | None = None
         self._lock = threading.RLock()
+        self._looks: LatestOnly[tuple[str, int | None]] = LatestOnly(self._look, on_error)
         self.widget = ipywidgets.VBox([self._text])
 
     def show(self, name: str, num_bits: int | None) -> None:
@@ -63,6 +76,26 @@ class LayerView:
                 self.widget.children = [self._text, self._figure]
             with self._figure.batch_update():
                 self._draw(self._figure, data, num_bits)
+
+    def look_at(self, name: str, num_bits: int | None) -> None:
+        """As ``show``; returns at once. The quantizer is shown anew whenever a setting has been measured."""
+        self._followed = name
+        self._looks.submit((name, num_bits))
+
+    def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
+        if self._followed is not None:
+            self.look_at(self._followed, evaluation.bit_widths[self.qmodel.names.index(self._followed)])
+
+    def wait(self, timeout: float = 600.0) -> bool:
+        """Waits until what was asked for is shown; whether it is."""
+        return self._looks.wait(timeout)
+
+    def close(self) -> None:
+        """Drops what was asked for."""
+        self._looks.cancel()
+
+    def _look(self, asked: tuple[str, int | None], superseded: Callable[[], bool]) -> None:
+        self.show(*asked)
 
     def set_dark(self, dark: bool) -> None:
         """Colours that are seen on a dark page, or on a light one."""

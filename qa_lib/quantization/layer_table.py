@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from qa_lib.bit_widths import WIDTHS
 from qa_lib.graph.call_order import Calls
-from qa_lib.quantization.tensor_quantizer import WIDTHS, TensorQuantizer
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 
 def layer_table(

@@ -20,7 +20,7 @@ from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.predicates import Predicate
 from qa_lib.quantization.quantize_output import QuantizeOutput
 from qa_lib.quantization.saved_state import Learned, check_state_dict, restore_state, saved_state
-from qa_lib.quantization.sites import INPUT, checked_device, choose_sites, device_of
+from qa_lib.quantization.sites import INPUT, check_sites, checked_device, choose_sites, device_of
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 
@@ -158,13 +158,7 @@ class QuantizedActivationsModel(nn.Module):
             raise RemovedError(
                 "the fake quantizers of this model were removed: make a new QuantizedActivationsModel"
             )
-        present = dict(self.model.named_modules())
-        for name, module in self._chosen.items():
-            if present.get(name) is not module:
-                raise LayerError(
-                    f"'{name}' is another module than the one that got a fake quantizer, which went with it: make a new "
-                    "QuantizedActivationsModel of the model as it is now"
-                )
+        check_sites(self.model, self._chosen)
 
     def check_device(self, images: Tensor) -> None:
         """Raises ``DeviceError`` unless ``images`` are where the model is, ``DataError`` unless they are

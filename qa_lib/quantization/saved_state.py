@@ -16,7 +16,8 @@ from qa_lib.errors import CalibrationError, LayerError
 from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
-from qa_lib.quantization.tensor_quantizer import TensorQuantizer, check_saved_amax
+from qa_lib.quantization.saved_amax import check_saved_amax
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 # Where torch.nn.Module keeps it.
 EXTRA_STATE = "_extra_state"

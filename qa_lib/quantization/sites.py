@@ -1,15 +1,16 @@
 """Where a model gets fake quantizers: its input, and the outputs of the modules that a predicate chooses."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from qa_lib.checks import shown
-from qa_lib.errors import AlreadyQuantizedError, DeviceError, PredicateError
+from qa_lib.errors import AlreadyQuantizedError, DeviceError, LayerError, PredicateError
 from qa_lib.quantization.predicates import Predicate, choose_modules
 from qa_lib.quantization.quantize_output import QuantizeOutput
-from qa_lib.quantization.tensor_quantizer import toolkit_nn
+from qa_lib.quantization.toolkit import toolkit_nn
 
 INPUT = "input"
 
@@ -36,6 +37,17 @@ def choose_sites(model: nn.Module, predicate: Predicate) -> dict[str, nn.Module]
                 f"chosen modules '{first}' and '{name}' differ in '.' and '/' only: rename one"
             )
     return chosen
+
+
+def check_sites(model: nn.Module, chosen: Mapping[str, nn.Module]) -> None:
+    """Raises ``LayerError`` if one of the ``chosen`` modules of ``model`` was replaced by another."""
+    present = dict(model.named_modules())
+    for name, module in chosen.items():
+        if present.get(name) is not module:
+            raise LayerError(
+                f"'{name}' is another module than the one that got a fake quantizer, which went with it: make a new "
+                "QuantizedActivationsModel of the model as it is now"
+            )
 
 
 def _check_not_quantized(model: nn.Module) -> None:

@@ -1,34 +1,17 @@
 """The project's fake quantizer: pytorch-quantization's own, fit for CPU and checked at its edges."""
 
-import logging
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qa_lib.bit_widths import LARGEST_NUM_BITS, SMALLEST_NUM_BITS, check_num_bits
+from qa_lib.bit_widths import SMALLEST_NUM_BITS, WIDTHS, check_num_bits
 from qa_lib.errors import CalibrationError, NotCalibratedError
 from qa_lib.quantization.fake_quantize import fake_quantize_
-
-with warnings.catch_warnings():
-    # The toolkit decorates a function with torch.jit.script, which torch 2.14 calls deprecated.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    warnings.simplefilter("ignore", FutureWarning)
-    from pytorch_quantization import nn as toolkit_nn
-    from pytorch_quantization.tensor_quant import QuantDescriptor
-
-WIDTHS = range(SMALLEST_NUM_BITS, LARGEST_NUM_BITS + 1)
-
-
-def _is_not_chatter(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR or "pytorch_quantization" not in record.pathname
-
-
-# The toolkit logs a warning, through absl, whenever it switches a stage or loads an amax.
-logging.getLogger("absl").addFilter(_is_not_chatter)
+from qa_lib.quantization.saved_amax import check_saved_amax
+from qa_lib.quantization.toolkit import QuantDescriptor, toolkit_nn
 
 
 class TensorQuantizer(toolkit_nn.TensorQuantizer):
@@ -240,27 +223,6 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if self.has_amax_by_width:
             self._amax = self.amax_at(self._num_bits)
-
-
-def check_saved_amax(key: str, saved: Any) -> None:
-    """Raises ``CalibrationError`` unless ``saved``, which a state dict has under ``key``, can be an ``amax``: finite and from 0 up,
-    or NaN, for all widths or none, where there is none."""
-    if not isinstance(saved, Tensor) or not saved.is_floating_point():
-        raise CalibrationError(
-            f"{key} in the state dict is no amax, but {type(saved).__name__}: save it anew"
-        )
-    if key.endswith("_by_width") and saved.shape != (len(WIDTHS),):
-        raise CalibrationError(
-            f"{key} in the state dict has shape {tuple(saved.shape)}, and there are {len(WIDTHS)} widths"
-        )
-    missing = saved.isnan()
-    if (
-        not bool((missing | (saved.isfinite() & (saved >= 0))).all())
-        or 0 < int(missing.sum()) < missing.numel()
-    ):
-        raise CalibrationError(
-            f"{key} in the state dict is {saved.tolist()}; allowed are finite numbers from 0 up: calibrate, and save it anew"
-        )
 
 
 def _is_recorded() -> bool:

@@ -32,7 +32,7 @@ from qa_lib.errors import (
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.records import nearest_to_front
 from qa_lib.evaluation.runner import Runner
-from qa_lib.quantization.tensor_quantizer import QuantDescriptor, toolkit_nn
+from qa_lib.quantization.toolkit import QuantDescriptor, toolkit_nn
 from qa_lib.search.pareto import non_dominated
 
 

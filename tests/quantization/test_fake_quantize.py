@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
 
 from qa_lib.quantization.fake_quantize import fake_quantize_
-from qa_lib.quantization.tensor_quantizer import QuantDescriptor, toolkit_nn
+from qa_lib.quantization.toolkit import QuantDescriptor, toolkit_nn
 
 
 def toolkit(values, amax, num_bits, narrow_range=False):

@@ -25,7 +25,7 @@ from qa_lib.errors import (
     PredicateError,
     RemovedError,
 )
-from qa_lib.quantization.tensor_quantizer import QuantDescriptor, toolkit_nn
+from qa_lib.quantization.toolkit import QuantDescriptor, toolkit_nn
 
 NAMES = ("input", "shortcut", "conv1", "conv2")
 

@@ -10,7 +10,7 @@ import torch
 
 from qa_lib.errors import BitWidthError, CalibrationError, NotCalibratedError
 from qa_lib.quantization import TensorQuantizer
-from qa_lib.quantization.tensor_quantizer import QuantDescriptor, toolkit_nn
+from qa_lib.quantization.toolkit import QuantDescriptor, toolkit_nn
 
 AMAXES = [3.3, 1.0, 1e-3, 2.0**-24, 7e-8, 0.0]
 
