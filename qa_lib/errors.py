@@ -60,6 +60,10 @@ class DataError(QAError, ValueError):
     """Images and labels are empty, of different lengths, or of the wrong kind."""
 
 
+class MetricError(QAError, ValueError):
+    """A metric returns what is no score, or breaks a promise that it makes."""
+
+
 class SearchError(QAError, ValueError):
     """A limit, budget or accuracy of a search is out of range."""
 

@@ -22,7 +22,8 @@ from qa_lib.evaluation.records import Records, opened
 from qa_lib.evaluation.runner import Runner
 from qa_lib.evaluation.scoring import Scoring
 from qa_lib.forward.replicas import Task
-from qa_lib.metrics import Accuracy, Metric
+from qa_lib.metrics import Metric
+from qa_lib.metrics.checks import check_metric
 from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -38,7 +39,9 @@ class Evaluator(Known):
     Args:
         qmodel: The quantized model to measure.
         images: The search set, shape ``(N, ...)``, on the model's device.
-        labels: The right class of each image, integers of shape ``(N,)``.
+        labels: The targets, one for each image: for accuracy the right classes, integers of shape ``(N,)``; None for a metric that
+            needs none.
+        metric: What the score is made by; None takes ``Accuracy()``.
         batch_size: Images in one forward pass; None takes as many, 4 to 128, as keep the largest output of
             a layer in the cache. Another batch size may round a sum differently, and a result with it.
         workers: Candidates at a time; None takes one for each torch thread, or one alone where that is
@@ -55,14 +58,15 @@ class Evaluator(Known):
             returns for two images.
 
     Attributes:
-        metric: What the score is made by: the accuracy.
+        metric: What the score is made by.
         measuring: What makes its sums of a batch.
         images: Size of the search set.
 
     Raises:
         DataError: The set is empty, images and labels differ in length, images are not finite
-            floating-point numbers, labels are not integers, or the model does not return one row of
-            logits for each image.
+            floating-point numbers, or the model does not return what the metric is of: for accuracy one row of logits
+            for each image.
+        MetricError: The metric is none, or returns what is no score.
         DeviceError: The images are not where the model is.
         NotReproducibleError: The model gives other numbers when it is measured again.
         ReplicaError: A copy of the model does something else than the model.
@@ -74,15 +78,14 @@ class Evaluator(Known):
         256
     """
 
-    metric: Metric = Accuracy()
-
     def __init__(
         self,
         qmodel: QuantizedActivationsModel,
         images: Tensor,
-        labels: Tensor,
+        labels: Any = None,
         batch_size: int | None = None,
         *,
+        metric: Metric | None = None,
         workers: int | None = None,
         channels_last: bool | None = None,
         hardest_first: bool = True,
@@ -91,6 +94,7 @@ class Evaluator(Known):
         model_key: str = "",
     ) -> None:
         check_qmodel(qmodel)
+        self.metric = check_metric(metric)
         check_set(images, labels, self.metric)
         for name, value in (("batch_size", batch_size), ("workers", workers)):
             if value is not None:
@@ -109,7 +113,7 @@ class Evaluator(Known):
         where = opened(archive)  # before anything is run
         self.measuring = Measuring(self.metric)
         self._runner = Runner.on(
-            qmodel, self.measuring, images, labels.to(images.device), batch_size, workers=workers,
+            qmodel, self.measuring, images, labels, batch_size, workers=workers,
             channels_last=channels_last, hardest_first=hardest_first, replicas=replicas,
         )  # fmt: skip
         self._scoring = Scoring(self.metric, self.search_set)
@@ -154,7 +158,7 @@ class Evaluator(Known):
         Raises:
             BitWidthError: The widths do not fit the model.
             NotCalibratedError: A quantizer that is switched on has no ``amax``.
-            DataError: The model does not return one row of logits for each image.
+            DataError: The model does not return what the metric is of.
             ArchiveError: The archive cannot be read or written.
         """
         return self.evaluate_many([bit_widths], remeasure=remeasure)[0]

@@ -4,9 +4,10 @@ import time
 from typing import Any
 
 from qa_lib.batches.batched_set import BatchedSet
+from qa_lib.errors import DataError
 from qa_lib.forward.replica_check import behaviour_digest
 from qa_lib.metrics import Metric
-from qa_lib.quantization.digests import environment, model_digest, object_digest
+from qa_lib.quantization.digests import environment, model_digest, network_digest, object_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 # Seconds that an answer may wait for the model to be run.
@@ -56,6 +57,11 @@ class Facts:
             return self._last
 
     def _seen(self) -> dict[str, Any]:
+        if self.search_set.reference_of not in ("", network_digest(self.qmodel)):
+            raise DataError(
+                f"the model's weights or code have changed, and {self.metric.name} compares it with what its float outputs were before: "
+                "make a new Evaluator"
+            )
         own = {"model_key": self.model_key} if self.model_key else {}
         return own | {
             "model": model_digest(self.qmodel),

@@ -1,15 +1,31 @@
 """What a batch's outputs add to a metric's sums; NaN among them is never taken for an answer."""
 
+import math
 import warnings
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from qa_lib.bit_widths import Widths
-from qa_lib.errors import DataError, QAWarning
+from qa_lib.checks import kind_of, naming
+from qa_lib.errors import DataError, MetricError, QAWarning
 from qa_lib.metrics import Metric
+
+
+def check_score(metric: Metric, score: Any) -> float:
+    """``score`` as a float; raises ``MetricError`` unless ``metric`` has made a number of the sums, at most its best."""
+    try:
+        found = float(score)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise MetricError(
+            f"the metric {metric.name!r} returns {kind_of(score)} as its score; it has to be one number"
+        ) from error
+    if math.isnan(found) or found > metric.best:
+        raise MetricError(
+            f"the metric {metric.name!r} returns {found:g} as its score; it has to be a number, and at most its best, {metric.best:g}"
+        )
+    return found
 
 
 class Measuring:
@@ -22,9 +38,10 @@ class Measuring:
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
         self._said = False
+        self._count = 0
 
-    def sums(self, outputs: Any, targets: Tensor, bit_widths: Widths) -> np.ndarray:
-        """What one batch adds, shape ``(k,)``.
+    def sums(self, outputs: Any, targets: Any, bit_widths: Widths) -> Any:
+        """What one batch adds, shape ``(k,)``; whatever the metric keeps of it if that cannot be summed.
 
         Args:
             outputs: What the model returns.
@@ -33,12 +50,36 @@ class Measuring:
 
         Raises:
             DataError: The float model returns NaN, or what the metric cannot measure.
+            MetricError: The metric raises, or returns something else than numbers, as many of each batch.
 
         Warns:
             QAWarning: A quantized model returns NaN; said once.
         """
         self.look_for_nan(outputs, bit_widths)
-        return self.metric.measure(outputs, targets).cpu().numpy()
+        with naming(f"the metric {self.metric.name!r}", MetricError):
+            added = self.metric.measure(outputs, targets)
+        if not self.metric.additive:
+            return added
+        self._check(added)
+        return added.cpu().numpy()
+
+    def _check(self, added: Any) -> None:
+        """Raises ``MetricError`` unless ``added`` are numbers, as many as ever."""
+        if not isinstance(added, Tensor) or added.dim() != 1 or not added.numel() or added.is_complex():
+            given = f"shape {tuple(added.shape)}" if isinstance(added, Tensor) else kind_of(added)
+            raise MetricError(
+                f"the metric {self.metric.name!r} measures {given}; it has to be a tensor of k numbers, shape (k,)"
+            )
+        if self._count not in (0, len(added)):
+            raise MetricError(
+                f"the metric {self.metric.name!r} measures {len(added)} numbers of a batch, and {self._count} of another; it has to be as "
+                "many of each"
+            )
+        self._count = len(added)
+        if bool(added.isnan().any()):
+            raise MetricError(
+                f"the metric {self.metric.name!r} measures NaN; it has to count NaN outputs as wrong"
+            )
 
     def look_for_nan(self, outputs: Any, bit_widths: Widths) -> None:
         """Raises, or warns, as ``sums`` does."""

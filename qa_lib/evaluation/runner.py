@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replica_check import behaviour_digest, check_replica
 from qa_lib.forward.replicas import RunBatch, Task, run_tasks
-from qa_lib.quantization.digests import structure_digest
+from qa_lib.quantization.digests import network_digest, structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import run_float, running
 from qa_lib.quantization.sites import INPUT
@@ -64,7 +66,7 @@ class Runner:
         qmodel: QuantizedActivationsModel,
         measuring: Measuring,
         images: Tensor,
-        labels: Tensor,
+        labels: Tensor | None,
         batch_size: int | None,
         *,
         workers: int | None,
@@ -73,9 +75,11 @@ class Runner:
         replicas: bool,
     ) -> "Runner":
         """A runner on ``images`` in suitable batches and layout, in the order of ``hardest_first``."""
-        if labels.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which torch indexes only of late
-            labels = labels.long()
-        check_outputs(qmodel, measuring, images[:2], labels[:2])
+        if labels is not None:
+            labels = labels.to(images.device)
+            if labels.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which torch indexes only of late
+                labels = labels.long()
+        check_outputs(qmodel, measuring, images[:2], None if labels is None else labels[:2])
         batch_size = batch_size or suitable_batch_size(qmodel, images[:2])
         if channels_last is None:
             channels_last = suits_channels_last(images) and _takes_channels_last(qmodel, images[:2])
@@ -85,8 +89,10 @@ class Runner:
         runner.make_replicas(1)  # and so checks it
         _warn_of_batch_statistics(qmodel, batch_size)
         _warn_of_another_range(qmodel, images)
+        runner.take_reference()
         if hardest_first and (order := runner.hardest_first()) is not None:
             runner.search_set = BatchedSet.cut(images, labels, order, batch_size, channels_last)
+            runner.take_reference()  # in the batches that candidates are measured in
         first, _ = runner.search_set.batches[0]
         runner._checked.add(runner._as_it_is(behaviour_digest(qmodel, first[:2])))  # for what comes next
         return runner
@@ -138,6 +144,22 @@ class Runner:
         inputs, targets = self.search_set.batches[index]
         return self.measuring.sums(try_forward(replica, inputs), targets, replica.bit_widths)
 
+    def take_reference(self) -> None:
+        """Makes the targets of what the float model returns, for a metric that needs none of its own."""
+        if (metric := self.measuring.metric).needs_targets:
+            return
+        found: dict[int, Any] = {}
+
+        def look(replica: QuantizedActivationsModel, index: int) -> np.ndarray:
+            outputs = try_forward(replica, self.search_set.batches[index][0])
+            self.measuring.look_for_nan(outputs, replica.bit_widths)
+            found[index] = metric.reference(outputs)
+            return np.zeros(1)
+
+        self._look(look)
+        batches = [(inputs, found[index]) for index, (inputs, _) in enumerate(self.search_set.batches)]
+        self.search_set = replace(self.search_set, batches=batches, reference_of=network_digest(self.qmodel))
+
     def hardest_first(self) -> Tensor | None:
         """The items in the order of how safely the float model answers them, the least safe first; None if the metric does
         not say."""
@@ -150,9 +172,13 @@ class Runner:
             margins[index] = self.measuring.metric.margins(outputs, targets)
             return np.zeros(1)
 
-        self.run(self.make_replicas(len(self.search_set.batches)), [self._float_task()], _ignore, look)
+        self._look(look)
         in_order = [found for index in range(len(margins)) if (found := margins[index]) is not None]
         return torch.argsort(torch.cat(in_order), stable=True) if len(in_order) == len(margins) else None
+
+    def _look(self, look: RunBatch) -> None:
+        """Runs the float model over the search set."""
+        self.run(self.make_replicas(len(self.search_set.batches)), [self._float_task()], _ignore, look)
 
     def _as_it_is(self, behaviour: str) -> tuple[str, str, tuple[bool, ...]]:
         """What a check of replicas holds for."""
@@ -167,22 +193,29 @@ class Runner:
         def run(count: int) -> None:
             sizes = self.search_set.batch_sizes[:count]
             self.images_forwarded += run_tasks(
-                replicas[:count], [self._float_task()], sizes, self.measure, _ignore
+                replicas[:count], [self._float_task()], sizes, self._only_run, _ignore
             )
 
         return choose_workers(run, len(replicas))
+
+    def _only_run(self, replica: QuantizedActivationsModel, index: int) -> np.ndarray:
+        try_forward(replica, self.search_set.batches[index][0])
+        return np.zeros(1)
 
     def _float_task(self) -> Task:
         return Task((None,) * len(self.qmodel.names))
 
 
 def check_outputs(
-    qmodel: QuantizedActivationsModel, measuring: Measuring, inputs: Tensor, targets: Tensor
+    qmodel: QuantizedActivationsModel, measuring: Measuring, inputs: Tensor, targets: Any
 ) -> None:
     """Raises ``DataError`` unless what the float model returns for ``inputs`` can be measured."""
     floats = (None,) * len(qmodel.names)
     with running(qmodel, floats):
-        measuring.sums(try_forward(qmodel, inputs), targets, floats)
+        outputs = try_forward(qmodel, inputs)
+        if not measuring.metric.needs_targets:
+            targets = measuring.metric.reference(outputs)
+        measuring.sums(outputs, targets, floats)
 
 
 def _takes_channels_last(qmodel: QuantizedActivationsModel, images: Tensor) -> bool:

@@ -11,10 +11,15 @@ from numpy.typing import ArrayLike
 from qa_lib.archive import Row
 from qa_lib.batches.batched_set import BatchedSet
 from qa_lib.bit_widths import Widths
+from qa_lib.errors import MetricError
 from qa_lib.evaluation.early_stop import Needed
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.measuring import check_score
 from qa_lib.forward.replicas import Task
 from qa_lib.metrics import Metric
+
+# Relative; far more than rounding adds up to.
+_SLACK = 1e-9
 
 
 class Scoring:
@@ -31,13 +36,24 @@ class Scoring:
     def task(self, bit_widths: Widths, needed: Needed | None = None, known: Row | None = None) -> Task:
         """A candidate that stops once ``needed`` is out of its reach, None measures it to the end; it goes on from what is
         ``known`` of it."""
-        task = Task(bit_widths)
+        task = Task(bit_widths, additive=self.metric.additive)
+        if known and not task.additive:
+            task.images, task.seconds, task.score, task.finished = (
+                known.images,
+                known.seconds,
+                known.score,
+                True,
+            )
+            return task
         if needed is not None and self._perfect_rests is not None:
             task.hopeless = lambda task: needed.out_of_reach(self._upper_bound(task))
         return resumed(task, self.search_set.batch_sizes, known.sums, known.seconds) if known else task
 
     def is_possible(self, row: Row) -> bool:
         """Whether ``row`` can be of this search set and metric."""
+        if not self.metric.additive:
+            complete = row.images == self.search_set.images and not row.sums
+            return complete and row.score is not None and row.score <= self.metric.best
         shown = [targets for _, targets in self.search_set.batches[: len(row.sums)]]
         added = np.asarray(row.sums)
         return (
@@ -49,28 +65,55 @@ class Scoring:
     def evaluation(self, task: Task, fingerprint: str = "") -> Evaluation:
         """What a candidate has scored so far, measured under ``fingerprint``."""
         upper_bound = self._upper_bound(task)
+        sums = tuple(tuple(added.tolist()) for added in task.sums) if task.additive else ()
         return Evaluation(
             task.bit_widths, task.images, self.search_set.images, upper_bound, self._estimate(task, upper_bound),
-            task.seconds, tuple(tuple(added.tolist()) for added in task.sums), fingerprint,
+            task.seconds, sums, fingerprint,
         )  # fmt: skip
 
     def _upper_bound(self, task: Task) -> float:
-        if len(task.sums) == len(self.search_set.batches):
-            return self._score(task.total)
+        if task.score is None and len(task.sums) == len(self.search_set.batches):
+            task.score = self._checked_score(task)
+        if task.score is not None:
+            return task.score
         if self._perfect_rests is None:
             return self.metric.best
-        return self._score(task.total + self._perfect_rests[len(task.sums)])
+        return self._bound(task.total, len(task.sums))
+
+    def _bound(self, seen: ArrayLike, batches: int) -> float:
+        """What the score can be at most if the first ``batches`` have added ``seen``."""
+        assert self._perfect_rests is not None
+        total = np.asarray(seen + self._perfect_rests[batches])
+        bound = self._score(total)
+        # Sums that are no whole numbers depend on their order in the last digits.
+        return bound if total.dtype.kind in "iu" else min(self.metric.best, bound + _SLACK * abs(bound))
 
     def _estimate(self, task: Task, upper_bound: float) -> float:
         """As if the images that were not shown were answered as the last batch was."""
-        if task.images == self.search_set.images or not task.sums:
+        if task.images == self.search_set.images or not task.sums or not task.additive:
             return upper_bound
         rest = self.search_set.images - task.images
         last = task.sums[-1] / (task.images / len(task.sums))
         return min(upper_bound, self._score(task.total + rest * last))
 
     def _score(self, sums: ArrayLike) -> float:
-        return self.metric.score(torch.from_numpy(np.asarray(sums)))
+        found = self.metric.score(torch.from_numpy(np.asarray(sums)))
+        return check_score(self.metric, found)
+
+    def _checked_score(self, task: Task) -> float:
+        """The score of a candidate that was shown everything; raises ``MetricError`` if that is more than a bound of it."""
+        if not task.additive:
+            return check_score(self.metric, self.metric.score(task.sums))
+        found = self._score(task.total)
+        if self._perfect_rests is not None:
+            for seen in (0, len(task.sums) // 2):
+                bound = self._bound(sum(task.sums[:seen], start=0 * task.sums[0]), seen)
+                if bound < found:
+                    raise MetricError(
+                        f"the metric {self.metric.name!r} scores {found:g}, and its perfect() promised {bound:g} at most after {seen} of "
+                        f"{len(task.sums)} batches: it has to return what a batch adds if nothing could be answered better, or None"
+                    )
+        return found
 
     @cached_property
     def _perfect_rests(self) -> list[np.ndarray] | None:

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
 
 # Runs one batch, by its index, through a replica that has the widths already: what it adds to the candidate's sums.
-RunBatch = Callable[[QuantizedActivationsModel, int], np.ndarray]
+RunBatch = Callable[[QuantizedActivationsModel, int], Any]
 
 
 def _never(task: "Task") -> bool:
@@ -32,7 +33,9 @@ class Task:
         bit_widths: Its widths.
         hopeless: Asked after each batch whether it can stop.
         sums: What each batch so far has added, from the first batch on without a gap.
+        additive: Whether that can be summed.
         total: Their sum.
+        score: What is known already of a finished one that holds no sums.
         images: Images in those batches.
         seconds: Time that their forward passes took, in one thread.
         finished: Whether it has stopped or seen all batches.
@@ -42,16 +45,18 @@ class Task:
 
     bit_widths: Widths
     hopeless: Callable[["Task"], bool] = _never
-    sums: list[np.ndarray] = field(default_factory=list)
+    sums: list[Any] = field(default_factory=list)
+    additive: bool = True
     total: np.ndarray | int = 0
+    score: float | None = None
     images: int = 0
     seconds: float = 0.0
     finished: bool = False
     next_batch: int = 0
     running: int = 0
-    _ahead: dict[int, tuple[np.ndarray, float]] = field(default_factory=dict)
+    _ahead: dict[int, tuple[Any, float]] = field(default_factory=dict)
 
-    def take(self, batch_sizes: Sequence[int], index: int, added: np.ndarray, seconds: float) -> None:
+    def take(self, batch_sizes: Sequence[int], index: int, added: Any, seconds: float) -> None:
         """Takes in the result of batch ``index``; results may arrive in any order.
 
         Where the candidate stops depends on the results in the order of the batches only.
@@ -62,7 +67,8 @@ class Task:
             added, seconds = self._ahead.pop(len(self.sums))
             self.images += batch_sizes[len(self.sums)]
             self.sums.append(added)
-            self.total = self.total + added
+            if self.additive:
+                self.total = self.total + added
             self.seconds += seconds
             self.finished = len(self.sums) == len(batch_sizes) or self.hopeless(self)
 
@@ -94,7 +100,7 @@ class _Board:
         task.running += 1
         return task, task.next_batch - 1
 
-    def report(self, task: Task, index: int, added: np.ndarray, seconds: float) -> None:
+    def report(self, task: Task, index: int, added: Any, seconds: float) -> None:
         with self.lock:
             self.forwards += self.batch_sizes[index]
             task.running -= 1

@@ -1,10 +1,14 @@
 """What makes one number, higher is better, of a model's outputs and the targets."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
+
+from qa_lib.errors import MetricError
 
 
 class Metric(Protocol):
@@ -14,6 +18,10 @@ class Metric(Protocol):
         name: What it is called on axes, in tables, on the page: "accuracy".
         unit: "%" of shares (0 to 1, shown times 100), "dB", or "".
         best: The highest score there is.
+        worst: The score of what is worth nothing; minus infinity where no score says so.
+        additive: Whether what batches add may be summed. If not, ``score`` is given what each batch added, in order; only the score
+            is kept, and nothing stops early.
+        needs_targets: Whether targets come with the data. If not, ``reference`` makes them of the float model's outputs.
 
     Example:
         >>> class PixelAccuracy(Metric):
@@ -28,7 +36,10 @@ class Metric(Protocol):
 
     name: str
     unit: str = ""
-    best: float = float("inf")
+    best: float = math.inf
+    worst: float = 0.0
+    additive: bool = True
+    needs_targets: bool = True
 
     def measure(self, outputs: Any, targets: Any) -> Tensor:
         """What one batch adds to the sums.
@@ -45,7 +56,7 @@ class Metric(Protocol):
         """
         raise NotImplementedError
 
-    def score(self, sums: Tensor) -> float:
+    def score(self, sums: Any) -> float:
         """The score of what any set of batches added up to, shape ``(k,)``; higher is better."""
         raise NotImplementedError
 
@@ -75,3 +86,62 @@ class Metric(Protocol):
     def by_class(self, outputs: Any, targets: Any) -> Tensor | None:
         """Right answers and items of each class, shape ``(2, classes)``; None where there are no classes."""
         return None
+
+    def reference(self, outputs: Any) -> Any:
+        """The targets, made of what the float model returns for a batch; for a metric that needs none."""
+        raise MetricError(f"{self.name} is of outputs and targets: give targets")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How scores are called and written.
+
+    Attributes:
+        name: As of ``Metric``.
+        unit: As of ``Metric``.
+        best: As of ``Metric``.
+        worst: As of ``Metric``.
+
+    Example:
+        >>> Scale().text(0.921)
+        '92.10%'
+        >>> Scale("PSNR", "dB", 80.0).text(31.2)
+        '31.20 dB'
+    """
+
+    name: str = "accuracy"
+    unit: str = "%"
+    best: float = 1.0
+    worst: float = 0.0
+
+    @classmethod
+    def of(cls, metric: Metric) -> "Scale":
+        """The scale of ``metric``."""
+        return cls(metric.name, metric.unit, metric.best, metric.worst)
+
+    @property
+    def factor(self) -> float:
+        """What scores are shown times: 100 for shares."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    @property
+    def label(self) -> str:
+        """What an axis is called."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    @property
+    def column(self) -> str:
+        """What tables call it: the name in one word."""
+        return "_".join(self.name.replace("-", " ").split())
+
+    def text(self, score: float, digits: int = 2) -> str:
+        """``score`` with its unit, as it is written in a sentence; ``digits`` after the point, where it has a unit."""
+        if self.unit == "%":
+            return f"{score:.{digits}%}"
+        return f"{score:.{digits}f} {self.unit}" if self.unit else f"{score:.{digits + 2}g}"
+
+    def difference(self, scores: float, digits: int = 2) -> str:
+        """A difference of two scores, with its sign; of shares in percentage points."""
+        if self.unit:
+            return f"{scores * self.factor:+.{digits}f} {'points' if self.unit == '%' else self.unit}"
+        return f"{scores:+.{digits + 2}g}"

@@ -230,12 +230,9 @@ def test_another_metric_is_measured_anew_even_if_it_is_called_the_same(qmodel, i
         def score(self, sums):
             return super().score(sums) / 2
 
-    class OtherEvaluator(Evaluator):
-        metric = Half()
-
     archive = Archive()
     known = Evaluator(qmodel, images, labels, batch_size=40, archive=archive).evaluate([3, 4, 5, 6])
-    other = OtherEvaluator(qmodel, images, labels, batch_size=40, archive=archive)
+    other = Evaluator(qmodel, images, labels, batch_size=40, metric=Half(), archive=archive)
     assert other.fingerprint() != Evaluator(qmodel, images, labels, batch_size=40).fingerprint()
     assert other.evaluate([3, 4, 5, 6]).score == known.score / 2
     assert len(archive.to_frame()) == 2
