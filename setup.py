@@ -78,6 +78,9 @@ setup(
             "playwright>=1.48",
             "nbstripout>=0.7",
             "pre-commit>=3.7",
+            # What users bring, in the tests.
+            "torchmetrics>=1.4",
+            "pycocotools>=2.0.7",
         ],
         "docs": ["mkdocs-material>=9.6", "mkdocstrings-python>=1.16", "mkdocs-jupyter>=0.25"],
     },

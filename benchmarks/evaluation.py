@@ -41,7 +41,7 @@ class Engine:
         self.seconds.append(time.perf_counter() - start)
 
     def front(self) -> set[tuple[tuple[int | None, ...], int]]:
-        return _front([e for e in self.run.evaluations.values() if e.complete], self.run.min_accuracy)
+        return _front([e for e in self.run.evaluations.values() if e.complete], self.run.min_score)
 
 
 class TakeTurns(Callback):
@@ -67,7 +67,7 @@ def _front(evaluations: list[Evaluation], min_accuracy: float) -> set[tuple[tupl
 def _report(problem: PlainProblem, turns: TakeTurns, own: Engine, alike: Engine) -> None:
     images = problem.images
     plain = {w: Evaluation(w, images, images, c / images, c / images) for w, c, _ in problem.evaluated}
-    front = _front(list(plain.values()), problem.min_accuracy)
+    front = _front(list(plain.values()), problem.min_score)
     print(f"front of plain: {len(front)} settings; of the engine alike: {len(alike.front())}")
     print(f"identical fronts in plain's layout and batch size: {alike.front() == front}")
     measured = [e for e in own.run.evaluations.values() if e.complete]
@@ -96,8 +96,8 @@ def main() -> None:
     problem = plain_problem(load_workload("fashion_mnist"), 256 if options.quick else None)
     generations = 5 if options.quick else 30
     work(f"15 x {generations} candidates of a plain NSGA-II on {problem.images} images, batch {BATCH_SIZE}")
-    own = Engine(problem.min_accuracy, problem.images)
-    alike = Engine(problem.min_accuracy, problem.images, batch_size=BATCH_SIZE, channels_last=False)
+    own = Engine(problem.min_score, problem.images)
+    alike = Engine(problem.min_score, problem.images, batch_size=BATCH_SIZE, channels_last=False)
     turns = TakeTurns([own, alike])
     minimize(problem, plain_algorithm(), ("n_gen", generations), callback=turns, seed=1)
     _report(problem, turns, own, alike)

@@ -50,7 +50,7 @@ class PlainProblem(ElementwiseProblem):
         self.evaluated: list[tuple[tuple[int, ...], int, float]] = []  # widths, right answers, seconds
         self.images = len(loader.dataset)
         quantizers = len(model.quantizers)
-        self.min_accuracy = self.count_correct([None] * quantizers) / self.images - loss_allowed
+        self.min_score = self.count_correct([None] * quantizers) / self.images - loss_allowed
         super().__init__(n_var=quantizers, n_obj=2, n_ieq_constr=1, xl=2, xu=8, vtype=int)
 
     @torch.no_grad()
@@ -64,7 +64,7 @@ class PlainProblem(ElementwiseProblem):
         self.evaluated.append((tuple(x.tolist()), correct, time.perf_counter() - start))
         accuracy = correct / self.images
         out["F"] = [-accuracy, sum(x)]
-        out["G"] = [self.min_accuracy - accuracy]
+        out["G"] = [self.min_score - accuracy]
 
 
 def calibrated(workload: Workload) -> QuantizedActivationsModel:

@@ -43,19 +43,19 @@ class Points:
         reached = self.rows[-1][2] if self.rows else 0.0
         if self._improves(evaluation):
             self.entered.append((full_passes, evaluation))
-            self.front = stair([*self.front, evaluation], self.box.min_accuracy)
+            self.front = stair([*self.front, evaluation], self.box.min_score)
             reached = self.box((e.score, e.total_bits) for e in self.front)
         self.rows.append((full_passes, seconds, reached))
 
     def _improves(self, evaluation: Evaluation) -> bool:
         """Whether it is complete and feasible, and no point has as much accuracy for as few bits."""
-        return evaluation.score >= self.box.min_accuracy and not any(
+        return evaluation.score >= self.box.min_score and not any(
             e.score >= evaluation.score and e.total_bits <= evaluation.total_bits for e in self.front
         )
 
     def front_after(self, full_passes: float) -> list[Evaluation]:
         """As it was after so many full passes, cheapest first."""
-        return stair((e for passes, e in self.entered if passes <= full_passes), self.box.min_accuracy)
+        return stair((e for passes, e in self.entered if passes <= full_passes), self.box.min_score)
 
     def frame(self, **labels: object) -> pd.DataFrame:
         """The steps at which the hypervolume grew, and the last."""
@@ -104,7 +104,7 @@ class Bench:
         """The candidates of the plain search, each measured on all images."""
         points = Points(self.box)
         problem = PlainOnEngine(
-            self.evaluator, self.box.min_accuracy, 8, lambda e: points.take(len(points.rows) + 1, np.nan, e)
+            self.evaluator, self.box.min_score, 8, lambda e: points.take(len(points.rows) + 1, np.nan, e)
         )
         minimize(problem, plain_algorithm(40), ("n_eval", PLAIN_EVALUATIONS), seed=seed)
         self.known += points.front
@@ -138,7 +138,7 @@ class Bench:
 
         explore(
             evaluator,
-            min_accuracy=self.box.min_accuracy,
+            min_accuracy=self.box.min_score,
             full_passes=full_passes - preparing,
             seed=seed,
             sensitivities=table,
@@ -156,7 +156,7 @@ class PlainOnEngine(Problem):
     def __init__(
         self, evaluator: Evaluator, min_accuracy: float, upper: int, take: Callable[[Evaluation], object]
     ) -> None:
-        self.evaluator, self.min_accuracy, self.take = evaluator, min_accuracy, take
+        self.evaluator, self.min_score, self.take = evaluator, min_accuracy, take
         layers = len(evaluator.qmodel.names)
         super().__init__(n_var=layers, n_obj=2, n_ieq_constr=1, xl=2, xu=upper, vtype=int)
 
@@ -166,7 +166,7 @@ class PlainOnEngine(Problem):
             self.take(evaluation)
         accuracy = np.array([e.score for e in evaluations])
         out["F"] = np.column_stack([-accuracy, x.sum(axis=1)])
-        out["G"] = self.min_accuracy - accuracy
+        out["G"] = self.min_score - accuracy
 
 
 class HeldOut:
@@ -176,7 +176,7 @@ class HeldOut:
         workload = bench.workload
         self.evaluator = Evaluator(bench.qmodel, workload.holdout_images, workload.holdout_labels)
         accuracy = self.evaluator.evaluate_uniform(None).score
-        self.box = replace(bench.box, min_accuracy=accuracy - LOSS_ALLOWED, float_accuracy=accuracy)
+        self.box = replace(bench.box, min_score=accuracy - LOSS_ALLOWED, float_score=accuracy)
 
     def hypervolume(self, front: Sequence[Evaluation]) -> float:
         """That of the accuracies which the same settings have here: at each cost it is the setting that the search set

@@ -42,11 +42,11 @@ class Truth:
         start = time.perf_counter()
         self.evaluations = enumerate_settings(self.evaluator, num_bits_upper_limit=upper)
         self.seconds = time.perf_counter() - start
-        self.min_accuracy = self.evaluator.evaluate_uniform(None).score - LOSS_ALLOWED
+        self.min_score = self.evaluator.evaluate_uniform(None).score - LOSS_ALLOWED
         self.box = Hypervolume(
-            self.min_accuracy, self.min_accuracy + LOSS_ALLOWED, LOWER * self.layers, upper * self.layers
+            self.min_score, self.min_score + LOSS_ALLOWED, LOWER * self.layers, upper * self.layers
         )
-        self.front = feasible_front(self.evaluations, self.min_accuracy)
+        self.front = feasible_front(self.evaluations, self.min_score)
         self.hypervolume = self.box((e.score, e.total_bits) for e in self.front)
 
     def measure(self, setting: tuple[int, ...]) -> Evaluation:
@@ -93,7 +93,7 @@ def greedy(truth: Truth, seed: int, budget: float) -> Asked:
             if now[layer] > LOWER:
                 tried.append(truth.measure((*now[:layer], now[layer] - 1, *now[layer + 1 :])))
                 yield 1.0, tried[-1]
-        feasible = [e for e in tried if e.score >= truth.min_accuracy]
+        feasible = [e for e in tried if e.score >= truth.min_score]
         if not feasible:
             return
         now = max(feasible, key=lambda e: e.score).bit_widths
@@ -116,7 +116,7 @@ def additive(truth: Truth, seed: int, budget: float) -> Asked:
 def plain(truth: Truth, seed: int, budget: float) -> Asked:
     """Plain NSGA-II, as in plain.py, 15 candidates a generation."""
     asked: list[Evaluation] = []
-    problem = PlainOnEngine(truth.evaluator, truth.min_accuracy, truth.upper, asked.append)
+    problem = PlainOnEngine(truth.evaluator, truth.min_score, truth.upper, asked.append)
     minimize(problem, plain_algorithm(), ("n_eval", budget), seed=seed)
     yield from ((1.0, evaluation) for evaluation in asked)
 
@@ -126,7 +126,7 @@ def ours(truth: Truth, seed: int, budget: float) -> Asked:
     table = truth.table(seed)
     asked: dict[tuple[int | None, ...], Evaluation] = {}
     explore(
-        truth.evaluator, num_bits_upper_limit=truth.upper, min_accuracy=truth.min_accuracy,
+        truth.evaluator, num_bits_upper_limit=truth.upper, min_accuracy=truth.min_score,
         full_passes=budget, seed=seed, sensitivities=table, progress=False,
         on_evaluation=lambda evaluation: asked.setdefault(evaluation.bit_widths, evaluation),
     )  # fmt: skip

@@ -24,13 +24,13 @@ FACTS = frozenset(
 )  # fmt: skip
 
 
-def width_columns(names: Iterable[str]) -> tuple[str, ...]:
+def width_columns(names: Iterable[str], taken: Iterable[str] = ()) -> tuple[str, ...]:
     """The columns that tables have for the widths of the quantizers ``names``: these names, with "_bits" behind those that
-    another column has."""
-    names, columns = list(names), []
+    another column has, one of ``taken`` say."""
+    names, columns, others = list(names), [], FACTS.union(taken)
     for name in names:
         column = name
-        while column in FACTS or (column != name and column in names):
+        while column in others or (column != name and column in names):
             column += "_bits"
         columns.append(column)
     return tuple(columns)

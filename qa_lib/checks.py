@@ -63,6 +63,14 @@ def check_share(name: str, value: Any, error: type[Exception], example: str = "0
     return share
 
 
+def check_finite(name: str, value: Any, error: type[Exception]) -> float:
+    """``value`` as a float; raises ``error`` unless it is a finite number."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise error(f"{name} is {shown(value)}; give a finite number")
+    return float(value)
+
+
 def check_positive(name: str, value: Any, error: type[Exception]) -> float:
     """``value`` as a float; raises ``error`` unless it is a finite number above 0."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -11,7 +11,7 @@ from qa_lib.export.settings import as_code, load_settings, save_setting
 from qa_lib.panel.groups import by_block, by_pattern
 from qa_lib.panel.history import History
 from qa_lib.panel.next_steps import next_steps
-from qa_lib.panel.predictor import AccuracyPredictor
+from qa_lib.panel.predictor import ScorePredictor
 
 NAMES = ("a", "b", "c")
 
@@ -60,7 +60,7 @@ def test_the_next_steps_are_the_best_of_all_single_changes():
     }
     steps = next_steps(NAMES, (2, 3, 4), (2, 4), additive(effects))
     assert (steps.gain.layer, steps.gain.after, steps.gain.cost) == ("b", 4, 1)
-    assert steps.gain.accuracy == pytest.approx(0.18)
+    assert steps.gain.score == pytest.approx(0.18)
     assert (steps.save.layer, steps.save.after, steps.save.bit_widths) == ("c", 3, (2, 3, 3))  # loses nothing
     held = next_steps(NAMES, (2, 3, 4), (2, 4), additive(effects), locked={"b", "c"})
     assert held.gain.layer == "a" and held.save is None
@@ -72,7 +72,7 @@ def test_without_a_prediction_there_are_no_steps():
 
 
 def test_predictions_come_near_what_is_measured(qmodel, evaluator, images):
-    predictor = AccuracyPredictor(sensitivity(qmodel, images[:32], progress=False), 1.0)
+    predictor = ScorePredictor(sensitivity(qmodel, images[:32], progress=False), 1.0)
     settings = [(a, b, 4, c) for a in (3, 4, 6) for b in (3, 5) for c in (3, None)]
     assert np.isnan(predictor.predict(settings)).all()
     known = evaluator.evaluate_many(settings)

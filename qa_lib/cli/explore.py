@@ -15,6 +15,7 @@ from qa_lib.cli.arguments import user_path
 from qa_lib.errors import QAError, ReportError
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.interrupts import uninterrupted
+from qa_lib.metrics import Scale
 from qa_lib.plots import plot_objective_space
 from qa_lib.plots.style import save_figure
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -25,10 +26,10 @@ from qa_lib.workloads.workload import known_workloads, load_workload
 
 DESCRIPTION = """\
 Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
-accuracy against total bits, beside the float model and the uniform widths.
+the score (accuracy, say) against total bits, beside the float model and the uniform widths.
 
-Every accuracy is measured on the workload's whole search set. These files go to --out:
-  front.csv       accuracy (0 to 1), total_bits, mean_bits, and one column of widths per quantizer
+Every score is measured on the workload's whole search set. These files go to --out:
+  front.csv       the score (accuracy: 0 to 1), total_bits, mean_bits, and one column of widths per quantizer
   front.png       the front, everything else that was measured, and the baselines
   front.html      the same as a page to open in a browser, with the widths of each point, and how it was made
   archive.sqlite  every evaluation, as soon as it is finished; the next run begins with what it knows
@@ -41,9 +42,11 @@ examples:
 
 The same seed asks for the same candidates. Ctrl-C ends the search early and keeps what it has; the same
 command again goes on from there, also after a crash.
-Exit status: 0 with a front, 1 if nothing reaches --min-accuracy, 2 for a mistake in the arguments or a file that cannot be
+Exit status: 0 with a front, 1 if nothing reaches the least score, 2 for a mistake in the arguments or a file that cannot be
 written, 130 if Ctrl-C ended it before there was anything to show.
 """
+
+DEFAULT_MIN_ACCURACY = 0.85
 
 
 def fill(command: argparse.ArgumentParser) -> None:
@@ -56,8 +59,10 @@ def fill(command: argparse.ArgumentParser) -> None:
     add("--calibration", default="mse", choices=all_methods(), metavar="METHOD",
         help=f"how amax is found, for each width: {', '.join(all_methods())} (default: %(default)s); max is what "
         "the toolkit does, output takes a minute and is better below 5 bits")  # fmt: skip
-    add("--min-accuracy", type=float, default=0.85, metavar="A",
-        help="accuracy, 0 to 1, that a solution has to reach (default: %(default)s)")  # fmt: skip
+    add("--min-accuracy", type=float, metavar="A",
+        help=f"accuracy, 0 to 1, that a solution has to reach (default: {DEFAULT_MIN_ACCURACY})")  # fmt: skip
+    add("--min-score", type=float, metavar="S",
+        help="the same where the workload's score is no accuracy, in its own unit (default: none)")  # fmt: skip
     add("--full-passes", type=float, metavar="P",
         help=f"budget: passes over the search set, everything counted (default: {DEFAULT_FULL_PASSES:g} if no other "
         "budget is given)")  # fmt: skip
@@ -95,12 +100,16 @@ def _explore(options: argparse.Namespace) -> Exploration:
     workload = load_workload(options.workload)
     qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
     calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
-    evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels)
+    evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels, metric=workload.metric)
+    least = options.min_accuracy
+    if least is None and options.min_score is None and "accuracy" in evaluator.metric.name:
+        least = DEFAULT_MIN_ACCURACY
     return explore(
         evaluator,
         num_bits_lower_limit=options.lower,
         num_bits_upper_limit=options.upper,
-        min_accuracy=options.min_accuracy,
+        min_accuracy=least,
+        min_score=options.min_score,
         full_passes=options.full_passes,
         seconds=options.seconds,
         evaluations=options.evaluations,
@@ -142,6 +151,7 @@ def _write(exploration: Exploration, folder: Path) -> bool:
 
 
 def _show(exploration: Exploration) -> None:
+    scale = exploration.scale
     front = exploration.front.set_index(
         pd.Index([f"front {n}" for n in range(1, len(exploration.front) + 1)])
     )
@@ -150,6 +160,7 @@ def _show(exploration: Exploration) -> None:
         _as_text(
             pd.concat([exploration.baselines(), front] if len(front) else [exploration.baselines()]),
             exploration.names,
+            scale,
         )
     )
     print(
@@ -163,12 +174,15 @@ def _show(exploration: Exploration) -> None:
     if front.empty:
         nearest = exploration.nearest
         print(
-            f"None reaches the minimum accuracy {exploration.min_accuracy:.2%}: the nearest has "
-            f"{'' if nearest.complete else 'at most '}{nearest.upper_bound:.2%} ({100 * exploration.shortfall:.2f} points short) at "
-            f"{nearest.total_bits} total bits. {_what_to_relax(exploration)}Lower --min-accuracy, or raise --upper."
+            f"None reaches the minimum {scale.name} {scale.text(exploration.min_score)}: the nearest has "
+            f"{'' if nearest.complete else 'at most '}{nearest.text} ({scale.difference(exploration.shortfall)} short) at "
+            f"{nearest.total_bits} total bits. {_what_to_relax(exploration)}Ask for less, or raise --upper."
         )
     else:
-        print(f"The front has {len(front)} solutions at or above {exploration.min_accuracy:.2%}.")
+        least = (
+            f" at or above {scale.text(exploration.min_score)}" if exploration.min_score > scale.worst else ""
+        )
+        print(f"The front has {len(front)} solutions{least}.")
 
 
 def _what_to_relax(exploration: Exploration) -> str:
@@ -182,12 +196,12 @@ def _what_to_relax(exploration: Exploration) -> str:
     return f"By the sensitivities (an estimate), these layers disturb most: {layers}. Give them more bits. "
 
 
-def _as_text(frame: pd.DataFrame, names: tuple[str, ...]) -> str:
-    columns = list(width_columns(names))
+def _as_text(frame: pd.DataFrame, names: tuple[str, ...], scale: Scale) -> str:
+    columns = list(width_columns(names, [scale.column]))
     widths = frame[columns].astype(object).where(frame[columns].notna(), "-")
     table = pd.DataFrame(
         {
-            "accuracy": frame["accuracy"].map(lambda a: "infeasible" if pd.isna(a) else f"{a:.2%}"),
+            scale.name: frame[scale.column].map(lambda s: "infeasible" if pd.isna(s) else scale.text(s)),
             "total bits": frame["total_bits"],
             "mean bits": frame["mean_bits"].map("{:.2f}".format),
             "widths": widths.apply(lambda row: " ".join(map(str, row)), axis=1),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import total_bits
+from qa_lib.metrics import Scale
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Evaluation:
         seconds: Time of the forward passes, on one torch thread.
         sums: What each batch added to the metric's sums, in the evaluator's order: k numbers.
         fingerprint: What it was measured under, ``Evaluator.fingerprint``; "" if nobody recorded it.
+        scale: How the score is called and written.
     """
 
     bit_widths: Widths
@@ -32,6 +34,7 @@ class Evaluation:
     seconds: float = field(default=0.0, compare=False)
     sums: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     fingerprint: str = field(default="", repr=False, compare=False)
+    scale: Scale = field(default=Scale(), repr=False, compare=False)
 
     @property
     def complete(self) -> bool:
@@ -43,6 +46,11 @@ class Evaluation:
         """What the metric makes of the whole search set: the accuracy, 0 to 1; higher is better. NaN if it was stopped: it
         was not measured then."""
         return self.upper_bound if self.complete else math.nan
+
+    @property
+    def text(self) -> str:
+        """The score, or the bound of what was stopped, with its unit."""
+        return self.scale.text(self.upper_bound)
 
     @property
     def total_bits(self) -> int:

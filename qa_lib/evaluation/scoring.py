@@ -16,7 +16,7 @@ from qa_lib.evaluation.early_stop import Needed
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.measuring import check_score
 from qa_lib.forward.replicas import Task
-from qa_lib.metrics import Metric
+from qa_lib.metrics import Metric, Scale
 
 # Relative; far more than rounding adds up to.
 _SLACK = 1e-9
@@ -31,7 +31,7 @@ class Scoring:
     """
 
     def __init__(self, metric: Metric, search_set: BatchedSet) -> None:
-        self.metric, self.search_set = metric, search_set
+        self.metric, self.search_set, self.scale = metric, search_set, Scale.of(metric)
 
     def task(self, bit_widths: Widths, needed: Needed | None = None, known: Row | None = None) -> Task:
         """A candidate that stops once ``needed`` is out of its reach, None measures it to the end; it goes on from what is
@@ -68,7 +68,7 @@ class Scoring:
         sums = tuple(tuple(added.tolist()) for added in task.sums) if task.additive else ()
         return Evaluation(
             task.bit_widths, task.images, self.search_set.images, upper_bound, self._estimate(task, upper_bound),
-            task.seconds, sums, fingerprint,
+            task.seconds, sums, fingerprint, self.scale,
         )  # fmt: skip
 
     def _upper_bound(self, task: Task) -> float:
@@ -107,7 +107,7 @@ class Scoring:
         found = self._score(task.total)
         if self._perfect_rests is not None:
             for seen in (0, len(task.sums) // 2):
-                bound = self._bound(sum(task.sums[:seen], start=0 * task.sums[0]), seen)
+                bound = self._bound(sum(task.sums[:seen], start=np.zeros_like(task.sums[0])), seen)
                 if bound < found:
                     raise MetricError(
                         f"the metric {self.metric.name!r} scores {found:g}, and its perfect() promised {bound:g} at most after {seen} of "

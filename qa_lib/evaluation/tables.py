@@ -9,18 +9,28 @@ from qa_lib.bit_widths import width_columns
 from qa_lib.errors import ReportError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.files import write_whole
+from qa_lib.metrics import Scale
 
 
-def evaluation_frame(evaluations: Sequence[Evaluation], names: Sequence[str]) -> pd.DataFrame:
-    """One row for each evaluation: ``accuracy`` (0 to 1; missing if it was stopped early), ``total_bits``, ``mean_bits``, then a
-    column of widths (missing is float) for each of the quantizers ``names``."""
+def evaluation_frame(
+    evaluations: Sequence[Evaluation], names: Sequence[str], scale: Scale | None = None
+) -> pd.DataFrame:
+    """One row for each evaluation: the score by its name, ``accuracy`` (0 to 1; missing if it was stopped early), ``total_bits``,
+    ``mean_bits``, then a column of widths (missing is float) for each of the quantizers ``names``.
+
+    Args:
+        evaluations: The rows.
+        names: The quantizers.
+        scale: What the score is called; None takes the first evaluation's.
+    """
+    scale = scale or (evaluations[0].scale if evaluations else Scale())
     facts = {
-        "accuracy": [evaluation.score for evaluation in evaluations],
+        scale.column: [evaluation.score for evaluation in evaluations],
         "total_bits": [evaluation.total_bits for evaluation in evaluations],
         "mean_bits": [evaluation.mean_bits for evaluation in evaluations],
     }
     rows = [evaluation.bit_widths for evaluation in evaluations]
-    widths = pd.DataFrame(rows, columns=list(width_columns(names)), dtype="Int64")
+    widths = pd.DataFrame(rows, columns=list(width_columns(names, [scale.column])), dtype="Int64")
     return pd.concat([pd.DataFrame(facts), widths], axis=1)
 
 

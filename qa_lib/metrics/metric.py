@@ -125,9 +125,9 @@ class Scale:
         return 100.0 if self.unit == "%" else 1.0
 
     @property
-    def label(self) -> str:
-        """What an axis is called."""
-        return f"{self.name} ({self.unit})" if self.unit else self.name
+    def axis(self) -> str:
+        """What an axis is called whose numbers are written as ``tick`` does."""
+        return self.name if self.unit in ("", "%") else f"{self.name} ({self.unit})"
 
     @property
     def column(self) -> str:
@@ -140,8 +140,7 @@ class Scale:
             return f"{score:.{digits}%}"
         return f"{score:.{digits}f} {self.unit}" if self.unit else f"{score:.{digits + 2}g}"
 
-    def difference(self, scores: float, digits: int = 2) -> str:
-        """A difference of two scores, with its sign; of shares in percentage points."""
-        if self.unit:
-            return f"{scores * self.factor:+.{digits}f} {'points' if self.unit == '%' else self.unit}"
-        return f"{scores:+.{digits + 2}g}"
+    def difference(self, scores: float, sign: str = "") -> str:
+        """A difference of two scores, of shares in points; with its sign if ``sign`` is "+"."""
+        unit = " points" if self.unit == "%" else f" {self.unit}" if self.unit else ""
+        return f"{scores * self.factor:{sign}{'.2f' if self.unit else '.4g'}}{unit}"

@@ -31,8 +31,10 @@ class TorchMetric(Metric):
         MetricError: It is none, or does not say which direction is better; later, if it raises, or what it computes is no number.
 
     Example:
-        >>> metric = TorchMetric(torchmetrics.classification.MulticlassAccuracy(10))  # doctest: +SKIP
-        >>> evaluator = Evaluator(qmodel, images, labels, metric=metric)  # doctest: +SKIP
+        >>> from torchmetrics.classification import MulticlassF1Score
+        >>> metric = TorchMetric(MulticlassF1Score(num_classes=10, average="macro"))
+        >>> Evaluator(qmodel, images, labels, metric=metric).evaluate_uniform(8).scale.name
+        'MulticlassF1Score'
     """
 
     additive = False

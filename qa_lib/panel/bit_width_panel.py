@@ -38,7 +38,7 @@ _NARROWEST = 420
 class BitWidthPanel(View):
     """A slider for each quantizer, the front, and what the setting scores, as one linked view of a ``Session``.
 
-    Shows itself as the last value of a notebook cell. While a slider moves, its accuracy is predicted, and said to be; when
+    Shows itself as the last value of a notebook cell. While a slider moves, its score is predicted, and said to be; when
     it is released the model gets the widths and is measured on the whole search set. Nothing has to wait: the newest request
     wins, and what a hand asks for is measured beside whatever else runs. ``session`` does from Python what a hand does. A model that
     is calibrated again is followed with the next measurement; sliders do not follow widths that somebody else sets, another panel,
@@ -49,9 +49,10 @@ class BitWidthPanel(View):
             the sliders, which begin where they are.
         num_bits_lower_limit: Lowest position of the sliders.
         num_bits_upper_limit: Highest position below "float".
-        exploration: A search whose points, sensitivities, least accuracy and cost the panel begins with.
+        exploration: A search whose points, sensitivities, least score and cost the panel begins with.
         sensitivities: What ``sensitivity`` returned; None takes the exploration's, or measures them in the background.
-        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible; None takes the exploration's, or 0.
+        min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
+        min_score: Score below which a setting is infeasible; None takes the exploration's, or asks for none.
         groups: Name of a group -> quantizers that one handle moves; None takes the blocks.
         class_names: What the classes are called.
         folder: Where settings, pictures and tables are saved.
@@ -64,7 +65,7 @@ class BitWidthPanel(View):
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
         DataError: ``evaluator`` is none, or exploration or sensitivities are those of another model.
-        SearchError: ``min_accuracy`` is no share.
+        SearchError: ``min_accuracy`` or ``min_score`` is no score.
 
     Example:
         >>> panel = BitWidthPanel(evaluator, exploration=exploration)
@@ -81,13 +82,14 @@ class BitWidthPanel(View):
         exploration: Exploration | None = None,
         sensitivities: SensitivityTable | None = None,
         min_accuracy: float | None = None,
+        min_score: float | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         class_names: Sequence[str] | None = None,
         folder: str | Path = ".",
     ) -> None:
         session = self.session = Session(
             evaluator, num_bits_lower_limit, num_bits_upper_limit, exploration=exploration,
-            sensitivities=sensitivities, min_accuracy=min_accuracy,
+            sensitivities=sensitivities, min_accuracy=min_accuracy, min_score=min_score,
         )  # fmt: skip
         (lower, upper), qmodel = session.limits, session.qmodel
         self.equalizer = Equalizer(
@@ -98,9 +100,10 @@ class BitWidthPanel(View):
         self.comparison = Comparison(qmodel.names, class_names)
         self.readout = Readout(session.float_evaluation)
         self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES), self.readout.show_error)
-        self.toolbar = Toolbar([*range(lower, upper + 1), None], session.float_evaluation.score - 0.01)
+        scale, best = session.points.scale, session.float_evaluation.score
+        self.toolbar = Toolbar([*range(lower, upper + 1), None], best - 1 / scale.factor, scale)
         unit = session.points.cost.unit or session.points.cost.name
-        self.suggestions = Suggestions(lambda step: session.load(step.bit_widths), unit)
+        self.suggestions = Suggestions(lambda step: session.load(step.bit_widths), scale, unit)
         self.saving = Saving(session, folder, self.readout.show_message, self.equalizer.copy)
         self._connect()
         self.widget = self._lay_out()
@@ -201,7 +204,8 @@ class BitWidthPanel(View):
             bar.add_group: self._add_group,
             bar.knee: lambda: self._pick(points.knee(limits), "feasible"),
             bar.cheapest: lambda: self._pick(
-                points.cheapest(bar.accuracy.value / 100, limits), f"as accurate as {bar.accuracy.value:g} %"
+                points.cheapest(bar.least.value / points.scale.factor, limits),
+                f"at {bar.least.value:g} {points.scale.unit} or better",
             ),
         }
         actions |= {b: partial(lambda n: session.load(session.unlocked(n)), n) for n, b in bar.all.items()}
@@ -237,7 +241,7 @@ class BitWidthPanel(View):
     def __repr__(self) -> str:
         evaluation = self.evaluation
         return (
-            f"BitWidthPanel(accuracy={evaluation.score:.4f}, total_bits={evaluation.total_bits}, "
+            f"BitWidthPanel({evaluation.scale.column}={evaluation.score:.4f}, total_bits={evaluation.total_bits}, "
             f"bit_widths={evaluation.bit_widths})"
         )
 

@@ -87,7 +87,7 @@ class Comparison(View):
         if missing:
             return f"Hold a setting as {' and one as '.join(missing)} to compare."
         a, b = (self.held[side].evaluation for side in "AB")
-        bits, points = b.total_bits - a.total_bits, 100 * (b.score - a.score)
+        bits, gained = b.total_bits - a.total_bits, b.score - a.score
         cost = (
             f"costs {bits} bits more"
             if bits > 0
@@ -96,11 +96,11 @@ class Comparison(View):
             else "costs the same bits"
         )
         gain = (
-            f"gains {points:.2f} points"
-            if points > 0
-            else f"loses {-points:.2f} points"
-            if points
-            else "is as accurate"
+            f"gains {a.scale.difference(gained)}"
+            if gained > 0
+            else f"loses {a.scale.difference(-gained)}"
+            if gained
+            else "scores the same"
         )
         layers = len(self.differing)
         return f"B {cost} and {gain}; they differ in {layers} of {len(self.names)} layers."
@@ -113,7 +113,7 @@ class Comparison(View):
 
     def _legend(self) -> str:
         texts = [
-            f"<span style='color:{COLOURS[side]}'>■</span> {side}: {held.evaluation.score:.2%}, "
+            f"<span style='color:{COLOURS[side]}'>■</span> {side}: {held.evaluation.text}, "
             f"{held.evaluation.total_bits} bits"
             for side, held in sorted(self.held.items())
         ]

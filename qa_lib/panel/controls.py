@@ -5,6 +5,7 @@ from typing import Any
 
 import ipywidgets
 
+from qa_lib.metrics import Scale
 from qa_lib.panel.next_steps import NextSteps, Step
 from qa_lib.panel.view import View
 
@@ -51,7 +52,8 @@ class Toolbar:
 
     Args:
         widths: What all can be set to at once; None is float.
-        accuracy: What the field for the least accuracy begins with, 0 to 1.
+        score: What the field for the least score begins with.
+        scale: How scores are called and written.
 
     Attributes:
         widget: What belongs under the sliders.
@@ -59,7 +61,8 @@ class Toolbar:
         all: Width -> the button that sets all to it.
     """
 
-    def __init__(self, widths: Sequence[int | None], accuracy: float) -> None:
+    def __init__(self, widths: Sequence[int | None], score: float, scale: Scale) -> None:
+        self.scale = scale
         self.undo = button("↶ undo", "back to the setting before")
         self.redo = button("↷ redo", "forward again")
         self.reset = button("reset", "back to the setting that the panel began with; locked layers stay")
@@ -74,10 +77,13 @@ class Toolbar:
         self.pattern = field("", "110px", placeholder="*.conv1", label="names of a new group's quantizers")
         self.add_group = button("add group", "a handle for all quantizers whose names match")
         self.knee = button("knee", "the front's point farthest above the line between its ends")
-        self.cheapest = button("cheapest at ≥", "the cheapest point of the front with this accuracy")
-        self.accuracy = ipywidgets.BoundedFloatText(
-            round(100 * accuracy, 2), min=0, max=100, step=0.5, layout=ipywidgets.Layout(width="76px")
-        )
+        self.cheapest = button("cheapest at ≥", f"the cheapest point of the front with this {scale.name}")
+        shown = score * scale.factor
+        limits = {"min": 0, "max": 100} if scale.unit == "%" else {"min": -1e300, "max": 1e300}
+        self.least = ipywidgets.BoundedFloatText(
+            round(shown, 2) if scale.unit else float(f"{shown:.4g}"), step=0.5 if scale.unit else abs(shown) / 100,
+            layout=ipywidgets.Layout(width="76px"), **limits,
+        )  # fmt: skip
         all_at_once = [ipywidgets.Label("all to"), *self.all.values()]
         groups = [self.pattern, self.add_group]
         parts = [[self.undo, self.redo, self.reset], all_at_once, groups]
@@ -88,8 +94,8 @@ class Toolbar:
             ipywidgets.Label("from the front:"),
             self.knee,
             self.cheapest,
-            self.accuracy,
-            ipywidgets.Label("%"),
+            self.least,
+            ipywidgets.Label(scale.unit),
         )
 
 
@@ -98,6 +104,7 @@ class Suggestions(View):
 
     Args:
         take: Called with the step whose button is clicked.
+        scale: How scores are called and written.
         unit: Of the cost.
 
     Attributes:
@@ -105,8 +112,8 @@ class Suggestions(View):
         steps: What is suggested at present.
     """
 
-    def __init__(self, take: Callable[[Step], object], unit: str = "bits") -> None:
-        self._unit = unit
+    def __init__(self, take: Callable[[Step], object], scale: Scale, unit: str = "bits") -> None:
+        self._unit, self._scale = unit, scale
         self.steps = NextSteps(None, None)
         self.gain = button("", "take this step; it is measured then")
         self.save = button("", "take this step; it is measured then")
@@ -114,21 +121,21 @@ class Suggestions(View):
         self.save.on_click(lambda _: self.steps.save and take(self.steps.save))
         note = ipywidgets.HTML("<i>Predicted, from what was measured so far; measured when taken.</i>")
         self.widget = ipywidgets.VBox(
-            [ipywidgets.Label("The cheapest step that gains accuracy:"), self.gain,
-             ipywidgets.Label("The step that saves most bits for each point lost:"), self.save, note]
+            [ipywidgets.Label(f"The cheapest step that gains {scale.name}:"), self.gain,
+             ipywidgets.Label(f"The step that saves most {unit} for what it loses:"), self.save, note]
         )  # fmt: skip
         self.show_steps(self.steps)
 
     def show_steps(self, steps: NextSteps) -> None:
         self.steps = steps
         for widget, step in ((self.gain, steps.gain), (self.save, steps.save)):
-            widget.description = _describe(step, self._unit) if step else "none in sight"
+            widget.description = _describe(step, self._unit, self._scale) if step else "none in sight"
             widget.disabled = step is None
 
 
-def _describe(step: Step, unit: str) -> str:
+def _describe(step: Step, unit: str, scale: Scale) -> str:
     before, after = ("float" if num_bits is None else num_bits for num_bits in (step.before, step.after))
-    return f"{step.layer}: {before} → {after}  ({step.cost:+g} {unit}, ≈ {100 * step.accuracy:+.2f} points)"
+    return f"{step.layer}: {before} → {after}  ({step.cost:+g} {unit}, ≈ {scale.difference(step.score, '+')})"
 
 
 def tabs(**children: Any) -> ipywidgets.Tab:

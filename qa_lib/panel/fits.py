@@ -70,8 +70,8 @@ def check_exploration(
         theirs, ours = exploration.float_evaluation, float_evaluation
         if theirs != ours:
             raise DataError(
-                f"the exploration was measured on other images or weights: its float model has {theirs.score:.2%}, this one "
-                f"{ours.score:.2%}; explore again"
+                f"the exploration was measured on other images or weights: its float model has {theirs.text}, this one "
+                f"{ours.text}; explore again"
             )
         if theirs.fingerprint not in (ours.fingerprint, ""):
             raise DataError(

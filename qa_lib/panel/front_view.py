@@ -1,4 +1,4 @@
-"""Accuracy over cost as a figure to click on: everything measured, the front, and where the sliders are."""
+"""The score over cost as a figure to click on: everything measured, the front, and where the sliders are."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class FrontView(View):
         widget: The ``plotly.graph_objects.FigureWidget``.
 
     Example:
-        >>> view = FrontView(Points(min_accuracy=0.85), exploration.float_evaluation)
+        >>> view = FrontView(Points(min_score=0.85), exploration.float_evaluation)
         >>> view.on_click(lambda evaluation: print(evaluation.bit_widths))
         >>> view.points.add(exploration.measured)
         True
@@ -43,7 +43,7 @@ class FrontView(View):
 
     def __init__(self, points: Points, float_evaluation: Evaluation) -> None:
         self.points, self.float_evaluation = points, float_evaluation
-        self.cost, self.min_accuracy = points.cost, points.min_accuracy
+        self.cost, self.min_score = points.cost, points.min_score
         self._shown: dict[str, Sequence[Evaluation]] = {}
         self._lock = threading.RLock()
         self._callbacks: list[Callable[[Evaluation], object]] = []
@@ -59,7 +59,7 @@ class FrontView(View):
             self.float_evaluation = evaluation
             line, text = self.widget.layout.shapes[0], self.widget.layout.annotations[0]
             line.y0 = line.y1 = text.y = evaluation.score
-            text.text = f"float {evaluation.score:.2%}"
+            text.text = f"float {evaluation.text}"
 
     def show_points(self) -> None:
         with self._lock, self.widget.batch_update():
@@ -81,10 +81,10 @@ class FrontView(View):
             self._draw("now", [evaluation], [str(standing)])
             self._draw_predicted([], [])
 
-    def show_predicted(self, bit_widths: Widths, accuracy: float, state: str) -> None:
-        if accuracy == accuracy:
+    def show_predicted(self, bit_widths: Widths, score: float, state: str) -> None:
+        if score == score:
             with self._lock, self.widget.batch_update():
-                self._draw_predicted([self.cost(bit_widths)], [accuracy])
+                self._draw_predicted([self.cost(bit_widths)], [score])
 
     def on_click(self, callback: Callable[[Evaluation], object]) -> None:
         """Calls back with the setting when a point is clicked."""
@@ -112,18 +112,18 @@ class FrontView(View):
         drawn.y = [e.score for e in evaluations]
         drawn.text = [self._describe(e, title) for e, title in zip(evaluations, titles, strict=True)]
 
-    def _draw_predicted(self, costs: Sequence[float], accuracies: Sequence[float]) -> None:
+    def _draw_predicted(self, costs: Sequence[float], scores: Sequence[float]) -> None:
         drawn = self._trace("predicted")
-        drawn.x, drawn.y = list(costs), list(accuracies)
+        drawn.x, drawn.y = list(costs), list(scores)
 
     def _describe(self, evaluation: Evaluation, title: str) -> str:
         widths = ["float" if num_bits is None else str(num_bits) for num_bits in evaluation.bit_widths]
         lines = [" ".join(widths[i : i + _PER_LINE]) for i in range(0, len(widths), _PER_LINE)]
         amounts = {total_bits.name: evaluation.total_bits, self.cost.name: self.cost(evaluation.bit_widths)}
         costs = ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())
-        drop = 100 * (self.float_evaluation.score - evaluation.score)
+        drop = self.points.scale.difference(self.float_evaluation.score - evaluation.score)
         return (
-            f"<b>{title}</b><br>{evaluation.score:.2%}, drop {drop:.2f} points<br>"
+            f"<b>{title}</b><br>{evaluation.text}, drop {drop}<br>"
             f"{costs}, {evaluation.mean_bits:.2f} mean bits<br>" + "<br>".join(lines)
         )
 
@@ -165,11 +165,12 @@ class FrontView(View):
         )
         figure.add_hline(
             self.float_evaluation.score, line={"dash": "dash", "width": 1}, name="float",
-            annotation={"text": f"float {self.float_evaluation.score:.2%}", "xanchor": "right"},
+            annotation={"text": f"float {self.float_evaluation.text}", "xanchor": "right"},
         )  # fmt: skip
-        if self.min_accuracy > 0:
+        scale, limited = self.points.scale, self.min_score > self.points.scale.worst
+        if limited:
             figure.add_hline(
-                self.min_accuracy, line={"dash": "dot", "width": 1, "color": style.LIMIT}, name="limit"
+                self.min_score, line={"dash": "dot", "width": 1, "color": style.LIMIT}, name="limit"
             )
         figure.update_layout(
             height=400,
@@ -177,13 +178,16 @@ class FrontView(View):
             hovermode="closest",
             legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0, "font": {"size": 11}},
             xaxis={"title": f"{name_and_unit(self.cost)}  (← fewer is better)"},
-            yaxis={"title": "accuracy  (more is better →)", "tickformat": ".1%"},
+            yaxis={
+                "title": f"{scale.axis}  (more is better →)",
+                "tickformat": ".1%" if scale.unit == "%" else "",
+            },
             uirevision="as the user left it",
         )
-        if self.min_accuracy > 0:
+        if limited:
             # Room for what is near the front; a double click shows all.
-            top = max(self.float_evaluation.score, self.min_accuracy)
-            reach = max(top - self.min_accuracy, 0.01)
-            figure.update_yaxes(range=[self.min_accuracy - 0.25 * reach, top + 0.12 * reach])
+            top = max(self.float_evaluation.score, self.min_score)
+            reach = max(top - self.min_score, 1 / scale.factor)
+            figure.update_yaxes(range=[self.min_score - 0.25 * reach, top + 0.12 * reach])
         colour_axes(figure, dark=False)
         return figure

@@ -1,13 +1,14 @@
 """What a session knows beside its setting: what was measured, how much the layers mind, and what to expect from that."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from qa_lib.bit_widths import Widths
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.live import LiveEvaluator
-from qa_lib.panel.next_steps import NextSteps, next_steps
+from qa_lib.panel.next_steps import LEAST_LOSS, NextSteps, next_steps
 from qa_lib.panel.points import Points
-from qa_lib.panel.predictor import AccuracyPredictor
+from qa_lib.panel.predictor import ScorePredictor
 from qa_lib.panel.requests import SupersededError
 from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
 
@@ -30,7 +31,8 @@ class Knowledge:
     ) -> None:
         self.live, self.points, self.limits, self.float_evaluation = live, points, limits, float_evaluation
         self._fingerprint = live.evaluator.fingerprint()
-        self._predictor: AccuracyPredictor | None = None
+        self._predictor: ScorePredictor | None = None
+        self._floor = 0.0
 
     def prepare(
         self,
@@ -65,7 +67,14 @@ class Knowledge:
         uniform = {width: self.live.evaluate([width] * layers, superseded=superseded) for width in widths}
         go_on()
         self.points.add_uniform({width: e for width, e in uniform.items() if e is not None})
-        self._predictor = AccuracyPredictor(table, self.float_evaluation.score)
+        scale, uniform_scores = (
+            self.points.scale,
+            [e.score for e in self.points.uniform if e.score > -math.inf],
+        )
+        known = scale.worst > -math.inf
+        self._floor = scale.worst if known else next(iter(uniform_scores), self.float_evaluation.score - 1.0)
+        best = self.float_evaluation.score
+        self._predictor = ScorePredictor(table, best, worst=self._floor, best=scale.best)
 
     def outdated(self) -> bool:
         """Whether the model is another by now, calibrated again or with other weights; then all is forgotten."""
@@ -81,7 +90,7 @@ class Knowledge:
         return evaluation.fingerprint in (self._fingerprint, "")
 
     def predict(self, bit_widths: Widths) -> float:
-        """The accuracy to expect, 0 to 1; NaN while nothing is known."""
+        """The score to expect; NaN while nothing is known."""
         return float("nan") if self._predictor is None else float(self._predictor.predict([bit_widths])[0])
 
     def learn(self, around: Widths) -> None:
@@ -94,4 +103,13 @@ class Knowledge:
         if self._predictor is None:
             return NextSteps(None, None)
         names, cost = self.live.evaluator.qmodel.names, self.points.cost
-        return next_steps(names, bit_widths, self.limits, self._predictor.predict, locked=locked, cost=cost)
+        least_loss = LEAST_LOSS * abs(self.float_evaluation.score - self._floor)
+        return next_steps(
+            names,
+            bit_widths,
+            self.limits,
+            self._predictor.predict,
+            locked=locked,
+            cost=cost,
+            least_loss=least_loss,
+        )

@@ -8,8 +8,8 @@ import numpy as np
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, total_bits
 
-# What a step that loses nothing counts as losing, as a share of 1: less than one image of most sets.
-_LEAST_LOSS = 1e-4
+# As a share of all that there is to lose: less than one image of most sets.
+LEAST_LOSS = 1e-4
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Step:
         before: Its width now; None is float.
         after: Its width then.
         cost: What it adds to the cost; negative if it saves.
-        accuracy: What it is predicted to add to the accuracy, -1 to 1. An estimate.
+        score: What it is predicted to add to the score. An estimate.
         bit_widths: The whole setting then.
     """
 
@@ -29,7 +29,7 @@ class Step:
     before: int | None
     after: int | None
     cost: float
-    accuracy: float
+    score: float
     bit_widths: Widths
 
 
@@ -38,8 +38,8 @@ class NextSteps:
     """The two steps that are worth most; None where there is none.
 
     Attributes:
-        gain: The cheapest step that is predicted to gain accuracy; of equals, the one that gains most.
-        save: The step that saves most cost for each point that it is predicted to lose.
+        gain: The cheapest step that is predicted to gain score; of equals, the one that gains most.
+        save: The step that saves most cost for the score that it is predicted to lose.
     """
 
     gain: Step | None
@@ -54,6 +54,7 @@ def next_steps(
     *,
     locked: Collection[str] = (),
     cost: Cost = total_bits,
+    least_loss: float = LEAST_LOSS,
 ) -> NextSteps:
     """The single-layer changes of ``bit_widths`` that are predicted to be worth most.
 
@@ -61,12 +62,13 @@ def next_steps(
         names: The quantizers, in order.
         bit_widths: The setting now.
         limits: Smallest and largest width to use.
-        predict: Takes settings and returns their expected accuracies, 0 to 1.
+        predict: Takes settings and returns their expected scores.
         locked: Quantizers that are to stay as they are.
         cost: Of a setting; less is better.
+        least_loss: What a step that loses nothing counts as losing.
 
     Example:
-        >>> predictor = AccuracyPredictor(table, exploration.float_evaluation.score)
+        >>> predictor = ScorePredictor(table, exploration.float_evaluation.score)
         >>> predictor.learn(exploration.measured, around=(4,) * 5)
         >>> steps = next_steps(qmodel.names, (4,) * 5, (2, 8), predictor.predict)
         >>> steps.save.after < steps.save.before < steps.gain.after
@@ -83,13 +85,13 @@ def next_steps(
     settings = [(*bit_widths[:i], width, *bit_widths[i + 1 :]) for i, width in changes]
     expected = predict([bit_widths, *settings])
     steps = [
-        Step(names[i], bit_widths[i], width, cost(setting) - now, float(accuracy - expected[0]), setting)
-        for (i, width), setting, accuracy in zip(changes, settings, expected[1:], strict=True)
-        if np.isfinite(accuracy - expected[0])
+        Step(names[i], bit_widths[i], width, cost(setting) - now, float(score - expected[0]), setting)
+        for (i, width), setting, score in zip(changes, settings, expected[1:], strict=True)
+        if np.isfinite(score - expected[0])
     ]
-    gains = [step for step in steps if step.accuracy > 0 and step.cost > 0]
+    gains = [step for step in steps if step.score > 0 and step.cost > 0]
     saves = [step for step in steps if step.cost < 0]
     return NextSteps(
-        gain=min(gains, key=lambda step: (step.cost, -step.accuracy), default=None),
-        save=max(saves, key=lambda step: -step.cost / max(-step.accuracy, _LEAST_LOSS), default=None),
+        gain=min(gains, key=lambda step: (step.cost, -step.score), default=None),
+        save=max(saves, key=lambda step: -step.cost / max(-step.score, least_loss), default=None),
     )

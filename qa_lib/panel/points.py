@@ -10,10 +10,11 @@ from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.tables import evaluation_frame
+from qa_lib.metrics import Scale
 from qa_lib.search.pareto import Standing, feasible_front, knee, standing
 
-# Scores are shown in hundredths of a percent.
-_HALF_SHOWN = 0.5e-4
+# Scores are shown with two digits after the point, shares as percent.
+_HALF_SHOWN = 0.5e-2
 
 
 class Points:
@@ -22,21 +23,22 @@ class Points:
     Several threads may change it.
 
     Args:
-        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
+        min_score: Score below which a setting is infeasible.
         cost: What is minimised beside the error.
+        scale: How scores are called and written; None is an accuracy.
 
     Attributes:
         front: The feasible evaluations that no other dominates, cheapest first: #1, #2, ...
         uniform: The same width everywhere, as what one would do without a search.
 
     Example:
-        >>> points = Points(min_accuracy=0.85)
+        >>> points = Points(min_score=0.85)
         >>> points.add(exploration.measured)
         True
     """
 
-    def __init__(self, min_accuracy: float = 0.0, cost: Cost = total_bits) -> None:
-        self.min_accuracy, self.cost = min_accuracy, cost
+    def __init__(self, min_score: float = 0.0, cost: Cost = total_bits, scale: Scale | None = None) -> None:
+        self.min_score, self.cost, self.scale = min_score, cost, scale or Scale()
         self.front: list[Evaluation] = []
         self.uniform: tuple[Evaluation, ...] = ()
         self._known: dict[Widths, Evaluation] = {}
@@ -60,7 +62,7 @@ class Points:
             if all(self._known.get(widths) == e for widths, e in new.items()):
                 return False
             self._known |= new
-            self.front = feasible_front(self._known.values(), self.min_accuracy, self.cost)
+            self.front = feasible_front(self._known.values(), self.min_score, self.cost)
             return True
 
     def add_uniform(self, evaluations: Mapping[int, Evaluation]) -> None:
@@ -79,12 +81,12 @@ class Points:
         with self._lock:
             on_front = {e.bit_widths for e in self.front}
             others = [e for e in self._known.values() if e.bit_widths not in on_front]
-        feasible = [e for e in others if e.score >= self.min_accuracy]
-        return feasible, [e for e in others if e.score < self.min_accuracy]
+        feasible = [e for e in others if e.score >= self.min_score]
+        return feasible, [e for e in others if e.score < self.min_score]
 
     def standing(self, evaluation: Evaluation) -> Standing:
         """Where a measured setting stands."""
-        return standing(evaluation, self.front, self.min_accuracy, self.cost)
+        return standing(evaluation, self.front, self.min_score, self.cost)
 
     def knee(self, limits: tuple[int, int] | None = None) -> Evaluation | None:
         """The knee of the front; None if there is no front.
@@ -94,19 +96,20 @@ class Points:
         """
         return knee(self._within(limits), self.cost)
 
-    def cheapest(self, accuracy: float, limits: tuple[int, int] | None = None) -> Evaluation | None:
-        """The cheapest point of the front with ``accuracy``, 0 to 1, or more; None if there is none.
+    def cheapest(self, score: float, limits: tuple[int, int] | None = None) -> Evaluation | None:
+        """The cheapest point of the front with ``score`` or more; None if there is none.
 
         Args:
-            accuracy: What it has to have, up to the precision in which accuracies are shown.
+            score: What it has to have, up to the precision in which scores are shown.
             limits: Smallest and largest width that it may have; None for all.
         """
-        return next((e for e in self._within(limits) if e.score >= accuracy - _HALF_SHOWN), None)
+        least = score - _HALF_SHOWN / self.scale.factor
+        return next((e for e in self._within(limits) if e.score >= least), None)
 
     def to_frame(self, names: Sequence[str]) -> pd.DataFrame:
-        """Everything in it: ``accuracy``, ``total_bits``, ``mean_bits``, then a column of widths for each of ``names``
+        """Everything in it: the score by its name, ``total_bits``, ``mean_bits``, then a column of widths for each of ``names``
         (missing is float)."""
-        return evaluation_frame(self.evaluations, names)
+        return evaluation_frame(self.evaluations, names, self.scale)
 
     def _within(self, limits: tuple[int, int] | None) -> list[Evaluation]:
         lower, upper = limits or (0, math.inf)

@@ -6,32 +6,36 @@ import numpy as np
 
 from qa_lib.bit_widths import Widths
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.search.accuracy_model import AccuracyModel
+from qa_lib.search.score_model import ScoreModel
 from qa_lib.sensitivities.measuring import SensitivityTable
 
 # Measurements that it learns from: those nearest to where the hand is. The time to learn grows with their cube.
 _MOST_LEARNED = 150
 
 
-class AccuracyPredictor:
-    """Guesses accuracies from what was measured, with an ``AccuracyModel``. Guesses only: show them as such.
+class ScorePredictor:
+    """Guesses scores from what was measured, with an ``ScoreModel``. Guesses only: show them as such.
 
     ``learn`` may run in one thread while others ask ``predict``.
 
     Args:
         table: The sensitivities.
-        float_accuracy: The float model's, 0 to 1.
+        float_score: The float model's.
+        worst: The score of what is worth nothing.
+        best: The highest score there is.
 
     Example:
-        >>> predictor = AccuracyPredictor(table, exploration.float_evaluation.score)
+        >>> predictor = ScorePredictor(table, exploration.float_evaluation.score)
         >>> predictor.learn(exploration.measured, around=(8,) * 5)
         >>> predictor.predict([(7,) * 5]).shape
         (1,)
     """
 
-    def __init__(self, table: SensitivityTable, float_accuracy: float) -> None:
-        self.table, self.float_accuracy = table, float_accuracy
-        self._model: AccuracyModel | None = None
+    def __init__(
+        self, table: SensitivityTable, float_score: float, *, worst: float = 0.0, best: float = 1.0
+    ) -> None:
+        self.table, self.float_score, self._ends = table, float_score, (worst, best)
+        self._model: ScoreModel | None = None
 
     def learn(self, evaluations: Iterable[Evaluation], around: Widths) -> None:
         """Learns from the complete ones of ``evaluations``, the nearest to the setting ``around`` if there are many."""
@@ -39,12 +43,13 @@ class AccuracyPredictor:
         here = self._numbers([around])
         distance = np.abs(self._numbers([e.bit_widths for e in known]) - here).sum(axis=1)
         nearest = [known[index] for index in np.argsort(distance, kind="stable")[:_MOST_LEARNED]]
-        model = AccuracyModel(self.table, self.float_accuracy)
+        worst, best = self._ends
+        model = ScoreModel(self.table, self.float_score, worst=worst, best=best)
         model.fit([e.bit_widths for e in nearest], [e.score for e in nearest], [False] * len(nearest))
         self._model = model
 
     def predict(self, settings: Sequence[Widths]) -> np.ndarray:
-        """The accuracy to expect of each setting, 0 to 1, shape ``(settings,)``; NaN before anything was learned, and for
+        """The score to expect of each setting, shape ``(settings,)``; NaN before anything was learned, and for
         widths that the sensitivities do not cover."""
         expected = np.full(len(settings), np.nan)
         covered = [index for index, widths in enumerate(settings) if self._covers(widths)]

@@ -14,7 +14,7 @@ from qa_lib.search.pareto import Standing
 
 
 class Readout(View):
-    """Accuracy, drop against the float model, and bits of the present setting.
+    """Score, drop against the float model, and bits of the present setting.
 
     Args:
         float_evaluation: The float model.
@@ -33,16 +33,13 @@ class Readout(View):
         self.float_evaluation = evaluation
 
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
-        accuracy = (
-            f"<b class='qa-accuracy'>{evaluation.score:.2%}</b> <b>measured</b> "
-            f"on {evaluation.images:,} images"
-        )
-        self._show(accuracy, evaluation.score, evaluation.bit_widths, str(standing))
+        found = f"<b class='qa-score'>{evaluation.text}</b> <b>measured</b> on {evaluation.images:,} images"
+        self._show(found, evaluation.score, evaluation.bit_widths, str(standing))
 
-    def show_predicted(self, bit_widths: Widths, accuracy: float, state: str) -> None:
-        number = "?" if accuracy != accuracy else f"≈ {accuracy:.1%}"
-        guess = f"<i class='qa-accuracy'>{number}</i> <i>predicted</i>"
-        self._show(guess, accuracy, bit_widths, state)
+    def show_predicted(self, bit_widths: Widths, score: float, state: str) -> None:
+        number = "?" if score != score else f"≈ {self.float_evaluation.scale.text(score, 1)}"
+        guess = f"<i class='qa-score'>{number}</i> <i>predicted</i>"
+        self._show(guess, score, bit_widths, state)
 
     def show_error(self, error: BaseException) -> None:
         name, text = type(error).__name__, escape(str(error))
@@ -55,13 +52,13 @@ class Readout(View):
             f"<div role='status' style='line-height:1.4'>{escape(text)}</div>" if text else ""
         )
 
-    def _show(self, accuracy_text: str, accuracy: float, bit_widths: Widths, state: str) -> None:
-        drop = 100 * (self.float_evaluation.score - accuracy)
-        drop_text = "?" if drop != drop else f"{drop:.2f} points"
+    def _show(self, text: str, score: float, bit_widths: Widths, state: str) -> None:
+        float_model, scale = self.float_evaluation, self.float_evaluation.scale
+        drop = "?" if score != score else scale.difference(float_model.score - score)
         bits = total_bits(bit_widths)
         parts = [
-            f"accuracy {accuracy_text}",
-            f"drop <b>{drop_text}</b> from float {self.float_evaluation.score:.2%}",
+            f"{escape(scale.name)} {text}",
+            f"drop <b>{drop}</b> from float {float_model.text}",
             f"total bits <b class='qa-bits'>{bits}</b>, mean <b>{bits / len(bit_widths):.2f}</b>",
             f"<span class='qa-state'>{escape(state)}</span>",
         ]

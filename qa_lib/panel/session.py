@@ -18,7 +18,7 @@ from qa_lib.panel.points import Points
 from qa_lib.panel.requests import Gathering, LatestOnly
 from qa_lib.panel.view import View, Views
 from qa_lib.search.exploration import Exploration
-from qa_lib.search.problem import check_min_accuracy
+from qa_lib.search.problem import least_score
 from qa_lib.sensitivities.measuring import SensitivityTable
 
 Table = tuple[SensitivityTable | None]
@@ -27,7 +27,7 @@ Table = tuple[SensitivityTable | None]
 class Session:
     """One setting of the bit widths, and everything that is measured around it.
 
-    While the setting is moved, its accuracy is predicted; when it is let go of, the model gets the widths and is measured on
+    While the setting is moved, its score is predicted; when it is let go of, the model gets the widths and is measured on
     the whole search set. Nothing has to wait: the newest request wins. ``attach`` a view, and it is told.
 
     Args:
@@ -35,9 +35,10 @@ class Session:
             the setting, which begins where they are.
         num_bits_lower_limit: Smallest width.
         num_bits_upper_limit: Largest width below float.
-        exploration: A search whose points, sensitivities, least accuracy and cost the session begins with.
+        exploration: A search whose points, sensitivities, least score and cost the session begins with.
         sensitivities: What ``sensitivity`` returned; None takes the exploration's, or measures them in the background.
-        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible; None takes the exploration's, or 0.
+        min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
+        min_score: Score below which a setting is infeasible; None takes the exploration's, or asks for none.
 
     Attributes:
         bit_widths: The setting; None is float.
@@ -53,7 +54,7 @@ class Session:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
         DataError: ``evaluator`` is none, or exploration or sensitivities are those of another model.
-        SearchError: ``min_accuracy`` is no share.
+        SearchError: ``min_accuracy`` or ``min_score`` is no score.
 
     Example:
         >>> session = Session(evaluator)
@@ -71,6 +72,7 @@ class Session:
         exploration: Exploration | None = None,
         sensitivities: SensitivityTable | None = None,
         min_accuracy: float | None = None,
+        min_score: float | None = None,
     ) -> None:
         self.evaluator = check_evaluator(evaluator)
         self.qmodel = qmodel = evaluator.qmodel
@@ -80,9 +82,13 @@ class Session:
         self.evaluation = evaluator.evaluate(qmodel.bit_widths)
         self.float_evaluation = evaluator.evaluate_uniform(None)
         check_exploration(exploration, sensitivities, qmodel.names, self.float_evaluation)
-        begun = exploration.min_accuracy if exploration else 0.0
-        least = begun if min_accuracy is None else min_accuracy
-        self.points = Points(check_min_accuracy(least), exploration.cost if exploration else total_bits)
+        scale, least = (
+            self.float_evaluation.scale,
+            least_score(self.float_evaluation.scale, min_accuracy, min_score),
+        )
+        if exploration and min_accuracy is None and min_score is None:
+            least = exploration.min_score
+        self.points = Points(least, exploration.cost if exploration else total_bits, scale)
         self.knowledge = Knowledge(self.live, self.points, self.limits, self.float_evaluation)
         self.locked: tuple[str, ...] = ()
         if exploration is not None:

@@ -21,8 +21,8 @@ class View:
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         """The setting has been measured."""
 
-    def show_predicted(self, bit_widths: Widths, accuracy: float, state: str) -> None:
-        """A setting that is not measured: what to expect of it, 0 to 1 or NaN, and what is happening to it."""
+    def show_predicted(self, bit_widths: Widths, score: float, state: str) -> None:
+        """A setting that is not measured: what to expect of it, or NaN, and what is happening to it."""
 
     def show_float(self, evaluation: Evaluation) -> None:
         """The float model is another by now."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
 
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.metrics import Scale
 from qa_lib.plots import style
 
 
@@ -19,11 +19,13 @@ class AccuracyByMethod:
     Attributes:
         accuracy: A row for each method and whether each width has its own ``amax``, a column for each width,
             widest first; 0 to 1, more is better.
-        float_accuracy: Of the float model.
+        float_score: Of the float model.
+        scale: How the scores are called and written.
     """
 
     accuracy: pd.DataFrame
-    float_accuracy: float
+    float_score: float
+    scale: Scale
 
 
 def accuracy_by_method(
@@ -37,7 +39,7 @@ def accuracy_by_method(
     frame = pd.DataFrame.from_dict(rows, orient="index").sort_index(axis=1, ascending=False)
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["method", "amax per width"])
     frame.columns.name = "num_bits"
-    return AccuracyByMethod(frame, float_evaluation.score)
+    return AccuracyByMethod(frame, float_evaluation.score, float_evaluation.scale)
 
 
 def plot_accuracy_by_method(
@@ -54,7 +56,7 @@ def plot_accuracy_by_method(
     colours = style.method_colours(dict.fromkeys(method for method, _ in evaluations))
     with style.new_figure(size=(7.2, 4.2)) as (figure, axes):
         style.grid(axes, "y")
-        axes.axhline(data.float_accuracy, color=style.FLOAT, linewidth=1, linestyle=":")
+        axes.axhline(data.float_score, color=style.FLOAT, linewidth=1, linestyle=":")
         for (method, per_width), accuracy in data.accuracy.iterrows():
             axes.plot(
                 accuracy.index,
@@ -66,12 +68,13 @@ def plot_accuracy_by_method(
                 markersize=4,
             )
         axes.set_xticks(data.accuracy.columns)
-        axes.set_ylim(0, 1.03)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        style.score_ticks(axes, data.scale)
+        if data.scale.unit == "%":
+            axes.set_ylim(0, 1.03)
         style.label_axes(
             axes,
             "num_bits of every quantizer  (← fewer is better)",
-            "accuracy on the search set  (more is better →)",
+            f"{data.scale.axis} on the search set  (more is better →)",
         )
         handles = [
             Line2D([], [], color=colour, linewidth=1.8, label=name) for name, colour in colours.items()

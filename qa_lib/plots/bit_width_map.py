@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from qa_lib.bit_widths import width_columns
 from qa_lib.errors import SearchError
+from qa_lib.metrics import Scale
 from qa_lib.plots import style
 from qa_lib.search.check_exploration import check_is_exploration
 from qa_lib.search.exploration import Exploration
@@ -23,15 +24,17 @@ class BitWidthMap:
         names: The quantizers, first to last.
         num_bits: Widths of shape ``(quantizers, solutions)``, the cheapest solution first.
         total_bits: Of each solution.
-        accuracy: Of each solution, 0 to 1.
+        scores: Of each solution.
+        scale: How they are called and written.
         limits: Smallest and largest width of the search.
     """
 
     names: tuple[str, ...]
     num_bits: np.ndarray
     total_bits: np.ndarray
-    accuracy: np.ndarray
+    scores: np.ndarray
     limits: tuple[int, int]
+    scale: Scale
 
 
 def bit_width_map(exploration: Exploration) -> BitWidthMap:
@@ -44,15 +47,16 @@ def bit_width_map(exploration: Exploration) -> BitWidthMap:
     front = exploration.front
     if front.empty:
         raise SearchError(
-            f"there is no solution to show: nothing reaches accuracy {exploration.min_accuracy}, the "
-            f"nearest is {exploration.shortfall:.4f} short; lower min_accuracy or search longer"
+            f"there is no solution to show: nothing reaches {exploration.scale.name} {exploration.min_score:g}, the "
+            f"nearest is {exploration.shortfall:.4f} short; lower min_{exploration.scale.name if exploration.scale.name == 'accuracy' else 'score'} or search longer"
         )
     return BitWidthMap(
         names=exploration.names,
-        num_bits=front[list(width_columns(exploration.names))].to_numpy(int).T,
+        num_bits=front[list(width_columns(exploration.names, [exploration.scale.column]))].to_numpy(int).T,
         total_bits=front["total_bits"].to_numpy(int),
-        accuracy=front["accuracy"].to_numpy(float),
+        scores=front[exploration.scale.column].to_numpy(float),
         limits=exploration.num_bits_limits,
+        scale=exploration.scale,
     )
 
 
@@ -74,7 +78,8 @@ def plot_bit_width_map(exploration: Exploration) -> Figure:
         )
         axes.set_yticks(range(rows), data.names, fontsize=8)
         labels = [
-            f"{bits}\n{accuracy:.1%}" for bits, accuracy in zip(data.total_bits, data.accuracy, strict=True)
+            f"{bits}\n{data.scale.text(score, 1)}"
+            for bits, score in zip(data.total_bits, data.scores, strict=True)
         ]
         axes.set_xticks(range(columns), labels, fontsize=7, rotation=90)
         axes.tick_params(length=0)
@@ -86,7 +91,7 @@ def plot_bit_width_map(exploration: Exploration) -> Figure:
                     column, row, num_bits, ha="center", va="center", fontsize=7,
                     color="white" if dark else "black",
                 )  # fmt: skip
-        style.label_axes(axes, "solutions on the front: total bits, accuracy", "")
+        style.label_axes(axes, f"solutions on the front: total bits, {data.scale.name}", "")
         bar = figure.colorbar(image, ax=axes, ticks=range(lower, upper + 1), pad=0.02)
         bar.set_label("num_bits")
         bar.outline.set_visible(False)

@@ -1,16 +1,17 @@
-"""Accuracy against the cost: everything measured, the front, and the baselines."""
+"""The score against the cost: everything measured, the front, and the baselines."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from qa_lib.costs import name_and_unit
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.metrics import Scale
 from qa_lib.plots import style
 from qa_lib.search.check_exploration import check_is_exploration
 from qa_lib.search.exploration import Exploration
@@ -19,7 +20,7 @@ from qa_lib.search.exploration import Exploration
 @dataclass(frozen=True)
 class ObjectiveSpace:
     """What ``plot_objective_space`` draws; each array is of shape ``(points, 2)``, its columns
-    the cost (total bits; lower is better) and accuracy (0 to 1, higher is better)."""
+    the cost (total bits; lower is better) and the score (higher is better). ``floor`` is the score of what is worth nothing."""
 
     front: np.ndarray
     dominated: np.ndarray
@@ -27,8 +28,10 @@ class ObjectiveSpace:
     stopped: np.ndarray
     uniform: np.ndarray
     uniform_num_bits: tuple[int, ...]
-    float_accuracy: float
-    min_accuracy: float
+    float_score: float
+    min_score: float
+    floor: float
+    scale: Scale
 
 
 def objective_space(exploration: Exploration) -> ObjectiveSpace:
@@ -38,14 +41,15 @@ def objective_space(exploration: Exploration) -> ObjectiveSpace:
         raise SearchError("there is nothing to show: the search was interrupted before anything was measured")
 
     def place(evaluations: Iterable[Evaluation]) -> np.ndarray:
-        pairs = [(exploration.cost(e.bit_widths), e.estimate) for e in evaluations]
+        # What has an endless error has no place.
+        pairs = [(exploration.cost(e.bit_widths), e.estimate) for e in evaluations if e.estimate > -math.inf]
         return np.array(pairs, float).reshape(-1, 2)
 
     points = place(exploration.measured)
     front = place(exploration.front_evaluations)
-    feasible = points[:, 1] >= exploration.min_accuracy
+    feasible = points[:, 1] >= exploration.min_score
     on_front = (points[:, None, :] == front[None, :, :]).all(axis=2).any(axis=1)
-    uniform = {width: e for width, e in exploration.uniform_evaluations.items() if e.complete}
+    uniform = {n: e for n, e in exploration.uniform_evaluations.items() if e.complete and e.score > -math.inf}
     return ObjectiveSpace(
         front=front,
         dominated=points[feasible & ~on_front],
@@ -53,13 +57,15 @@ def objective_space(exploration: Exploration) -> ObjectiveSpace:
         stopped=place(exploration.stopped),
         uniform=place(uniform.values()),
         uniform_num_bits=tuple(uniform),
-        float_accuracy=exploration.float_evaluation.score,
-        min_accuracy=exploration.min_accuracy,
+        float_score=exploration.float_evaluation.score,
+        min_score=exploration.min_score,
+        floor=exploration.floor if exploration.scale.worst == -math.inf else exploration.scale.worst,
+        scale=exploration.scale,
     )
 
 
 def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = None) -> Figure:
-    """Accuracy over total bits, or the exploration's own cost, with the front, the float model and the uniform widths.
+    """The score over total bits, or the exploration's own cost, with the front, the float model and the uniform widths.
 
     Args:
         exploration: What to draw.
@@ -91,7 +97,7 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
         style.label_axes(
             axes,
             f"{name_and_unit(exploration.cost)}  (← fewer is better)",
-            "accuracy on the search set  (more is better →)",
+            f"{data.scale.axis} on the search set  (more is better →)",
         )
         axes.legend(
             loc="lower right", ncols=2, frameon=True, facecolor="white", edgecolor="none", framealpha=0.85
@@ -100,32 +106,42 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
 
 
 def _draw_baselines(axes: Axes, data: ObjectiveSpace) -> None:
-    axes.axhline(data.float_accuracy, color=style.FLOAT, linewidth=1, linestyle="--", label="float model")
-    if data.min_accuracy > 0:
+    axes.axhline(data.float_score, color=style.FLOAT, linewidth=1, linestyle="--", label="float model")
+    if data.min_score > data.scale.worst:
         axes.axhline(
-            data.min_accuracy, color=style.LIMIT, linewidth=1, linestyle=":", label="minimum accuracy"
+            data.min_score, color=style.LIMIT, linewidth=1, linestyle=":", label=f"minimum {data.scale.name}"
         )
-    cost, accuracy = data.uniform.T
-    axes.scatter(cost, accuracy, s=34, marker="s", color=style.UNIFORM, zorder=3, label="uniform widths")
+    cost, score = data.uniform.T
+    axes.scatter(cost, score, s=34, marker="s", color=style.UNIFORM, zorder=3, label="uniform widths")
 
 
 def _set_view(axes: Axes, data: ObjectiveSpace) -> None:
     """Room for what is near the front; what lies far below it is counted instead of shown."""
     points = np.vstack([data.front, data.dominated, data.infeasible, data.stopped])
-    bottom = max(0.0, data.min_accuracy - 0.12) if data.min_accuracy and len(data.front) else 0.0
     everything = np.vstack([points, data.uniform])
-    top = max(data.float_accuracy, data.min_accuracy, everything[:, 1].max())
+    top = max(data.float_score, data.min_score, everything[:, 1].max())
+    bottom = data.floor
+    if data.min_score > data.scale.worst and len(data.front):
+        # Of an accuracy 12 points.
+        bottom = max(
+            data.floor, data.min_score - 0.12 * (top - data.floor if data.scale.unit != "%" else 1.0)
+        )
     axes.set_ylim(bottom, top + 0.06 * (top - bottom))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    style.score_ticks(axes, data.scale, None)
     shown = everything[everything[:, 1] >= bottom, 0]
     margin = max(1.0, 0.04 * (shown.max() - shown.min()))
     axes.set_xlim(shown.min() - margin, shown.max() + margin)
-    for num_bits, (cost, accuracy) in zip(data.uniform_num_bits, data.uniform, strict=True):
-        if accuracy >= bottom:
+    for num_bits, (cost, score) in zip(data.uniform_num_bits, data.uniform, strict=True):
+        if score >= bottom:
             axes.annotate(
-                f"{num_bits} bits", (cost, accuracy), xytext=(5, -12), textcoords="offset points",
+                f"{num_bits} bits", (cost, score), xytext=(5, -12), textcoords="offset points",
                 fontsize=8, color="#8A5F00", zorder=4,
             )  # fmt: skip
     below = int((points[:, 1] < bottom).sum())
     if below:
-        axes.set_title(f"{below} candidates lie below {bottom:.0%}", fontsize=8, color="#666666", loc="right")
+        axes.set_title(
+            f"{below} candidates lie below {data.scale.text(bottom, 0)}",
+            fontsize=8,
+            color="#666666",
+            loc="right",
+        )

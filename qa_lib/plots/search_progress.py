@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from qa_lib.errors import SearchError
 from qa_lib.plots import style
@@ -21,7 +20,7 @@ class SearchProgress:
     Attributes:
         full_passes: What the search had cost when this candidate was finished.
         hypervolume: Of everything measured and feasible so far (``Hypervolume``); higher is better.
-        constraint_violation: Accuracy that this candidate lacks, 0 to 1; 0 is feasible. An estimate where
+        constraint_violation: Score that this candidate lacks; 0 is feasible. An estimate where
             it was stopped early.
         mean_violation: Its mean over the last 20 candidates.
         stopped: Whether the candidate was stopped early.
@@ -43,11 +42,13 @@ def search_progress(exploration: Exploration) -> SearchProgress:
     check_is_exploration(exploration)
     if not exploration.candidates:
         raise SearchError("there is nothing to show: the search was interrupted before anything was measured")
-    accuracy = np.array([e.estimate for e in exploration.candidates])
+    scores = np.array([e.estimate for e in exploration.candidates])
     points = [(e.estimate, exploration.cost(e.bit_widths)) for e in exploration.candidates]
     passes = np.cumsum([e.images / e.search_images for e in exploration.candidates])
     stopped = np.array([not e.complete for e in exploration.candidates])
-    violation = np.maximum(0.0, exploration.min_accuracy - accuracy)
+    least = exploration.floor
+    # Endless errors are as bad as what is worth nothing.
+    violation = np.maximum(0.0, least - np.maximum(scores, min(least, exploration.scale.worst)))
     box = exploration.hypervolume_box
     hypervolume = np.zeros(len(points))
     known: list[tuple[float, float]] = []
@@ -93,9 +94,11 @@ def plot_search_progress(exploration: Exploration) -> Figure:
             linewidth=1.6,
             label=f"mean of the last {_WINDOW} candidates",
         )
-        below.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        style.score_ticks(below, exploration.scale)
         style.label_axes(
-            below, "full passes over the search set", "accuracy below\nthe minimum  (0 is feasible)"
+            below,
+            "full passes over the search set",
+            f"{exploration.scale.axis} below\nthe minimum  (0 is feasible)",
         )
         below.legend(loc="upper right", frameon=False)
     return figure

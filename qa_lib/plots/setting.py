@@ -37,7 +37,7 @@ def plot_setting(names: Sequence[str], evaluation: Evaluation) -> Figure:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         style.title(
             axes,
-            f"accuracy {evaluation.score:.2%}, total bits {evaluation.total_bits}, "
+            f"{evaluation.scale.name} {evaluation.text}, total bits {evaluation.total_bits}, "
             f"mean bits {evaluation.mean_bits:.2f}",
         )
         style.label_axes(axes, "", "num_bits")

@@ -10,9 +10,11 @@ from typing import Any, Literal
 from matplotlib import figure as matplotlib_figure
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.ticker import PercentFormatter
 
 from qa_lib.errors import ReportError
 from qa_lib.files import write_whole
+from qa_lib.metrics import Scale
 
 # Okabe & Ito (2008): told apart by colour-blind readers too.
 FRONT = "#0072B2"
@@ -95,3 +97,9 @@ def label_axes(axes: Axes, x: str, y: str) -> None:
     """Says what the axes show, with unit and direction."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+
+
+def score_ticks(axes: Axes, scale: Scale, decimals: int | None = 0) -> None:
+    """Writes the numbers of the upright axis as scores are: shares as percent, with as many decimals; None takes what the ticks need."""
+    if scale.unit == "%":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))

@@ -37,10 +37,11 @@ def report_facts(exploration: Exploration) -> list[Fact]:
 
 def _search_facts(exploration: Exploration) -> list[Fact]:
     least, most = exploration.num_bits_limits
-    minimum = f"{100 * exploration.min_accuracy:.2f} %" if exploration.min_accuracy > 0 else "none"
+    scale, asked = exploration.scale, exploration.min_score
+    minimum = scale.text(asked).replace("%", " %") if asked > scale.worst else "none"
     facts = [
         ("Widths searched", f"{least} to {most} bits for each quantizer"),
-        ("Minimum accuracy", minimum),
+        (f"Minimum {scale.name}", minimum),
         ("Minimised beside the error", exploration.cost.name),
     ]
     if exploration.made is not None:
@@ -54,7 +55,7 @@ def _search_facts(exploration: Exploration) -> list[Fact]:
 def _candidates(exploration: Exploration) -> str:
     text = (
         f"{len(exploration.measured):,} measured on the whole search set, {len(exploration.stopped):,} stopped early "
-        "because they could be neither feasible nor on the front: these have no accuracy and are not shown"
+        f"because they could be neither feasible nor on the front: these have no {exploration.scale.name} and are not shown"
     )
     if exploration.archived:
         text += f"; {len(exploration.archived):,} more were measured before and came from the archive"

@@ -1,5 +1,6 @@
 """What the page about a search shows: its data step and the record."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ class Point(NamedTuple):
 
     Attributes:
         widths: One digit for each quantizer, base 36; 0 is float.
-        score: Its accuracy, 0 to 1.
+        score: What it scored.
         total_bits: The sum of the widths.
         cost: What the search minimised.
     """
@@ -48,17 +49,20 @@ class Report:
         columns: What tables call the columns of their widths.
         num_bits_limits: Smallest and largest width of the search.
         search_images: Images that each point was measured on.
-        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
+        min_score: Score below which a setting is infeasible; None if none was asked for.
+        score: What scores are called.
+        score_unit: "%" of shares, "dB", or "".
+        score_column: The same in a table.
         cost: What ``Point.cost`` is called, with its unit.
         cost_column: The same in a table.
         baseline: The float model.
         front: All of it, cheapest first.
         dominated: Feasible points that are not on the front, the nearest to it first.
-        infeasible: Points below ``min_accuracy``, the nearest to it first.
+        infeasible: Points below ``min_score``, the nearest to it first.
         not_shown: How many of ``dominated`` and of ``infeasible`` were left out.
         uniform: Points with one width everywhere that were measured to the end.
         uniform_stopped: Uniform widths that were stopped early.
-        nearest: The most accurate point if nothing is feasible, otherwise None.
+        nearest: The best point if nothing is feasible, otherwise None.
         sensitivities: ``widths``, ``divergence`` and ``images`` of the table, or None.
         facts: How it was made.
         width_colours: A colour for each width from limit to limit.
@@ -69,7 +73,10 @@ class Report:
     columns: tuple[str, ...]
     num_bits_limits: tuple[int, int]
     search_images: int
-    min_accuracy: float
+    min_score: float | None
+    score: str
+    score_unit: str
+    score_column: str
     cost: str
     cost_column: str
     baseline: Point
@@ -90,13 +97,14 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
 
     Args:
         exploration: What to show.
-        most_others: Points beside the front to keep at most, those that lack the least accuracy to be on it.
+        most_others: Points beside the front to keep at most, those that lack the least score to be on it.
 
     Raises:
         SearchError: Nothing was measured to the end.
     """
     check_is_exploration(exploration)
-    known = {e.bit_widths: e for e in (*exploration.archived, *exploration.measured)}
+    measured = (*exploration.archived, *exploration.measured)
+    known = {e.bit_widths: e for e in measured if e.score > -math.inf}  # endless errors have no place
     if not known:
         raise SearchError(
             "there is nothing to report: the search ended before anything was measured to the end; start it again"
@@ -107,24 +115,27 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
         widths = "".join(_DIGITS[num_bits or 0] for num_bits in evaluation.bit_widths)
         return Point(widths, evaluation.score, evaluation.total_bits, cost)
 
-    images = exploration.float_evaluation.search_images
+    images, scale = exploration.float_evaluation.search_images, exploration.scale
     front = tuple(map(point, exploration.front_evaluations))
     on_front = {p.widths for p in front}
     others = [p for p in map(point, known.values()) if p.widths not in on_front]
-    kept = _nearest_to_front(others, front, exploration.min_accuracy)[:most_others]
-    feasible, infeasible = _split(kept, exploration.min_accuracy)
-    every = _split(others, exploration.min_accuracy)
+    kept = _nearest_to_front(others, front, exploration.min_score)[:most_others]
+    feasible, infeasible = _split(kept, exploration.min_score)
+    every = _split(others, exploration.min_score)
     lower, upper = exploration.num_bits_limits
     colours = mpl.colormaps[style.BIT_WIDTH_COLOURS].resampled(upper - lower + 1)
     table = exploration.sensitivities
     model = f"{exploration.made.model}: " if exploration.made else ""
     return Report(
-        title=f"{model}accuracy against {exploration.cost.name}",
+        title=f"{model}{scale.name} against {exploration.cost.name}",
         names=exploration.names,
-        columns=width_columns(exploration.names),
+        columns=width_columns(exploration.names, [scale.column]),
         num_bits_limits=exploration.num_bits_limits,
         search_images=images,
-        min_accuracy=exploration.min_accuracy,
+        min_score=exploration.min_score if exploration.min_score > scale.worst else None,
+        score=scale.name,
+        score_unit=scale.unit,
+        score_column=scale.column,
         cost=name_and_unit(exploration.cost),
         cost_column=exploration.cost_column,
         baseline=point(exploration.float_evaluation),
@@ -132,7 +143,7 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
         dominated=feasible,
         infeasible=infeasible,
         not_shown=(len(every[0]) - len(feasible), len(every[1]) - len(infeasible)),
-        uniform=tuple(point(e) for e in exploration.uniform_evaluations.values() if e.complete),
+        uniform=tuple(point(e) for e in exploration.uniform_evaluations.values() if e.complete and e.score > -math.inf),
         uniform_stopped=tuple(n for n, e in exploration.uniform_evaluations.items() if not e.complete),
         nearest=None if front else point(exploration.nearest),
         sensitivities=None if table is None else {
@@ -146,18 +157,18 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
 
 
 def _nearest_to_front(others: Sequence[Point], front: Sequence[Point], least: float) -> list[Point]:
-    """``others`` by how much accuracy they lack to be level with the front at their cost, or to reach ``least``
+    """``others`` by how much score they lack to be level with the front at their cost, or to reach ``least``
     where the front has nothing as cheap."""
     if not others:
         return []
     costs = np.array([p.cost for p in front])
-    levels = np.array([least, *(p.score for p in front)])
+    levels = np.array([max(least, min(p.score for p in others)), *(p.score for p in front)])
     at = np.searchsorted(costs, [p.cost for p in others], side="right")
     lacking = levels[at] - np.array([p.score for p in others])
     return [others[index] for index in np.argsort(lacking, kind="stable")]
 
 
-def _split(points: Sequence[Point], min_accuracy: float) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+def _split(points: Sequence[Point], min_score: float) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
     """Those that are feasible, and those that are not."""
-    feasible = tuple(p for p in points if p.score >= min_accuracy)
-    return feasible, tuple(p for p in points if p.score < min_accuracy)
+    feasible = tuple(p for p in points if p.score >= min_score)
+    return feasible, tuple(p for p in points if p.score < min_score)

@@ -13,8 +13,12 @@ const [LOWER, UPPER] = data.num_bits_limits;
 const OWN_COST = data.cost_column !== "total_bits";
 const HALF_NAME = 13;
 const whole = (count) => count.toLocaleString("en");
-const percent = (share) => (100 * share).toFixed(2) + " %";
-const points = (share) => (100 * share).toFixed(2).replace("-", "−");
+const SHARE = data.score_unit === "%";
+const FACTOR = SHARE ? 100 : 1;
+const digits = (score) => (data.score_unit ? (FACTOR * score).toFixed(2) : String(Number(score.toPrecision(4)))).replace("-", "−");
+const written = (score) => digits(score) + (data.score_unit && ` ${data.score_unit}`);
+const STEP = SHARE ? " points" : data.score_unit && ` ${data.score_unit}`;
+const LIMITED = data.min_score !== null;
 const amount = (cost) => String(Number(cost.toPrecision(6)));
 const bits = (width) => (width ? String(width) : "float");
 // Both ends of a long name tell more than its beginning.
@@ -30,11 +34,11 @@ const barColour = (width) => (width ? data.width_colours[width - LOWER] : "var(-
 // One object for each setting, also if it is shown twice: a uniform width may well be on the front.
 const everything = [];
 const known = new Map();
-const read = (title) => ([widths, accuracy, total, cost], index) => {
+const read = (title) => ([widths, score, total, cost], index) => {
   if (known.has(widths)) return known.get(widths);
   const point = {
     key: everything.length, title: title(index), widths: Array.from(widths, (digit) => parseInt(digit, 36)),
-    accuracy, total, mean: total / data.names.length, cost,
+    score, total, mean: total / data.names.length, cost,
   };
   everything.push(point);
   known.set(widths, point);
@@ -49,7 +53,7 @@ for (const kind of ["front", "dominated", "infeasible", "uniform"]) {
 for (const point of data.uniform) point.title += `, ${point.widths[0]} bits everywhere`;
 const nearest = data.nearest && read(() => "Infeasible")(data.nearest, 0);
 if (nearest) nearest.title += ", the nearest to feasible";
-const drop = (point) => baseline.accuracy - point.accuracy;
+const drop = (point) => baseline.score - point.score;
 
 // ---- What is chosen at the moment; everything below draws it.
 let selected = data.front[Math.floor(data.front.length / 2)] || nearest || baseline;
@@ -59,23 +63,26 @@ let visible = data.front;
 
 // ---- The head of the page.
 at("title").textContent = data.title;
+at("score-name").textContent = data.score;
+at("score-unit").textContent = data.score_unit;
+if (SHARE) Object.assign(at("least-score"), { min: 0, max: 100 });
 const images = `${whole(data.search_images)} images`;
 const ends = [data.front[0], data.front[data.front.length - 1]];
 at("summary").textContent = data.front.length
   ? `${whole(data.front.length)} ${data.front.length === 1 ? "setting" : "settings"} on the Pareto front, from `
-    + `${percent(ends[0].accuracy)} at ${ends[0].total} total bits to ${percent(ends[1].accuracy)} at ${ends[1].total}. `
-    + `The float model has ${percent(baseline.accuracy)} on the same ${images}.`
-  : `The float model has ${percent(baseline.accuracy)} on ${images}.`;
+    + `${written(ends[0].score)} at ${ends[0].total} total bits to ${written(ends[1].score)} at ${ends[1].total}. `
+    + `The float model has ${written(baseline.score)} on the same ${images}.`
+  : `The float model has ${written(baseline.score)} on ${images}.`;
 if (nearest) {
   at("notice").hidden = false;
   at("notice").textContent =
-    `Nothing that was measured reaches the minimum accuracy of ${percent(data.min_accuracy)}, so there is no front. The `
-    + `nearest has ${percent(nearest.accuracy)}, ${points(data.min_accuracy - nearest.accuracy)} points short, at `
+    `Nothing that was measured reaches the minimum ${data.score} of ${written(data.min_score)}, so there is no front. The `
+    + `nearest has ${written(nearest.score)}, ${digits(data.min_score - nearest.score)}${STEP} short, at `
     + `${nearest.total} total bits; it is the one selected below.`;
 }
 at("measured").textContent =
-  `Every accuracy on this page was measured, on all ${images} of the search set, with the quantizers in place; none is an `
-  + "estimate. Candidates that were stopped early have no accuracy and appear nowhere as points. The front was chosen on these "
+  `Every ${data.score} on this page was measured, on all ${images} of the search set, with the quantizers in place; none is an `
+  + "estimate. Candidates that were stopped early have no score and appear nowhere as points. The front was chosen on these "
   + "same images, so check what you take from it on others."
   + (data.sensitivities
     ? ` The sensitivities were measured too, on ${whole(data.sensitivities.images)} images and one layer at a time; that they `
@@ -116,8 +123,8 @@ const entry = (mark, text, id) => {
 };
 if (data.front.length) entry(circle("front", 5), "front");
 entry(swatch("rect", { x: 3.5, y: 0.5, width: 11, height: 11, style: "fill:var(--uniform)" }), "uniform widths");
-entry(lineSwatch("float", "5 3"), `float model ${percent(baseline.accuracy)}`);
-if (data.min_accuracy > 0) entry(lineSwatch("limit", "2 3"), `minimum ${percent(data.min_accuracy)}`);
+entry(lineSwatch("float", "5 3"), `float model ${written(baseline.score)}`);
+if (LIMITED) entry(lineSwatch("limit", "2 3"), `minimum ${written(data.min_score)}`);
 if (data.dominated.length) entry(circle("dominated", 4), `dominated (${whole(data.dominated.length)})`, "show-dominated");
 if (data.infeasible.length) {
   const cross = swatch("path", { d: "M5 2l8 8m0-8l-8 8", style: "stroke:var(--infeasible)", "stroke-width": 2 });
@@ -131,21 +138,23 @@ const inLines = (widths) => {
   return lines.join("<br>");
 };
 const describe = (point) =>
-  `<b>${point.title}</b><br>accuracy ${percent(point.accuracy)}, drop ${points(drop(point))} points`
+  `<b>${point.title}</b><br>${escape(data.score)} ${written(point.score)}, drop ${digits(drop(point))}${STEP}`
   + `<br>total bits ${point.total}, mean ${point.mean.toFixed(2)}${OWN_COST ? `<br>${escape(data.cost)} ${amount(point.cost)}` : ""}`
   + `<br>widths ${inLines(point.widths)}`;
 const trace = (chosen, marker, more) => ({
-  type: "scatter", mode: "markers", x: chosen.map((p) => p.cost), y: chosen.map((p) => p.accuracy),
+  type: "scatter", mode: "markers", x: chosen.map((p) => p.cost), y: chosen.map((p) => p.score),
   customdata: chosen.map((p) => p.key), text: chosen.map(describe), hovertemplate: "%{text}<extra></extra>", marker, ...more,
 });
 const isOn = (id) => Boolean(at(id) && at(id).checked);
 // What lies far below the minimum would squeeze the front: it is counted instead, and a double click shows it.
-const lowest = data.front.length && data.min_accuracy > 0 ? Math.max(0, data.min_accuracy - 0.12) : 0;
+const FLOOR = SHARE ? 0 : -Infinity;
+const far = SHARE ? 0.12 : Math.max(0, baseline.score - data.min_score) / 2;
+const lowest = data.front.length && LIMITED ? Math.max(FLOOR, data.min_score - far) : FLOOR;
 const placed = [...new Set([...data.front, ...data.dominated, ...data.infeasible, ...data.uniform])];
-const inView = placed.filter((p) => p.accuracy >= lowest);
+const inView = placed.filter((p) => p.score >= lowest);
 const span = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
 const xs = span(inView.map((p) => p.cost));
-const ys = span([baseline.accuracy, ...(data.min_accuracy > 0 ? [data.min_accuracy] : []), ...inView.map((p) => p.accuracy)]);
+const ys = span([baseline.score, ...(LIMITED ? [data.min_score] : []), ...inView.map((p) => p.score)]);
 const room = 0.06 * (ys[1] - ys[0]) || 0.01;
 const margin = Math.max(OWN_COST ? 0 : 1, 0.04 * (xs[1] - xs[0])) || 1;
 const view = { x: [xs[0] - margin, xs[1] + margin], y: [Math.max(lowest, ys[0] - room), ys[1] + room] };
@@ -155,13 +164,13 @@ function uniformLabels() {
   const [width, height] = [at("plot").clientWidth - 72, at("plot").clientHeight - 60];
   const free = (point, lower) => data.front.every((p) => {
     const across = Math.abs(p.cost - point.cost) / (view.x[1] - view.x[0]) * width;
-    const under = (point.accuracy - p.accuracy) / (view.y[1] - view.y[0]) * height;
+    const under = (point.score - p.score) / (view.y[1] - view.y[0]) * height;
     return across > 25 || Math.abs(under - lower) > 13;
   });
-  return data.uniform.filter((p) => p.accuracy >= view.y[0]).flatMap((p) => {
+  return data.uniform.filter((p) => p.score >= view.y[0]).flatMap((p) => {
     const lower = [14, -14].find((side) => free(p, side));
     const font = { size: 11, color: colour("text") };
-    return lower ? [{ x: p.cost, y: p.accuracy, text: `${p.widths[0]} bits`, showarrow: false, yshift: -lower, font }] : [];
+    return lower ? [{ x: p.cost, y: p.score, text: `${p.widths[0]} bits`, showarrow: false, yshift: -lower, font }] : [];
   });
 }
 const shared = () => ({
@@ -174,8 +183,8 @@ const CONFIG = {
   responsive: true, displaylogo: false, showSendToCloud: false, showEditInChartStudio: false, plotlyServerURL: "",
   modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
 };
-const level = (accuracy, name, dash) => ({
-  type: "line", xref: "paper", x0: 0, x1: 1, y0: accuracy, y1: accuracy, layer: "below", line: { color: colour(name), width: 2, dash },
+const level = (score, name, dash) => ({
+  type: "line", xref: "paper", x0: 0, x1: 1, y0: score, y1: score, layer: "below", line: { color: colour(name), width: 2, dash },
 });
 function drawFront() {
   const line = data.front.length > 1 ? data.front : [];
@@ -190,8 +199,8 @@ function drawFront() {
   const layout = {
     ...shared(), hovermode: "closest", dragmode: "zoom", margin: { l: 60, r: 12, t: 12, b: 48 },
     xaxis: { ...axis, title: { text: `${escape(data.cost)} ${hint("(← fewer is better)")}`, standoff: 8 }, range: [...view.x] },
-    yaxis: { ...axis, title: { text: `accuracy on the search set ${hint("(more is better →)")}`, standoff: 8 }, range: [...view.y], tickformat: ".0%" },
-    shapes: [level(baseline.accuracy, "float", "dash"), ...(data.min_accuracy > 0 ? [level(data.min_accuracy, "limit", "dot")] : [])],
+    yaxis: { ...axis, title: { text: `${escape(data.score)}${SHARE || !data.score_unit ? "" : ` (${data.score_unit})`} on the search set ${hint("(more is better →)")}`, standoff: 8 }, range: [...view.y], tickformat: SHARE ? ".0%" : "" },
+    shapes: [level(baseline.score, "float", "dash"), ...(LIMITED ? [level(data.min_score, "limit", "dot")] : [])],
     annotations: uniformLabels(),
   };
   return Plotly.react("plot", traces, layout, CONFIG);
@@ -199,15 +208,15 @@ function drawFront() {
 function placeRing() {
   const { xaxis, yaxis } = at("plot")._fullLayout;
   const point = hovered || selected;
-  const [x, y] = [xaxis.d2p(point.cost), yaxis.d2p(point.accuracy)];
+  const [x, y] = [xaxis.d2p(point.cost), yaxis.d2p(point.score)];
   at("ring").hidden = !(x >= 0 && x <= xaxis._length && y >= 0 && y <= yaxis._length);
   at("ring").style.left = `${xaxis._offset + x}px`;
   at("ring").style.top = `${yaxis._offset + y}px`;
 }
 const notes = [];
 const below = placed.length - inView.length;
-if (below) notes.push(`${whole(below)} ${below === 1 ? "point lies" : "points lie"} below ${percent(lowest)}: double-click the plot to see all.`);
-if (data.uniform_stopped.length) notes.push(`Stopped early, so without an accuracy: uniform ${data.uniform_stopped.join(", ")} bits.`);
+if (below) notes.push(`${whole(below)} ${below === 1 ? "point lies" : "points lie"} below ${written(lowest)}: double-click the plot to see all.`);
+if (data.uniform_stopped.length) notes.push(`Stopped early, so without a score: uniform ${data.uniform_stopped.join(", ")} bits.`);
 const [dominatedLeft, infeasibleLeft] = data.not_shown;
 if (dominatedLeft + infeasibleLeft) {
   notes.push(`To keep this file small, the ${whole(dominatedLeft)} dominated and ${whole(infeasibleLeft)} infeasible points that are furthest `
@@ -235,7 +244,7 @@ function drawStrip() {
     bar.style.height = `${width ? Math.max(3, 100 * width / UPPER) : 100}%`;
     bar.style.background = barColour(width);
   });
-  const said = [point.title, `accuracy ${percent(point.accuracy)}`, `drop against float ${points(drop(point))} points`,
+  const said = [point.title, `${data.score} ${written(point.score)}`, `drop against float ${digits(drop(point))}${STEP}`,
     `total bits ${point.total}`, `mean bits ${point.mean.toFixed(2)}`];
   if (OWN_COST) said.push(`${data.cost} ${amount(point.cost)}`);
   at("shown-facts").replaceChildren(...said.map((text, index) => make(index ? "span" : "strong", text)));
@@ -243,7 +252,7 @@ function drawStrip() {
 
 // ---- The table of the front.
 const COLUMNS = [
-  ["accuracy", "accuracy", (p) => p.accuracy, percent], ["drop", "drop", drop, points],
+  ["score", data.score, (p) => p.score, written], ["drop", "drop", drop, digits],
   ["total", "total bits", (p) => p.total, String], ["mean", "mean bits", (p) => p.mean, (mean) => mean.toFixed(2)],
   ...(OWN_COST ? [["cost", data.cost, (p) => p.cost, amount]] : []),
 ];
@@ -251,7 +260,7 @@ if (!OWN_COST) sorted.by = "total";
 const heads = new Map(COLUMNS.map(([key, title]) => {
   const cell = make("th", undefined, { scope: "col" });
   const button = make("button", title, { type: "button" });
-  if (key === "drop") button.title = "percentage points below the float model";
+  if (key === "drop") button.title = `${STEP.trim() || data.score} below the float model`;
   button.addEventListener("click", () => {
     sorted = { by: key, ascending: sorted.by === key ? !sorted.ascending : true };
     drawTable();
@@ -270,7 +279,7 @@ const gradient = (widths) => {
 for (const point of data.front) {
   point.row = make("tr", undefined, { tabIndex: -1 });
   point.row.dataset.key = point.key;
-  for (const [, , value, written] of COLUMNS) point.row.append(make("td", written(value(point))));
+  for (const [, , value, show] of COLUMNS) point.row.append(make("td", show(value(point))));
   const strip = make("div", undefined, { className: "small-strip", title: point.widths.join(" ") });
   strip.setAttribute("role", "img");
   strip.setAttribute("aria-label", `widths ${point.widths.join(" ")}`);
@@ -292,7 +301,7 @@ function drawTable() {
   }
   at("body").replaceChildren(...order.map((point) => point.row));
   at("empty").hidden = visible.length > 0;
-  at("empty").textContent = data.front.length ? "No point of the front passes the filter." : "The front is empty: nothing reaches the minimum accuracy.";
+  at("empty").textContent = data.front.length ? "No point of the front passes the filter." : `The front is empty: nothing reaches the minimum ${data.score}.`;
   at("count").textContent = data.front.length ? `${whole(visible.length)} of ${whole(data.front.length)} shown` : "";
   markRows();
 }
@@ -317,9 +326,9 @@ at("body").addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 function filter() {
-  const [least, most] = [at("least-accuracy").valueAsNumber, at("most-bits").valueAsNumber];
+  const [least, most] = [at("least-score").valueAsNumber, at("most-bits").valueAsNumber];
   // A hair below, because 85.1 % is no binary number: what is shown as 85.10 % passes "at least 85.1".
-  visible = data.front.filter((p) => !(p.accuracy < least / 100 - 1e-9) && !(p.total > most));
+  visible = data.front.filter((p) => !(p.score < least / FACTOR - 1e-9) && !(p.total > most));
   hovered = null;
   drawTable();
   drawFront();
@@ -334,9 +343,9 @@ const number = (value) => (Number.isInteger(value) ? `${value}.0` : String(value
 const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
 const safe = (name) => quoted(/^[=+\-@\t\r]/.test(name) ? `'${name}` : name);  // no formula in a spreadsheet
 function csv() {
-  const rows = [["accuracy", "total_bits", "mean_bits", ...(OWN_COST ? [safe(data.cost_column)] : []), ...data.columns.map(safe)]];
+  const rows = [[safe(data.score_column), "total_bits", "mean_bits", ...(OWN_COST ? [safe(data.cost_column)] : []), ...data.columns.map(safe)]];
   for (const p of data.front) {
-    rows.push([number(p.accuracy), p.total, number(p.mean), ...(OWN_COST ? [number(p.cost)] : []), ...p.widths.map((w) => w || "")]);
+    rows.push([number(p.score), p.total, number(p.mean), ...(OWN_COST ? [number(p.cost)] : []), ...p.widths.map((w) => w || "")]);
   }
   return rows.map((row) => row.join(",") + "\n").join("");
 }

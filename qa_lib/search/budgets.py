@@ -46,7 +46,7 @@ class Seconds(Termination):
 
 class StalledHypervolume(Termination):
     """Ends a search whose hypervolume has not grown for ``full_passes`` passes over the search set. As long as there is
-    none, because nothing is feasible, the highest accuracy counts in its place.
+    none, because nothing is feasible, the highest score counts in its place.
 
     Args:
         full_passes: How long it may stand still.
@@ -63,7 +63,7 @@ class StalledHypervolume(Termination):
     def _update(self, algorithm: Any) -> float:
         run = _run(algorithm)
         now = algorithm.problem.hypervolume((e.score, run.cost(e.bit_widths)) for e in run.front())
-        measured = (e.score for e in run.evaluations.values() if e.complete)
+        measured = (e.score - run.floor for e in run.evaluations.values() if e.complete)
         reached = (True, now) if now > 0 else (False, max(measured, default=0.0))
         if self._best is None or reached > (self._best[0], self._best[1] * (1 + self.least_growth)):
             self._best, self._since = reached, run.full_passes

@@ -1,5 +1,6 @@
 """Everything that one search measured, and what follows from it."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
+from qa_lib.metrics import Scale
 from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.search.provenance import Provenance
 from qa_lib.sensitivities.measuring import SensitivityTable
@@ -29,7 +31,7 @@ class Exploration:
         float_evaluation: The model with every quantizer switched off.
         uniform_evaluations: Width -> the model with this one width everywhere; those that are infeasible were
             stopped early like any other.
-        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
+        min_score: Score below which a setting is infeasible; minus infinity if none was asked for.
         num_bits_limits: Smallest and largest width that the search could use.
         interrupted: Whether the search was stopped before its budget was used up.
         sensitivities: What the search began with; None if it did not ask for them.
@@ -46,7 +48,7 @@ class Exploration:
     candidates: tuple[Evaluation, ...] = field(repr=False)
     float_evaluation: Evaluation
     uniform_evaluations: dict[int, Evaluation] = field(repr=False)
-    min_accuracy: float
+    min_score: float
     num_bits_limits: tuple[int, int]
     interrupted: bool = False
     archived: tuple[Evaluation, ...] = field(default=(), repr=False)
@@ -80,24 +82,34 @@ class Exploration:
         return tuple(e for e in self.candidates if not e.complete)
 
     @property
+    def scale(self) -> Scale:
+        """How the score is called and written."""
+        return self.float_evaluation.scale
+
+    @property
+    def min_accuracy(self) -> float:
+        """``min_score``, as it is called where the score is an accuracy."""
+        return self.min_score
+
+    @property
     def images_saved(self) -> float:
         """The share of images, 0 to 1, that stopping early left out."""
         return images_saved(self.candidates)
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
-        """One row for each measured setting, in order: ``accuracy`` (0 to 1), ``total_bits``,
+        """One row for each measured setting, in order: the score by its name (``accuracy``, 0 to 1), ``total_bits``,
         ``mean_bits``, ``feasible``, ``seconds``, then one column of widths for each quantizer."""
         frame = self._frame(self.measured)
         at = frame.columns.get_loc("mean_bits") + 1
-        frame.insert(at, "feasible", frame["accuracy"] >= self.min_accuracy)
+        frame.insert(at, "feasible", frame[self.scale.column] >= self.min_score)
         frame.insert(at + 1, "seconds", [evaluation.seconds for evaluation in self.measured])
         return frame
 
     @cached_property
     def front(self) -> pd.DataFrame:
         """The feasible settings that no other setting dominates, of all that was ever measured (the
-        archive's included), cheapest first: ``accuracy`` (0 to 1, higher is better), ``total_bits`` (lower
+        archive's included), cheapest first: the score by its name (``accuracy``, 0 to 1; higher is better), ``total_bits`` (lower
         is better), ``mean_bits``, the cost by its name if that is not the total bits, then one column of widths for each
         quantizer. Settings that tie are all kept."""
         return self._frame(self.front_evaluations)
@@ -105,11 +117,11 @@ class Exploration:
     @cached_property
     def front_evaluations(self) -> list[Evaluation]:
         """The settings of ``front``, in its order."""
-        return feasible_front((*self.measured, *self.archived), self.min_accuracy, self.cost)
+        return feasible_front((*self.measured, *self.archived), self.min_score, self.cost)
 
     @property
     def nearest(self) -> Evaluation:
-        """The most accurate setting that is known, the cheapest of them on a tie: where to go on from if nothing
+        """The setting with the highest score that is known, the cheapest of them on a tie: where to go on from if nothing
         is feasible. If a search was interrupted before it had measured one to the end, the most promising.
 
         Raises:
@@ -122,9 +134,9 @@ class Exploration:
 
     @property
     def shortfall(self) -> float:
-        """How much accuracy the nearest setting lacks (0 to 1), or at least lacks if it was not measured to the end; 0 if
+        """How much score the nearest setting lacks, or at least lacks if it was not measured to the end; 0 if
         there is a feasible one."""
-        return max(0.0, self.min_accuracy - self.nearest.upper_bound)
+        return max(0.0, self.min_score - self.nearest.upper_bound)
 
     def layers_to_relax(self) -> pd.DataFrame:
         """Which layers of the nearest setting disturb the output most, by the sensitivities: those to give more bits,
@@ -151,7 +163,16 @@ class Exploration:
     def hypervolume_box(self) -> Hypervolume:
         """The box that hypervolumes of this search are shares of."""
         least, most = (self.cost((limit,) * len(self.names)) for limit in self.num_bits_limits)
-        return Hypervolume(self.min_accuracy, self.float_evaluation.score, least, most)
+        return Hypervolume(self.floor, self.float_evaluation.score, least, most)
+
+    @property
+    def floor(self) -> float:
+        """``min_score``; if none was asked for, and the metric knows none that is worth nothing, that of the smallest width that was
+        measured everywhere."""
+        if self.min_score > -math.inf:
+            return self.min_score
+        scores = [e.score for _, e in sorted(self.uniform_evaluations.items()) if e.complete]
+        return next((score for score in scores if score > -math.inf), self.float_evaluation.score - 1.0)
 
     @cached_property
     def hypervolume(self) -> float:
@@ -159,7 +180,7 @@ class Exploration:
         return self.hypervolume_box((e.score, self.cost(e.bit_widths)) for e in self.front_evaluations)
 
     def baselines(self) -> pd.DataFrame:
-        """The float model and the uniform widths, as rows of the same columns as ``front``; the accuracy of those
+        """The float model and the uniform widths, as rows of the same columns as ``front``; the score of those
         that were stopped early is missing."""
         frame = self._frame([self.float_evaluation, *self.uniform_evaluations.values()])
         frame.index = ["float", *(f"{num_bits} bits" for num_bits in self.uniform_evaluations)]
@@ -169,7 +190,7 @@ class Exploration:
     def cost_column(self) -> str:
         """What tables call the cost: its name in one word, with "_cost" where another column is called so."""
         name = "_".join(self.cost.name.split())
-        taken = FACTS.union(width_columns(self.names))
+        taken = FACTS.union(width_columns(self.names, [self.scale.column]), [self.scale.column])
         return f"{name}_cost" if name in taken and self.cost != total_bits else name
 
     def to_csv(self, path: str | Path) -> None:
@@ -182,7 +203,7 @@ class Exploration:
 
     def _frame(self, evaluations: Iterable[Evaluation]) -> pd.DataFrame:
         evaluations = list(evaluations)
-        frame = evaluation_frame(evaluations, self.names)
+        frame = evaluation_frame(evaluations, self.names, self.scale)
         if self.cost != total_bits:
             frame.insert(
                 3, self.cost_column, [self.cost(evaluation.bit_widths) for evaluation in evaluations]

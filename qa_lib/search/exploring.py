@@ -40,7 +40,8 @@ def explore(
     *,
     num_bits_lower_limit: int = 2,
     num_bits_upper_limit: int = 8,
-    min_accuracy: float = 0.0,
+    min_accuracy: float | None = None,
+    min_score: float | None = None,
     full_passes: float | None = None,
     seconds: float | None = None,
     evaluations: int | None = None,
@@ -54,7 +55,7 @@ def explore(
     progress: bool = True,
     on_evaluation: Callable[[Evaluation], object] | None = None,
 ) -> Exploration:
-    """Searches for the bit widths that trade accuracy against total bits best.
+    """Searches for the bit widths that trade the score, an accuracy say, against total bits best.
 
     It stands for this plain pymoo code, and beside it measures the float model and the uniform
     widths, and shows progress::
@@ -88,7 +89,8 @@ def explore(
         evaluator: Measures candidates of its calibrated model; the exploration's accuracies are on its images.
         num_bits_lower_limit: Smallest width to use.
         num_bits_upper_limit: Largest width to use.
-        min_accuracy: Accuracy, 0 to 1, below which a setting is infeasible.
+        min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
+        min_score: Score below which a setting is infeasible, in the metric's unit (a share 0 to 1, dB, ...); None asks for none.
         full_passes: Passes over the search set that it may cost. More go on raising the front on the search set; from some
             point on that is luck on its images (figures/search_held_out.png): check what you pick on others.
         seconds: How long it may take; how far it comes then depends on the machine.
@@ -106,12 +108,12 @@ def explore(
         on_evaluation: Called with each evaluation as soon as it is there, in this thread.
 
     Returns:
-        The ``Exploration``; its ``front`` is empty if nothing measured reaches ``min_accuracy``,
+        The ``Exploration``; its ``front`` is empty if nothing measured reaches the least score,
         and then ``nearest``, ``shortfall`` and ``layers_to_relax`` say how close it came, and what to do.
 
     Raises:
         BitWidthError: A limit is no allowed width.
-        SearchError: The limits, ``min_accuracy``, a budget, ``population_size`` or ``seed`` is out of range, ``cost``
+        SearchError: The limits, ``min_score``, a budget, ``population_size`` or ``seed`` is out of range, ``cost``
             is not a sum, ``on_evaluation`` raises, or the model is changed meanwhile.
         DataError: ``evaluator`` is none, or ``sensitivities`` are another model's.
         NotCalibratedError: A quantizer has no ``amax`` yet.
@@ -142,7 +144,7 @@ def explore(
     if archive is not None:
         evaluator = evaluator.using(archive)
     problem = LayerwiseQuantizationProblem(
-        qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy, cost
+        qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy, cost, min_score
     )
     limits = int(problem.xl[0]), int(problem.xu[0])
     run = problem.run
@@ -172,7 +174,7 @@ def explore(
             candidates=tuple(run.evaluations.values()),
             float_evaluation=run.float_evaluation,
             uniform_evaluations={n: run.evaluations[w] for n, w in uniform.items() if w in run.evaluations},
-            min_accuracy=problem.min_accuracy,
+            min_score=problem.min_score,
             num_bits_limits=limits,
             interrupted=interrupted,
             archived=archived,

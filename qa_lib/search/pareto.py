@@ -1,5 +1,6 @@
 """Fronts: who dominates whom, how good a front is, its knee, and where a setting stands. What every view shows is made here."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -23,11 +24,12 @@ def non_dominated(evaluations: Sequence[Evaluation], cost: Cost = total_bits) ->
 
 
 def feasible_front(
-    evaluations: Iterable[Evaluation], min_accuracy: float, cost: Cost = total_bits
+    evaluations: Iterable[Evaluation], min_score: float, cost: Cost = total_bits
 ) -> list[Evaluation]:
-    """The complete ones of ``evaluations`` with ``min_accuracy`` or more that no other of them dominates, cheapest first;
+    """The complete ones of ``evaluations`` with ``min_score`` or more, and a finite score, that no other of them dominates, cheapest first;
     ties are all kept."""
-    feasible = [e for e in evaluations if e.complete and e.score >= min_accuracy]
+    # What has no finite score, for its errors are endless, is worth nothing at any cost.
+    feasible = [e for e in evaluations if e.complete and e.score >= min_score and e.score > -math.inf]
     return sorted(non_dominated(feasible, cost), key=lambda e: (cost(e.bit_widths), e.bit_widths))
 
 
@@ -54,7 +56,7 @@ class Standing:
         on_front: Whether it is on it.
         dominated_by: The numbers of the front's points, from 1 on, that are better in one objective and no worse in the
             other.
-        feasible: Whether it has the accuracy that is asked for.
+        feasible: Whether it has the score that is asked for.
     """
 
     on_front: bool
@@ -67,12 +69,12 @@ class Standing:
                 f" and {len(self.dominated_by) - 3} more" if len(self.dominated_by) > 3 else ""
             )
         if not self.feasible:
-            return "below the accuracy that is asked for"
+            return "below the score that is asked for"
         return "on the front" if self.on_front else "beyond the front"
 
 
 def standing(
-    evaluation: Evaluation, front: Sequence[Evaluation], min_accuracy: float = 0.0, cost: Cost = total_bits
+    evaluation: Evaluation, front: Sequence[Evaluation], min_score: float = -math.inf, cost: Cost = total_bits
 ) -> Standing:
     """Where ``evaluation``, measured, stands in relation to ``front``."""
     own, better = cost(evaluation.bit_widths), []
@@ -82,19 +84,19 @@ def standing(
         if as_good and (other.score > evaluation.score or costs < own):
             better.append(number)
     on_front = any(evaluation.bit_widths == other.bit_widths for other in front)
-    return Standing(on_front, tuple(better), evaluation.score >= min_accuracy)
+    return Standing(on_front, tuple(better), evaluation.score >= min_score)
 
 
 @dataclass(frozen=True)
 class Hypervolume:
     """The share of the box between the worst acceptable and the ideal point that a front dominates.
 
-    The box reaches from (``min_accuracy``, ``largest_cost``) to (``float_accuracy``, ``least_cost``). Settings more
-    accurate than the float model count beyond it (Zitzler and Thiele, "Multiobjective evolutionary algorithms", 1999).
+    The box reaches from (``min_score``, ``largest_cost``) to (``float_score``, ``least_cost``). Settings that
+    score more than the float model count beyond it (Zitzler and Thiele, "Multiobjective evolutionary algorithms", 1999).
 
     Attributes:
-        min_accuracy: Accuracy, 0 to 1, below which a setting counts nothing.
-        float_accuracy: The float model's, 0 to 1.
+        min_score: Score below which a setting counts nothing.
+        float_score: The float model's.
         least_cost: Cost of the smallest width everywhere.
         largest_cost: Cost of the largest width everywhere.
 
@@ -103,28 +105,28 @@ class Hypervolume:
         0.25
     """
 
-    min_accuracy: float
-    float_accuracy: float
+    min_score: float
+    float_score: float
     least_cost: float
     largest_cost: float
 
     @property
     def empty(self) -> bool:
         """Whether the box has no inside, and every front counts 0."""
-        return self.float_accuracy <= self.min_accuracy or self.largest_cost <= self.least_cost
+        return self.float_score <= self.min_score or self.largest_cost <= self.least_cost
 
-    def gain(self, accuracy: ArrayLike) -> np.ndarray:
-        """Accuracies as shares of the box's height."""
-        return (np.asarray(accuracy, float) - self.min_accuracy) / (self.float_accuracy - self.min_accuracy)
+    def gain(self, score: ArrayLike) -> np.ndarray:
+        """Scores as shares of the box's height."""
+        return (np.asarray(score, float) - self.min_score) / (self.float_score - self.min_score)
 
     def loss(self, cost: ArrayLike) -> np.ndarray:
         """Costs as shares of the box's width."""
         return (np.asarray(cost, float) - self.least_cost) / (self.largest_cost - self.least_cost)
 
     def __call__(self, points: Iterable[tuple[float, float]]) -> float:
-        """Of (accuracy, cost) pairs; 0 or more, higher is better."""
+        """Of (score, cost) pairs; 0 or more, higher is better."""
         points = np.array(list(points), float).reshape(-1, 2)
-        points = points[points[:, 0] >= self.min_accuracy]
+        points = points[points[:, 0] >= self.min_score]
         if self.empty or not len(points):
             return 0.0
         losses = np.column_stack([1 - self.gain(points[:, 0]), self.loss(points[:, 1])])

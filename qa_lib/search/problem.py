@@ -1,5 +1,6 @@
 """The search problem in pymoo's terms: this module translates and does nothing else."""
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -7,11 +8,12 @@ import numpy as np
 from pymoo.core.problem import Problem
 
 from qa_lib.bit_widths import check_limits
-from qa_lib.checks import check_share
+from qa_lib.checks import check_finite, check_share, shown
 from qa_lib.costs import Cost, check_cost, total_bits
 from qa_lib.errors import BitWidthError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.metrics import Scale
 from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.pareto import Hypervolume
@@ -22,13 +24,15 @@ INTEGER_OPERATORS = (
     "mutation=PM(vtype=float, repair=RoundingRepair())"
 )
 
+_LEAST = -1e300
+
 
 class LayerwiseQuantizationProblem(Problem):
     """Per-layer ``num_bits`` as a two-objective integer problem for pymoo.
 
     Variables: ``num_bits`` of each fake quantizer, in the order of ``activation_fake_quantizers``.
-    Objectives, both minimised as pymoo wants it: minus the accuracy, and the cost (the total bits).
-    Constraint: the accuracy is at least ``min_accuracy``.
+    Objectives, both minimised as pymoo wants it: minus the score, and the cost (the total bits).
+    Constraint: the score is at least ``min_score``.
 
     Candidates that can no longer be feasible, or no longer be better than what was measured before, are
     stopped early. pymoo then ranks them by an estimate and as infeasible, so that none gets into
@@ -39,12 +43,14 @@ class LayerwiseQuantizationProblem(Problem):
         evaluator: Measures candidates.
         num_bits_lower_limit: Smallest width that the search may use.
         num_bits_upper_limit: Largest width that the search may use.
-        min_accuracy: Accuracy, 0 to 1, below which a candidate is infeasible.
+        min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
         cost: What is minimised beside the error: a function of the widths, less is better.
+        min_score: Score below which a candidate is infeasible; None takes what the metric says is worth nothing (of an accuracy 0).
 
     Raises:
         BitWidthError: A limit is no allowed width.
-        SearchError: The limits are the wrong way round, or ``min_accuracy`` is not in [0, 1].
+        SearchError: The limits are the wrong way round, or ``min_accuracy`` or ``min_score``
+            is no score.
         DataError: The evaluator measures another model.
         NotCalibratedError: A quantizer has no ``amax`` yet.
 
@@ -66,35 +72,39 @@ class LayerwiseQuantizationProblem(Problem):
         evaluator: Evaluator,
         num_bits_lower_limit: int = 2,
         num_bits_upper_limit: int = 8,
-        min_accuracy: float = 0.0,
+        min_accuracy: float | None = None,
         cost: Cost = total_bits,
+        min_score: float | None = None,
     ) -> None:
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
-        self.min_accuracy = check_min_accuracy(min_accuracy)
         check_qmodel(qmodel)
         check_evaluator(evaluator, qmodel)
+        self.min_score = least_score(Scale.of(evaluator.metric), min_accuracy, min_score)
         cost = check_cost(cost, (upper,) * len(qmodel.names))
         qmodel.check_calibrated([upper] * len(qmodel.names))
-        self.run = SearchRun(evaluator, self.min_accuracy, cost)
+        self.run = SearchRun(evaluator, self.min_score, cost)
         super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
 
     @cached_property
     def hypervolume(self) -> Hypervolume:
-        """The box between the limits everywhere, and between ``min_accuracy`` and the float model's accuracy."""
+        """The box between the limits everywhere, and between ``min_score`` and the float model's score."""
         least, most = ((int(limit),) * self.n_var for limit in (self.xl[0], self.xu[0]))
         run = self.run
-        return Hypervolume(self.min_accuracy, run.float_evaluation.score, run.cost(least), run.cost(most))
+        lowest = self.min_score if self.min_score > -math.inf else run.floor
+        return Hypervolume(lowest, run.float_evaluation.score, run.cost(least), run.cost(most))
 
     def _evaluate(self, X: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         evaluations = self.run.evaluate_many(whole_widths(X))
-        accuracy = np.array([evaluation.estimate for evaluation in evaluations])
+        # Endless errors are so bad that pymoo need not know how bad.
+        score = np.maximum([evaluation.estimate for evaluation in evaluations], _LEAST)
         cost = np.array([self.run.cost(evaluation.bit_widths) for evaluation in evaluations])
         stopped = np.array([not evaluation.complete for evaluation in evaluations])
-        # pymoo minimises: accuracy, where more is better, changes its sign here and nowhere else.
-        out["F"] = np.column_stack([-accuracy, cost])
+        # pymoo minimises: the score, where more is better, changes its sign here and nowhere else.
+        out["F"] = np.column_stack([-score, cost])
         # pymoo takes G <= 0 as feasible. Stopped candidates are not: no estimate gets into its result.
         least = np.where(stopped, 1 / self.run.evaluator.images, -np.inf)
-        out["G"] = np.maximum(self.min_accuracy - accuracy, least)
+        least = np.where(score > _LEAST, least, -_LEAST)
+        out["G"] = np.maximum(self.min_score - score, least)
 
 
 def whole_widths(X: np.ndarray) -> list[tuple[int, ...]]:
@@ -108,6 +118,22 @@ def whole_widths(X: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(row) for row in values.astype(int).tolist()]
 
 
-def check_min_accuracy(min_accuracy: Any) -> float:
-    """``min_accuracy`` as a float; raises ``SearchError`` if it is no share."""
-    return check_share("min_accuracy", min_accuracy, SearchError)
+def least_score(scale: Scale, min_accuracy: Any, min_score: Any) -> float:
+    """The least score that is asked for, in whichever of the two it was given; ``scale.worst`` if in none.
+
+    Raises:
+        SearchError: It is given in both, as an accuracy where the score is none, or it is no score.
+    """
+    if min_accuracy is not None:
+        if min_score is not None:
+            raise SearchError(
+                f"min_accuracy is {shown(min_accuracy)} and min_score is {shown(min_score)}: give one of them"
+            )
+        if "accuracy" not in scale.name:
+            raise SearchError(f"min_accuracy is given, and the score is the {scale.name}: say min_score=")
+        return check_share("min_accuracy", min_accuracy, SearchError)
+    if min_score is None:
+        return scale.worst
+    if scale.unit == "%":
+        return check_share("min_score", min_score, SearchError)
+    return check_finite("min_score", min_score, SearchError)

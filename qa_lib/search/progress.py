@@ -59,7 +59,7 @@ class SearchProgressBar:
     def _describe(self) -> None:
         self._described = time.monotonic()
         self.bar.set_postfix_str(
-            best_so_far(list(self.evaluations.values()), self.run.min_accuracy, self.run.cost), refresh=False
+            best_so_far(list(self.evaluations.values()), self.run.min_score, self.run.cost), refresh=False
         )
 
 
@@ -75,14 +75,17 @@ def search_progress_bar(
         bar.close()
 
 
-def best_so_far(evaluations: list[Evaluation], min_accuracy: float, cost: Cost = total_bits) -> str:
-    """The cheapest feasible setting and the size of the front, or the most accurate setting if nothing is
+def best_so_far(evaluations: list[Evaluation], min_score: float, cost: Cost = total_bits) -> str:
+    """The cheapest feasible setting and the size of the front, or the best setting if nothing is
     feasible; and the share of images that did not have to be shown."""
-    front = feasible_front(evaluations, min_accuracy, cost)
+    front = feasible_front(evaluations, min_score, cost)
     saved = f"images saved {images_saved(evaluations):.0%}"
     if not front:
-        best = max((e.score for e in evaluations if e.complete), default=0.0)
-        return f"none feasible, best accuracy {best:.2%}, {saved}"
+        complete = [e for e in evaluations if e.complete]
+        if not complete:
+            return f"none feasible, {saved}"
+        best = max(complete, key=lambda e: e.score)
+        return f"none feasible, best {best.scale.name} {best.text}, {saved}"
     cheapest = front[0]
     least = f"{'fewest' if cost.unit == 'bits' else 'least'} {cost.name.removeprefix('total ')}"
-    return f"{least} {cost(cheapest.bit_widths):g} at {cheapest.score:.2%}, front {len(front)}, {saved}"
+    return f"{least} {cost(cheapest.bit_widths):g} at {cheapest.text}, front {len(front)}, {saved}"

@@ -26,7 +26,7 @@ class SearchRun:
 
     Args:
         evaluator: Measures the candidates.
-        min_accuracy: Accuracy, 0 to 1, below which a candidate is infeasible.
+        min_score: Score below which a candidate is infeasible; minus infinity if none is asked for.
         cost: What is minimised beside the error.
 
     Attributes:
@@ -35,9 +35,9 @@ class SearchRun:
         on_evaluation: Called with each evaluation that was asked for, as soon as it is there.
     """
 
-    def __init__(self, evaluator: Evaluator, min_accuracy: float = 0.0, cost: Cost = total_bits) -> None:
+    def __init__(self, evaluator: Evaluator, min_score: float = -math.inf, cost: Cost = total_bits) -> None:
         self.evaluator = evaluator
-        self.min_accuracy = min_accuracy
+        self.min_score = min_score
         self.cost = named_cost(cost)
         self.passes_before = 0.0
         self.evaluations: dict[Widths, Evaluation] = {}
@@ -51,6 +51,15 @@ class SearchRun:
         return self._of_one_model(self.evaluator.evaluate_uniform(None))
 
     @property
+    def floor(self) -> float:
+        """The score of what is worth nothing: where the metric knows none, that of the smallest width everywhere that was measured."""
+        if (worst := self.float_evaluation.scale.worst) > -math.inf:
+            return worst
+        uniform = (e for e in self.evaluations.values() if e.complete and len(set(e.bit_widths)) == 1)
+        scores = [e.score for e in sorted(uniform, key=lambda e: e.total_bits) if e.score > -math.inf]
+        return scores[0] if scores else self.float_evaluation.score - 1.0
+
+    @property
     def full_passes(self) -> float:
         """Images that this search has asked for, as passes over the search set: all counts, also what was stopped early,
         what the archive knew, and what went into preparing the search."""
@@ -61,7 +70,7 @@ class SearchRun:
 
     def front(self) -> list[Evaluation]:
         """The feasible candidates that no other dominates, cheapest first; ties are all kept."""
-        return feasible_front(self.evaluations.values(), self.min_accuracy, self.cost)
+        return feasible_front(self.evaluations.values(), self.min_score, self.cost)
 
     def evaluate_many(self, candidates: Iterable[BitWidths]) -> list[Evaluation]:
         """The evaluations of ``candidates``, in order; those that came up before as they were then."""
@@ -93,7 +102,7 @@ class SearchRun:
 
     def _stop_rule(self) -> StopRule:
         completed = ((e.bit_widths, e.score) for e in self.evaluations.values() if e.complete)
-        return StopRule(self.min_accuracy, tuple(completed), self.cost)
+        return StopRule(self.min_score, tuple(completed), self.cost)
 
     def _measure(self, candidates: Sequence[Widths], stop: StopRule) -> None:
         finished: dict[Widths, Evaluation] = {}

@@ -11,8 +11,8 @@ from qa_lib.bit_widths import Widths
 from qa_lib.checks import check_count, check_kind
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.search.accuracy_model import AccuracyModel
 from qa_lib.search.problem import LayerwiseQuantizationProblem, whole_widths
+from qa_lib.search.score_model import ScoreModel
 from qa_lib.sensitivities.measuring import SensitivityTable
 
 # Measurements that the model learns from: those nearest to the front. Its time grows with their cube.
@@ -25,7 +25,7 @@ _DRAWS = 48
 class ScreenedNSGA2(NSGA2):
     """pymoo's NSGA-II, which makes many children and has only the most promising measured.
 
-    After each generation an ``AccuracyModel`` learns from everything that the problem's run has measured. Of a
+    After each generation an ``ScoreModel`` learns from everything that the problem's run has measured. Of a
     brood of children, and the front that the sensitivities predict, those are measured that together are expected to
     add most to the hypervolume (Emmerich, Giannakoglou and Naujoks, "Single- and multiobjective evolutionary
     optimization assisted by Gaussian random field metamodels", 2006; here by drawing from the model). Predictions
@@ -67,7 +67,7 @@ class ScreenedNSGA2(NSGA2):
             check_count(name, value, SearchError)
         super().__init__(n_offsprings=n_offsprings, **options)
         self.table, self.brood_size, self.pairs = table, brood_size, pairs
-        self.model: AccuracyModel | None = None
+        self.model: ScoreModel | None = None
 
     def _setup(self, problem: Any, **kwargs: Any) -> None:
         super()._setup(problem, **kwargs)
@@ -93,10 +93,12 @@ class ScreenedNSGA2(NSGA2):
         picked = most_promising(self.problem, model, brood, self.n_offsprings, self.random_state)
         return Population.new("X", np.array(picked))
 
-    def _learned(self) -> AccuracyModel:
+    def _learned(self) -> ScoreModel:
         run = self.problem.run
         if self.model is None:
-            self.model = AccuracyModel(self.table, run.float_evaluation.score, pairs=self.pairs)
+            measured = run.float_evaluation
+            ends = {"worst": run.floor, "best": measured.scale.best}
+            self.model = ScoreModel(self.table, measured.score, **ends, pairs=self.pairs)
         known = nearest_to_front(self.problem, list(run.evaluations.values()), _MOST_LEARNED)
         self.model.fit(
             [e.bit_widths for e in known], [e.upper_bound for e in known], [not e.complete for e in known]
@@ -107,23 +109,24 @@ class ScreenedNSGA2(NSGA2):
 def nearest_to_front(
     problem: LayerwiseQuantizationProblem, evaluations: Sequence[Evaluation], count: int
 ) -> list[Evaluation]:
-    """Those of ``evaluations`` whose accuracy, or upper bound, comes nearest to the best at no higher cost."""
+    """Those of ``evaluations`` whose score, or upper bound, comes nearest to the best at no higher cost."""
     costs = np.array([problem.run.cost(e.bit_widths) for e in evaluations], float)
-    bounds = np.array([e.upper_bound for e in evaluations])
-    measured = np.where([e.complete for e in evaluations], bounds, 0.0)
+    floor = problem.run.floor
+    bounds = np.maximum([e.upper_bound for e in evaluations], floor)
+    measured = np.where([e.complete for e in evaluations], bounds, floor)
     best = np.array([measured[costs <= cost].max() for cost in costs])
     return [evaluations[index] for index in np.sort(np.argsort(best - bounds, kind="stable")[:count])]
 
 
 def most_promising(
     problem: LayerwiseQuantizationProblem,
-    model: AccuracyModel,
+    model: ScoreModel,
     brood: Sequence[Widths],
     count: int,
     random: np.random.Generator,
 ) -> list[Widths]:
     """The ``count`` settings of ``brood`` that together are expected to add most to the hypervolume of what was
-    measured; once nothing is expected to add, those with the highest expected accuracy."""
+    measured; once nothing is expected to add, those with the highest expected score."""
     expected = model.predict(brood)
     picked = (
         [] if problem.hypervolume.empty else _that_add_most(problem, model, brood, expected, count, random)
@@ -134,7 +137,7 @@ def most_promising(
 
 def _that_add_most(
     problem: LayerwiseQuantizationProblem,
-    model: AccuracyModel,
+    model: ScoreModel,
     brood: Sequence[Widths],
     expected: np.ndarray,
     count: int,
@@ -146,7 +149,7 @@ def _that_add_most(
     costs = box.loss([problem.run.cost(widths) for widths in brood])
     front_costs = box.loss([problem.run.cost(e.bit_widths) for e in front])
     front_gains = box.gain([e.score for e in front])
-    # A front is a stair: at each of these levels it has reached some accuracy, and keeps it up to the next.
+    # A front is a stair: at each of these levels it has reached some score, and keeps it up to the next.
     levels = np.unique(np.concatenate([costs, front_costs, [1.0]]))
     lengths = np.diff(levels)
     reached = np.array([front_gains[front_costs <= level].max(initial=0.0) for level in levels[:-1]])

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from qa_lib.checks import shown
 from qa_lib.errors import WorkloadError
+from qa_lib.metrics import Accuracy, Metric
 from qa_lib.quantization.predicates import Predicate, any_of, conv2d_predicate, linear_predicate
 from qa_lib.workloads.networks import SmallConvNet, SmallMobileNet, SmallResNet
 
@@ -36,6 +38,7 @@ class Workload:
         holdout_images: For re-checking what the search chose.
         holdout_labels: Their labels.
         class_names: Name of each class, in the order of the logits.
+        metric: What a search's score is made by.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Workload:
     holdout_images: Tensor
     holdout_labels: Tensor
     class_names: tuple[str, ...]
+    metric: Metric = field(default_factory=Accuracy)
 
     def calibration_loader(self, batch_size: int = 128) -> Iterator[tuple[Tensor, Tensor]]:
         """The calibration set in batches of (images, labels), always in the same order."""
@@ -118,7 +122,7 @@ def fashion_mnist_convnet() -> Workload:
 def _fashion_mnist(name: str, model: nn.Module, weights: str) -> Workload:
     arrays = np.load(_sound_file("fashion_mnist.npz"))
     model.load_state_dict(torch.load(_sound_file(weights), weights_only=True))
-    images = {}
+    images: dict[str, Any] = {}
     for split in ("calibration", "search", "holdout"):
         pixels = torch.from_numpy(arrays[f"{split}_images"]).unsqueeze(1)
         images[f"{split}_images"] = pixels.float() / 255

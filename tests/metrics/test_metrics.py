@@ -266,12 +266,10 @@ def test_what_a_users_function_returns_is_looked_at(function, message):
 
 
 def test_scores_are_written_with_their_unit():
-    assert (
-        Scale().text(0.9214) == "92.14%" and Scale().label == "accuracy (%)" and Scale().column == "accuracy"
-    )
+    assert Scale().text(0.9214) == "92.14%" and Scale().axis == Scale().column == "accuracy"
     ratio = Scale.of(PSNR())
-    assert ratio.text(31.234) == "31.23 dB" and ratio.label == "PSNR (dB)" and ratio.column == "PSNR"
+    assert ratio.text(31.234) == "31.23 dB" and ratio.axis == "PSNR (dB)" and ratio.column == "PSNR"
     error = Scale.of(MeanSquaredError())
     assert error.text(-0.0123456) == "-0.01235" and error.column == "negative_mean_squared_error"
     assert Scale.of(Accuracy(5)).column == "top_5_accuracy"
-    assert Scale().difference(-0.0123) == "-1.23 points" and ratio.difference(0.5) == "+0.50 dB"
+    assert Scale().difference(0.0123) == "1.23 points" and ratio.difference(0.5, "+") == "+0.50 dB"

@@ -157,7 +157,7 @@ def test_a_row_of_the_front_loads(panel, qmodel, evaluator):
 def test_it_begins_with_what_a_search_found(qmodel, evaluator):
     exploration = explore(evaluator, evaluations=20, population_size=10, min_accuracy=0.5, progress=False)
     panel = BitWidthPanel(evaluator, exploration=exploration)
-    assert panel.session.points.min_accuracy == 0.5
+    assert panel.session.points.min_score == 0.5
     assert panel.wait(60)
     assert [e.score for e in panel.session.points.front] == [e.score for e in exploration.front_evaluations]
 

@@ -69,7 +69,7 @@ def test_objective_space(exploration, tmp_path):
     assert data.stopped.tolist() == [[9, 0.55]]
     assert data.uniform.tolist() == [[4, 0.4], [16, 0.9]]
     assert data.uniform_num_bits == (2, 8)
-    assert (data.float_accuracy, data.min_accuracy) == (0.95, 0.5)
+    assert (data.float_score, data.min_score) == (0.95, 0.5)
     figure = plots.plot_objective_space(exploration, chosen=exploration.measured[2])
     assert draws(figure, tmp_path)
     shown = points(figure.axes[0])
@@ -82,7 +82,7 @@ def test_bit_width_map(exploration, tmp_path):
     assert data.names == ("input", "conv")
     assert data.num_bits.tolist() == [[2, 8], [3, 8]]
     assert data.total_bits.tolist() == [5, 16]
-    assert data.accuracy.tolist() == [0.8, 0.9]
+    assert data.scores.tolist() == [0.8, 0.9]
     assert draws(plots.plot_bit_width_map(exploration), tmp_path)
 
 
@@ -167,8 +167,8 @@ def test_uniform_widths(exploration, tmp_path):
     evaluations = list(exploration.uniform_evaluations.values())
     data = plots.uniform_widths(evaluations, exploration.float_evaluation)
     assert data.num_bits == (8, 2)
-    assert data.accuracy == (0.9, 0.4)
-    assert data.float_accuracy == 0.95
+    assert data.scores == (0.9, 0.4)
+    assert data.float_score == 0.95
     figure = plots.plot_uniform_widths(evaluations, exploration.float_evaluation)
     assert draws(figure, tmp_path) and {(8, 0.9), (2, 0.4)} <= points(figure.axes[0])
 
@@ -206,7 +206,7 @@ def test_accuracy_by_method(tmp_path):
         ("mse", True): [setting((2, 2), 40), setting((8, 8), 91)],
     }
     data = plots.accuracy_by_method(evaluations, setting((None, None), 95))
-    assert data.float_accuracy == 0.95
+    assert data.float_score == 0.95
     assert data.accuracy.columns.tolist() == [8, 2]
     assert data.accuracy.loc[("max", False)].tolist() == [0.9, 0.1]
     assert data.accuracy.loc[("mse", True)].tolist() == [0.91, 0.4]

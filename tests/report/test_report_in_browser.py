@@ -157,12 +157,12 @@ def test_the_filter_acts_on_rows_and_points(opened, exploration):
     page = opened(exploration)
     front = exploration.front
     middle = front.iloc[len(front) // 2]
-    page.fill("#least-accuracy", f"{100 * middle['accuracy']:.4f}")
+    page.fill("#least-score", f"{100 * middle['accuracy']:.4f}")
     expected = int((front["accuracy"] >= middle["accuracy"]).sum())
     assert 0 < expected < len(front)
     assert page.locator("#body tr").count() == expected == page.evaluate(SHOWN_ON_PLOT)
     assert page.locator("#count").inner_text() == f"{expected} of {len(front)} shown"
-    page.fill("#least-accuracy", "")
+    page.fill("#least-score", "")
     page.fill("#most-bits", str(middle["total_bits"]))
     expected = int((front["total_bits"] <= middle["total_bits"]).sum())
     assert page.locator("#body tr").count() == expected == page.evaluate(SHOWN_ON_PLOT)

@@ -31,7 +31,7 @@ def exploration():
         ),
         float_evaluation=setting((None, None), 90),
         uniform_evaluations={2: setting((2, 2), 40), 3: setting((3, 3), 5, images=20)},
-        min_accuracy=0.8,
+        min_score=0.8,
         num_bits_limits=(2, 5),
         sensitivities=SensitivityTable(("input", "conv"), (2, 3, 4, 5), divergence, 10),
     )

@@ -14,7 +14,7 @@ from pymoo.optimize import minimize
 from qa_lib import LayerwiseQuantizationProblem, sensitivity
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.search import ScreenedNSGA2, SensitivitySampling, StepMutation
-from qa_lib.search.accuracy_model import AccuracyModel
+from qa_lib.search.score_model import ScoreModel
 from qa_lib.search.screening import most_promising, nearest_to_front
 from qa_lib.sensitivities import SensitivityTable
 
@@ -41,7 +41,7 @@ def screened(table, **options):
 def learned(problem, table, count):
     random = np.random.default_rng(0)
     problem.run.evaluate_many(random.integers(2, 8, (count, 4), endpoint=True).tolist())
-    model = AccuracyModel(table, problem.run.float_evaluation.score)
+    model = ScoreModel(table, problem.run.float_evaluation.score)
     known = list(problem.run.evaluations.values())
     model.fit([e.bit_widths for e in known], [e.upper_bound for e in known], [not e.complete for e in known])
     return model

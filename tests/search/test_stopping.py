@@ -18,7 +18,7 @@ def algorithm(full_passes, points=(), nearest=0.1):
     infeasible = setting((2,), round(1000 * nearest))
     evaluations = {e.bit_widths: e for e in (*front, infeasible)}
     run = SimpleNamespace(
-        full_passes=full_passes, front=lambda: front, cost=total_bits, evaluations=evaluations
+        floor=0.0, full_passes=full_passes, front=lambda: front, cost=total_bits, evaluations=evaluations
     )
     return SimpleNamespace(problem=SimpleNamespace(run=run, hypervolume=Hypervolume(0.5, 1.0, 2, 8)))
 

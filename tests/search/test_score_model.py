@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from qa_lib.search.accuracy_model import AccuracyModel, _negative_log_likelihood
+from qa_lib.search.score_model import ScoreModel, _negative_log_likelihood
 from qa_lib.sensitivities.measuring import SensitivityTable
 
 FLOAT_ACCURACY = 0.9
@@ -37,7 +37,7 @@ def error(model, table, **truth):
 
 
 def fitted(table, known, pairs=True, **truth):
-    model = AccuracyModel(table, FLOAT_ACCURACY, pairs=pairs)
+    model = ScoreModel(table, FLOAT_ACCURACY, pairs=pairs)
     model.fit(known, [accuracy(table, s, **truth) for s in known], [False] * len(known))
     return model
 
@@ -74,7 +74,7 @@ def test_a_bound_is_believed_only_where_more_was_expected(table):
     measured = [accuracy(table, s) for s in known]
     new = (2, 3, 4, 2, 5)
     plain = fitted(table, known).predict([new])[0]
-    model = AccuracyModel(table, FLOAT_ACCURACY)
+    model = ScoreModel(table, FLOAT_ACCURACY)
     model.fit([*known, new], [*measured, plain + 0.05], [False] * 30 + [True])
     assert model.predict([new])[0] == pytest.approx(plain, abs=1e-3)
     model.fit([*known, new], [*measured, plain - 0.05], [False] * 30 + [True])
@@ -83,14 +83,14 @@ def test_a_bound_is_believed_only_where_more_was_expected(table):
 
 @pytest.mark.parametrize("stopped", [[], [True], [False], [True, True], [False, True]])
 def test_it_gets_by_with_next_to_nothing(table, stopped):
-    model = AccuracyModel(table, FLOAT_ACCURACY)
+    model = ScoreModel(table, FLOAT_ACCURACY)
     model.fit(settings(len(stopped)), [0.4] * len(stopped), stopped)
     assert np.isfinite(model.predict(settings(20, seed=1))).all()
     assert np.isfinite(model.draw(settings(20, seed=1), 3, np.random.default_rng(0))).all()
 
 
 def test_useless_and_repeated_settings_do_no_harm(table):
-    model = AccuracyModel(table, FLOAT_ACCURACY)
+    model = ScoreModel(table, FLOAT_ACCURACY)
     model.fit([(2,) * 5] * 10 + [(8,) * 5], [0.0] * 10 + [0.9], [False] * 11)
     assert model.predict([(8,) * 5])[0] == pytest.approx(0.9, abs=0.02)
     assert model.predict([(2,) * 5])[0] < 0.1
@@ -98,14 +98,14 @@ def test_useless_and_repeated_settings_do_no_harm(table):
 
 def test_sensitivities_that_are_all_zero_give_no_order(table):
     flat = SensitivityTable(table.names, table.widths, np.zeros((5, 7)), 10)
-    model = AccuracyModel(flat, FLOAT_ACCURACY)
+    model = ScoreModel(flat, FLOAT_ACCURACY)
     model.fit(settings(5), [0.8] * 5, [False] * 5)
     assert np.ptp(model.predict(settings(10))) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("pairs", [True, False])
 def test_the_gradient_is_that_of_the_likelihood(table, pairs):
-    model = AccuracyModel(table, FLOAT_ACCURACY)
+    model = ScoreModel(table, FLOAT_ACCURACY)
     known = np.array(settings(15))
     parts, values = model._parts(known, known), np.random.default_rng(0).random(15)
     for point in itertools.product((-2.0, 0.0), (-1.5, 0.5), (-3.0, -1.0)):

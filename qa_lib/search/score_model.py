@@ -1,8 +1,8 @@
-"""What a search has learned about accuracy: predictions that choose what to measure, and are never reported.
+"""What a search has learned about the score: predictions that choose what to measure, and are never reported.
 
 A Gaussian process over bit widths (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006) with an additive
 kernel of first and second order (Duvenaud, Nickisch and Rasmussen, "Additive Gaussian Processes", 2011). It learns
-``-log(accuracy / float accuracy)``, which grows with the divergence, from
+``-log(score / float score)``, both from what is worth nothing on, which grows with the divergence, from
 
 - a trend over the sum of the one-layer sensitivities,
 - a correction to each layer at each width, in proportion to its sensitivity,
@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from qa_lib.bit_widths import Widths
 from qa_lib.sensitivities.measuring import SensitivityTable
 
-# Accuracies below this share of the float model's are all the same: useless.
+# Scores below this share of the float model's are all the same: useless.
 _LEAST_SHARE = 0.05
 # Standard deviations before anything was learned: of the corrections, of the pairs, of what is left over.
 _START = np.log([0.3, 0.3, 0.003])
@@ -28,35 +28,45 @@ _LEAST_NOISE = 1e-4
 _JITTER = 1e-9
 
 
-class AccuracyModel:
-    """Predicts accuracies of settings from those that were measured.
+class ScoreModel:
+    """Predicts scores of settings from those that were measured.
 
     Args:
         table: The sensitivities.
-        float_accuracy: The float model's, 0 to 1.
+        float_score: The float model's.
+        worst: The score of what is worth nothing.
+        best: The highest score there is.
         pairs: Whether pairs of layers may count.
     """
 
-    def __init__(self, table: SensitivityTable, float_accuracy: float, *, pairs: bool = True) -> None:
-        self.table, self.pairs = table, pairs
+    def __init__(
+        self,
+        table: SensitivityTable,
+        float_score: float,
+        *,
+        worst: float = 0.0,
+        best: float = 1.0,
+        pairs: bool = True,
+    ) -> None:
+        self.table, self.pairs, self.worst, self.best = table, pairs, worst, best
         # A float model that gets nothing right gives no scale.
-        self.float_accuracy = float_accuracy or 1.0
+        self.height = float_score - worst or 1.0
         # Logarithmic where a layer alone ruins the output: twice ruined is no worse.
         scale = max(float(table.divergence.max()) / 5, np.finfo(float).tiny)
         self._effects = np.log1p(table.divergence / scale)
         self._scales = _START
 
-    def fit(self, settings: Sequence[Widths], accuracies: Sequence[float], stopped: Sequence[bool]) -> None:
+    def fit(self, settings: Sequence[Widths], scores: Sequence[float], stopped: Sequence[bool]) -> None:
         """Learns from measurements.
 
         Args:
             settings: Widths; None is float.
-            accuracies: 0 to 1. For those that were stopped early their upper bound: they count as that where the model would
+            scores: Higher is better. For those that were stopped early their upper bound: they count as that where the model would
                 have expected more, and otherwise as what it expects, so that it is not curious about them.
             stopped: Which those are.
         """
         rows = self._numbers(settings)
-        values = self._to_loss(np.array(accuracies, float))
+        values = self._to_loss(np.array(scores, float))
         bounds = np.array(stopped, bool)
         self._learn(rows[~bounds], values[~bounds], again=True)
         if bounds.any():
@@ -65,26 +75,26 @@ class AccuracyModel:
             self._learn(rows, values, again=False)
 
     def predict(self, settings: Sequence[Widths]) -> np.ndarray:
-        """The accuracy to expect of each setting, 0 to 1. An estimate."""
+        """The score to expect of each setting. An estimate."""
         mean, _ = self._predict(self._numbers(settings))
-        return self._to_accuracy(mean)
+        return self._to_score(mean)
 
     def draw(self, settings: Sequence[Widths], count: int, random: np.random.Generator) -> np.ndarray:
-        """Accuracies of ``settings`` as they may turn out, shape ``(settings, count)``: a column is one draw."""
+        """Scores of ``settings`` as they may turn out, shape ``(settings, count)``: a column is one draw."""
         mean, covariance = self._predict(self._numbers(settings), with_covariance=True)
         factor = cholesky(covariance + _JITTER * np.eye(len(mean)), lower=True)
-        return self._to_accuracy(mean[:, None] + factor @ random.standard_normal((len(mean), count)))
+        return self._to_score(mean[:, None] + factor @ random.standard_normal((len(mean), count)))
 
     def _numbers(self, settings: Sequence[Widths]) -> np.ndarray:
         """Widths as integers, shape ``(settings, quantizers)``; 0 is float."""
         rows = [[num_bits or 0 for num_bits in widths] for widths in settings]
         return np.array(rows, int).reshape(-1, len(self.table.names))
 
-    def _to_loss(self, accuracy: np.ndarray) -> np.ndarray:
-        return -np.log(np.maximum(accuracy / self.float_accuracy, _LEAST_SHARE))
+    def _to_loss(self, score: np.ndarray) -> np.ndarray:
+        return -np.log(np.maximum((score - self.worst) / self.height, _LEAST_SHARE))
 
-    def _to_accuracy(self, loss: np.ndarray) -> np.ndarray:
-        return np.minimum(1.0, self.float_accuracy * np.exp(-loss))
+    def _to_score(self, loss: np.ndarray) -> np.ndarray:
+        return np.minimum(self.best, self.worst + self.height * np.exp(-loss))
 
     def _learn(self, rows: np.ndarray, values: np.ndarray, *, again: bool) -> None:
         parts = self._parts(rows, rows)
