@@ -18,7 +18,7 @@ from toolkit_model import with_toolkit_quantizers
 from torch import Tensor, nn
 
 from qa_lib import QuantizedActivationsModel, calibrate
-from qa_lib.batches.batched_set import in_channels_last
+from qa_lib.batches.items import in_channels_last
 from qa_lib.evaluation.layout import suitable_batch_size
 from qa_lib.forward.fusion import Fusing
 

@@ -12,7 +12,7 @@ from plain import calibrated
 from side_by_side import interleaved_seconds, work
 
 from qa_lib import IncrementalForward, load_workload
-from qa_lib.batches.batched_set import in_channels_last
+from qa_lib.batches.items import in_channels_last
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Tensors as part of a digest."""
 
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,22 @@ def add_tensor(digest: "hashlib._Hash", tensor: Tensor) -> None:
     flat = tensor.detach().contiguous().cpu().reshape(-1)
     if flat.numel():
         digest.update(flat.view(torch.uint8).numpy().data)
+
+
+def add_structure(digest: "hashlib._Hash", batch: Any) -> None:
+    """Feeds all of ``batch`` to ``digest``: tensors, and what holds them."""
+    if isinstance(batch, Tensor):
+        add_tensor(digest, batch)
+    elif isinstance(batch, dict):
+        for key, part in batch.items():
+            digest.update(repr(key).encode())
+            add_structure(digest, part)
+    elif isinstance(batch, (list, tuple)):
+        digest.update(f"{type(batch).__name__} of {len(batch)}".encode())
+        for part in batch:
+            add_structure(digest, part)
+    else:
+        digest.update(repr(batch).encode())
 
 
 def tensor_digest(tensor: Tensor) -> bytes:

@@ -1,6 +1,6 @@
 """How a model is run on a batch: the one place that knows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from textwrap import shorten
 from typing import Any
@@ -8,16 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qa_lib.batches.structure import count_items, shape_of
 from qa_lib.errors import DataError, QAError
 
 
+def call(model: Callable[..., Any], inputs: Any) -> Any:
+    """``model(inputs)``; ``model(*inputs)`` of a tuple, ``model(**inputs)`` of a dict."""
+    if isinstance(inputs, tuple):
+        return model(*inputs)
+    return model(**inputs) if isinstance(inputs, dict) else model(inputs)
+
+
 def forward(model: nn.Module, inputs: Any) -> Any:
-    """What ``model`` returns for the inputs of one batch; raises ``DataError`` as ``check_no_autocast`` does."""
+    """What ``model`` returns for the inputs of one batch, run as it says itself (``model.run``) or as ``call`` does; raises
+    ``DataError`` as ``check_no_autocast`` does."""
     check_no_autocast()
-    return model(inputs)
+    run = getattr(model, "run", None)
+    return run(inputs) if run is not None else call(model, inputs)
 
 
-def try_forward(model: nn.Module, inputs: Tensor, error: type[QAError] = DataError) -> Any:
+def try_forward(model: nn.Module, inputs: Any, error: type[QAError] = DataError) -> Any:
     """``forward``, for the first time: what the model raises becomes an ``error`` that says what it was given."""
     try:
         return forward(model, inputs)
@@ -30,9 +40,12 @@ def try_forward(model: nn.Module, inputs: Tensor, error: type[QAError] = DataErr
             "Give a smaller batch_size"
             if full
             else "Give images as in its training: size, channels, dtype; any number at a time"
+            if isinstance(inputs, Tensor)
+            else "A tuple is model(*inputs), a dict model(**inputs): for another call, QuantizedActivationsModel(..., forward=...)"
         )
+        what = "images" if isinstance(inputs, Tensor) else "items"
         raise error(
-            f"the model fails on {len(inputs)} images of shape {tuple(inputs.shape[1:])}, {inputs.dtype} (its weights are {takes}), "
+            f"the model fails on {count_items(inputs)} {what} of {shape_of(inputs)} (its weights are {takes}), "
             f"with {type(raised).__name__}: {shorten(str(raised), 300)}. {hint}"
         ) from raised
 

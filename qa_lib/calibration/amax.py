@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qa_lib.batches.reading import image_batches
+from qa_lib.batches.reading import input_batches
+from qa_lib.batches.structure import count_items, map_tensors, take
 from qa_lib.bit_widths import WIDTHS
 from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, known_methods, options_of
 from qa_lib.calibration.output import OutputCalibration
@@ -202,20 +203,24 @@ class KeptImages:
         batches: What ``calibrate`` takes.
         count: How many images to keep.
         model: What they are for.
+        any_call: Whether the user says how the model is run on them.
     """
 
-    def __init__(self, batches: Iterable[Any], count: int, model: nn.Module | None = None) -> None:
-        self.batches, self.wanted, self.model = batches, count, model
-        self.images: list[Tensor] = []
+    def __init__(
+        self, batches: Iterable[Any], count: int, model: nn.Module | None = None, *, any_call: bool = False
+    ) -> None:
+        self.batches, self.wanted, self.model, self.any_call = batches, count, model, any_call
+        self.images: list[Any] = []
 
     @property
     def count(self) -> int:
         """How many images are kept."""
-        return sum(map(len, self.images))
+        return sum(map(count_items, self.images))
 
-    def __iter__(self) -> Iterator[Tensor]:
-        for images in image_batches(self.batches, self.model):
+    def __iter__(self) -> Iterator[Any]:
+        for inputs in input_batches(self.batches, self.model, any_call=self.any_call):
             if self.count < self.wanted:
                 # A copy: whoever made the batch may use its memory again.
-                self.images.append(images[: self.wanted - self.count].detach().clone())
-            yield images
+                some = take(inputs, slice(0, self.wanted - self.count))
+                self.images.append(map_tensors(lambda tensor: tensor.detach().clone(), some))
+            yield inputs

@@ -95,7 +95,7 @@ def calibrate(
                 f"method {method!r} looks at what the network returns: give it images, not statistics"
             )
     else:
-        kept = KeptImages(batches, how.images(options), qmodel.model)
+        kept = KeptImages(batches, how.images(options), qmodel.model, any_call=qmodel.has_own_forward)
         statistics, passes = collect_statistics(qmodel, kept), 1.0
     signs = _unsigned(statistics, how.unsigned if unsigned is None else unsigned)
     found, more = how.find(Given(qmodel, statistics, kept, signs, per_width, options))

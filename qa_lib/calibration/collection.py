@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from qa_lib.batches.forward import evaluation_mode, forward, try_forward
-from qa_lib.batches.reading import image_batches
+from qa_lib.batches.reading import input_batches
+from qa_lib.batches.structure import count_items, floating
 from qa_lib.compiled import compiled
 from qa_lib.errors import CalibrationError
 from qa_lib.quantization.activation_statistics import (
@@ -51,18 +52,22 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
         ['name', 'minimum', 'maximum', 'mean', 'zero_share', 'count']
     """
     check_qmodel(qmodel)
-    collectors = {name: _Collector() for name in qmodel.names}
     count = 0
+    collectors: dict[str, _Collector] = {}
     # The batches come from the user's own code, which runs in none of the modes that the model is put into.
-    for index, images in enumerate(image_batches(batches, qmodel.model)):
-        _check_images(qmodel, images, index)
-        recording = qmodel.recording(len(images)) if index == 0 else nullcontext()
+    for index, inputs in enumerate(input_batches(batches, qmodel.model, any_call=qmodel.has_own_forward)):
+        _check_inputs(qmodel, inputs, index)
+        if index == 0:
+            qmodel.learn_inputs(inputs)
+            collectors = {name: _Collector() for name in qmodel.names}
+        items = count_items(inputs)
+        recording = qmodel.recording(items) if index == 0 else nullcontext()
         with qmodel.lock, _watching(qmodel, collectors), evaluation_mode(qmodel), torch.no_grad(), recording:
             if index == 0:
-                try_forward(qmodel, images, CalibrationError)
+                try_forward(qmodel, inputs, CalibrationError)
             else:
-                forward(qmodel, images)
-        count += len(images)
+                forward(qmodel, inputs)
+        count += items
     empty = [name for name in qmodel.names if not collectors[name].count]
     if empty:
         raise CalibrationError(
@@ -183,20 +188,21 @@ def _watching(qmodel: QuantizedActivationsModel, collectors: dict[str, _Collecto
             quantizer.num_bits = num_bits
 
 
-def _check_images(qmodel: QuantizedActivationsModel, images: Tensor, index: int) -> None:
-    qmodel.check_device(images)
-    if not images.is_floating_point():
+def _check_inputs(qmodel: QuantizedActivationsModel, inputs: Any, index: int) -> None:
+    qmodel.check_device(inputs)
+    if isinstance(inputs, Tensor) and not inputs.is_floating_point() and qmodel.takes_numbers:
         raise CalibrationError(
-            f"calibration images are {images.dtype}; give what the model takes: images.float() / 255, say"
+            f"calibration images are {inputs.dtype}; give what the model takes: images.float() / 255, say"
         )
-    if images.dim() < 2:
+    if isinstance(inputs, Tensor) and inputs.dim() < 2:
         raise CalibrationError(
-            f"calibration batch {index} has shape {tuple(images.shape)}; give batches of images, shape (N, ...)"
+            f"calibration batch {index} has shape {tuple(inputs.shape)}; give batches of images, shape (N, ...)"
         )
-    bad = ~torch.isfinite(images).flatten(1).all(dim=1)
-    if bad.any():
-        first = int(bad.nonzero()[0])
-        raise CalibrationError(
-            f"{int(bad.sum())} of the {len(images)} images in calibration batch {index} hold NaN or "
-            f"infinity (the first is image {first} of the batch): leave them out"
-        )
+    for images in floating(inputs):
+        bad = ~torch.isfinite(images).reshape(len(images), -1).all(dim=1)
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            raise CalibrationError(
+                f"{int(bad.sum())} of the {len(images)} images in calibration batch {index} hold NaN or "
+                f"infinity (the first is image {first} of the batch): leave them out"
+            )

@@ -6,10 +6,12 @@ layer is the wrong target at few bits (Nahshan et al., "Loss Aware Post-Training
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from qa_lib.batches.forward import forward
+from qa_lib.batches.structure import floating, numbers_of, take
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import CalibrationError, ReplicaError
 from qa_lib.forward.incremental import IncrementalForward
@@ -46,12 +48,12 @@ class OutputCalibration:
     def __init__(
         self,
         qmodel: QuantizedActivationsModel,
-        batches: Sequence[Tensor],
+        batches: Sequence[Any],
         unsigned: Mapping[str, bool],
         divergence: Divergence,
     ) -> None:
         try:
-            (self.replica,) = checked_replicas(qmodel, 1, batches[0][:8])
+            (self.replica,) = checked_replicas(qmodel, 1, take(batches[0], slice(0, 8)))
         except ReplicaError as error:
             raise CalibrationError(f"method 'output' works on a copy of the model: {error}") from error
         if self.replica is qmodel:
@@ -61,14 +63,14 @@ class OutputCalibration:
         for name, quantizer in self.replica.activation_fake_quantizers.items():
             quantizer.unsigned = unsigned[name]
         with torch.inference_mode():
-            returned = self.replica.eval()(batches[0][:1])
-        if not isinstance(returned, Tensor):
+            returned = forward(self.replica.eval(), take(batches[0], slice(0, 1)))
+        if not floating(returned):
             raise CalibrationError(
                 f"the model returns {type(returned).__name__}; method 'output' compares what it returns, and "
-                "needs one tensor"
+                "needs a floating-point tensor in it"
             )
         self.forward = IncrementalForward(self.replica, batches, network_may_change=False)
-        self.reference = self.forward(self.replica.bit_widths)
+        self.reference = numbers_of(self.forward(self.replica.bit_widths))
         diverges(divergence, self.reference, self.reference)  # a mistake shows now, not after minutes
 
     @staticmethod
@@ -125,7 +127,7 @@ class OutputCalibration:
 
     def _divergence(self, widths: Widths | Mapping[str, int], amax: Amax) -> float:
         self._set(amax)
-        return diverges(self.divergence, self.forward(widths), self.reference)
+        return diverges(self.divergence, numbers_of(self.forward(widths)), self.reference)
 
     def _set(self, amax: Amax) -> None:
         for name, value in amax.items():

@@ -4,11 +4,12 @@ import itertools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-import numpy as np
 import torch
 
 from qa_lib.batches.forward import one_torch_thread
+from qa_lib.batches.items import Inputs
 from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
@@ -92,20 +93,20 @@ class _Worker:
 
     def __init__(self, evaluator: Evaluator, replica: QuantizedActivationsModel) -> None:
         self.search_set, self.measuring = evaluator.search_set, evaluator.measuring
-        batches = [images for images, _ in self.search_set.batches]
+        batches = Inputs(self.search_set.batches, range(len(self.search_set.batches)))
         self.forward = IncrementalForward(replica, batches, network_may_change=False)
 
-    def run(self, prefix: Widths, endings: Sequence[Widths]) -> list[tuple[Widths, list[np.ndarray], float]]:
+    def run(self, prefix: Widths, endings: Sequence[Widths]) -> list[tuple[Widths, list[Any], float]]:
         torch.set_num_threads(1)
         rows = []
         for ending in endings:
             start = time.perf_counter()
             if all(width == endings[0][-1] for width in ending[1:]):
                 self.forward.rebase((*prefix, *ending))
-            outputs = self.forward((*prefix, *ending)).split(self.search_set.batch_sizes)
+            outputs = self.forward.batches_of((*prefix, *ending))
             sums = [
                 self.measuring.sums(part, targets, (*prefix, *ending))
-                for part, (_, targets) in zip(outputs, self.search_set.batches, strict=True)
+                for part, targets in zip(outputs, self.search_set.targets(), strict=True)
             ]
             rows.append(((*prefix, *ending), sums, time.perf_counter() - start))
         return rows

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from qa_lib.archive import Archive
 from qa_lib.batches.batched_set import BatchedSet, check_set
 from qa_lib.batches.forward import check_no_autocast
+from qa_lib.batches.loading import read_items
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import call_back, check_count, check_kind, kind_of
 from qa_lib.errors import BitWidthError, DataError, SearchError
@@ -38,10 +40,14 @@ class Evaluator(Known):
 
     Args:
         qmodel: The quantized model to measure.
-        images: The search set, shape ``(N, ...)``, on the model's device.
-        labels: The targets, one for each image: for accuracy the right classes, integers of shape ``(N,)``; None for a metric that
-            needs none.
+        images: The search set, on the model's device: a tensor or array of shape ``(N, ...)``; a tuple or dict of them, for several
+            inputs; or a ``Dataset``, a ``DataLoader``, or anything else that gives the same batches of inputs and targets each time.
+            A copy is kept, in the kind in which they come.
+        labels: The targets, one for each item: for accuracy the right classes, integers of shape ``(N,)``; None if a loader gives
+            them, or for a metric that needs none.
         metric: What the score is made by; None takes ``Accuracy()``.
+        transform: Makes of the inputs of a batch what the model takes, each time it is run: bytes to numbers, say.
+        keep: ``"memory"``, or ``"disk"`` to keep the search set in a temporary file, for one that does not fit.
         batch_size: Images in one forward pass; None takes as many, 4 to 128, as keep the largest output of
             a layer in the cache. Another batch size may round a sum differently, and a result with it.
         workers: Candidates at a time; None takes one for each torch thread, or one alone where that is
@@ -81,11 +87,13 @@ class Evaluator(Known):
     def __init__(
         self,
         qmodel: QuantizedActivationsModel,
-        images: Tensor,
+        images: Any,
         labels: Any = None,
         batch_size: int | None = None,
         *,
         metric: Metric | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        keep: str = "memory",
         workers: int | None = None,
         channels_last: bool | None = None,
         hardest_first: bool = True,
@@ -95,7 +103,6 @@ class Evaluator(Known):
     ) -> None:
         check_qmodel(qmodel)
         self.metric = check_metric(metric)
-        check_set(images, labels, self.metric)
         for name, value in (("batch_size", batch_size), ("workers", workers)):
             if value is not None:
                 check_count(name, value, DataError)
@@ -107,13 +114,23 @@ class Evaluator(Known):
             "True, False, or None for what is faster",
         )
         check_kind("model_key", model_key, str, DataError, "text")
-        qmodel.check_device(images)
         self.qmodel = qmodel
-        self.images = len(images)
         where = opened(archive)  # before anything is run
+        items = read_items(
+            images,
+            labels,
+            transform=transform,
+            keep=keep,
+            model=qmodel.model,
+            any_call=qmodel.has_own_forward,
+        )
+        if not self.metric.needs_targets and not isinstance(images, Tensor) and labels is None:
+            items = replace(items, targets=None)  # what a loader gives beside the inputs
+        check_set(items, self.metric)
+        self.images = len(items)
         self.measuring = Measuring(self.metric)
         self._runner = Runner.on(
-            qmodel, self.measuring, images, labels, batch_size, workers=workers,
+            qmodel, self.measuring, items, batch_size, workers=workers,
             channels_last=channels_last, hardest_first=hardest_first, replicas=replicas,
         )  # fmt: skip
         self._scoring = Scoring(self.metric, self.search_set)
@@ -131,7 +148,7 @@ class Evaluator(Known):
 
     @property
     def search_set(self) -> BatchedSet:
-        """The images and labels, in the batches in which they are shown."""
+        """The items, in the batches in which they are shown."""
         return self._runner.search_set
 
     def using(self, archive: Archive | str | Path) -> "Evaluator":
@@ -141,8 +158,8 @@ class Evaluator(Known):
         other._records = Records(self.qmodel, self._scoring, *opened(archive), self._records.model_key)
         return other
 
-    def sample_images(self, count: int) -> Tensor:
-        """``count`` images of the search set, or all if there are fewer, evenly from the hardest to the easiest (with
+    def sample_images(self, count: int) -> Any:
+        """The inputs of ``count`` items of the search set, or all if there are fewer, evenly from the hardest to the easiest (with
         ``hardest_first``, otherwise from the first to the last)."""
         return self.search_set.sample(check_count("count", count, DataError))
 

@@ -4,10 +4,17 @@ import time
 from typing import Any
 
 from qa_lib.batches.batched_set import BatchedSet
+from qa_lib.batches.structure import item_shape
 from qa_lib.errors import DataError
 from qa_lib.forward.replica_check import behaviour_digest
 from qa_lib.metrics import Metric
-from qa_lib.quantization.digests import environment, model_digest, network_digest, object_digest
+from qa_lib.quantization.digests import (
+    environment,
+    function_digest,
+    model_digest,
+    network_digest,
+    object_digest,
+)
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 # Seconds that an answer may wait for the model to be run.
@@ -51,7 +58,7 @@ class Facts:
                 return self._last
             # Run before it is looked at: what it remembers of its last input is that of this one.
             start = time.perf_counter()
-            behaviour = behaviour_digest(self.qmodel, self.search_set.batches[0][0][:2])
+            behaviour = behaviour_digest(self.qmodel, self.search_set.first_two)
             self._seconds, self.ran = time.perf_counter() - start, True
             self._last = {"behaviour": behaviour} | self._seen()
             return self._last
@@ -63,6 +70,8 @@ class Facts:
                 "make a new Evaluator"
             )
         own = {"model_key": self.model_key} if self.model_key else {}
+        if (transform := self.search_set.items.transform) is not None:
+            own["transform"] = function_digest(transform)
         return own | {
             "model": model_digest(self.qmodel),
             "data": self.search_set.digest,
@@ -74,11 +83,11 @@ class Facts:
 
 def archived_facts(qmodel: QuantizedActivationsModel, search_set: BatchedSet) -> dict[str, Any]:
     """What an archive keeps beside these facts: what a reader knows them by, and how its rows are to be read."""
-    images, _ = search_set.batches[0]
+    some = search_set.first_two
     return {
         "names": qmodel.names,
         "batch_size": search_set.batch_size,
         "images": search_set.images,
-        "image_shape": tuple(images.shape[1:]),
+        "image_shape": item_shape(some),
         "network": type(qmodel.model).__name__,
     }

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from qa_lib.batches.structure import count_items, floating, tensors
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import run_float
 
@@ -16,37 +17,36 @@ LARGEST_BATCH, SMALLEST_BATCH = 128, 4
 NUMBERS_IN_CACHE = 5_000_000
 
 
-def suitable_batch_size(qmodel: QuantizedActivationsModel, images: Tensor) -> int:
+def suitable_batch_size(qmodel: QuantizedActivationsModel, inputs: Any) -> int:
     """The power of two, 4 to 128, with which the largest output of any layer stays in the cache.
 
     From sizes and not from times: the same on every machine and in every run, and the numbers with it.
 
     Args:
         qmodel: The model; it is run once, in float.
-        images: One or a few images, shape ``(N, ...)``.
+        inputs: Of one or a few items.
     """
-    largest = images.numel()
+    largest, items = max(tensor.numel() for tensor in tensors(inputs)), count_items(inputs)
 
-    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+    def look(module: nn.Module, given: Any, output: Any) -> None:
         nonlocal largest
-        if isinstance(output, Tensor):
-            largest = max(largest, output.numel())
+        largest = max([largest, *(tensor.numel() for tensor in tensors(output))])
 
     handles = [module.register_forward_hook(look) for module in qmodel.modules()]
     try:
-        run_float(qmodel, images)
+        run_float(qmodel, inputs)
     finally:
         for handle in handles:
             handle.remove()
     size = LARGEST_BATCH
-    while size > SMALLEST_BATCH and size * largest > NUMBERS_IN_CACHE * len(images):
+    while size > SMALLEST_BATCH and size * largest > NUMBERS_IN_CACHE * items:
         size //= 2
     return size
 
 
-def suits_channels_last(images: Tensor) -> bool:
-    """Whether convolutions are faster with the channels innermost in memory: on a CPU they are."""
-    return images.dim() == 4 and images.device.type == "cpu"
+def suits_channels_last(inputs: Any) -> bool:
+    """Whether there are images, whose convolutions are faster with the channels innermost in memory: on a CPU they are."""
+    return any(images.dim() == 4 and images.device.type == "cpu" for images in floating(inputs))
 
 
 def choose_workers(run: Callable[[int], object], most: int) -> int:

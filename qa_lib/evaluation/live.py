@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from qa_lib.batches.forward import check_no_autocast, one_torch_thread
+from qa_lib.batches.items import Inputs
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.errors import NotReproducibleError
 from qa_lib.evaluation.check_evaluator import check_evaluator
@@ -21,7 +21,7 @@ from qa_lib.forward.replica_check import is_what_it_returns
 from qa_lib.quantization.digests import digest_of
 
 # What a batch adds to the metric's sums, and to each class.
-_OfBatch = tuple[np.ndarray, Tensor | None]
+_OfBatch = tuple[Any, Tensor | None]
 
 
 # How often a model that changes meanwhile is measured anew.
@@ -132,12 +132,12 @@ class LiveEvaluator:
         if not self._workers:
             self._behaviour = self.evaluator.facts()["behaviour"]
             search_set, count = self.evaluator.search_set, self.evaluator.workers
-            batches = [images for images, _ in search_set.batches]
+            batches = Inputs(search_set.batches, range(len(search_set.batches)))
             shares = [batches[worker::count] for worker in range(count) if batches[worker::count]]
             budget = self._memory_budget // len(shares)
             qmodel = self.evaluator.qmodel
 
-            def make(share: Sequence[Tensor]) -> IncrementalForward:
+            def make(share: Inputs) -> IncrementalForward:
                 torch.set_num_threads(1)
                 return IncrementalForward(qmodel, share, memory_budget=budget)
 
@@ -173,9 +173,10 @@ class LiveEvaluator:
         """What the worker's batches add to the metric's sums, and to the classes; None if superseded."""
         torch.set_num_threads(1)
         metric, batches = self.evaluator.metric, self.evaluator.search_set.batches
-        own = batches[worker :: len(self._workers)]
+        own = range(len(batches))[worker :: len(self._workers)]
         found: list[_OfBatch] = []
-        for (inputs, targets), outputs in zip(own, self._workers[worker].rebase_batches(widths), strict=True):
+        for index, outputs in zip(own, self._workers[worker].rebase_batches(widths), strict=True):
+            inputs, targets = batches[index]
             # What is kept is of the model as it was: on one batch, of all that nothing else shows, the model itself is asked.
             if not (worker or found) and not is_what_it_returns(
                 self.evaluator.qmodel, widths, inputs, outputs

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qa_lib.batches.batched_set import BatchedSet, in_channels_last
+from qa_lib.batches.batched_set import BatchedSet, check_numbers
 from qa_lib.batches.forward import forward, try_forward
+from qa_lib.batches.items import Items, in_channels_last
+from qa_lib.batches.structure import count_items, floating, map_tensors, take
 from qa_lib.errors import QAWarning, ReplicaError
 from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.measuring import Measuring
@@ -19,9 +21,9 @@ from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replica_check import behaviour_digest, check_replica
 from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.quantization.digests import network_digest, structure_digest
+from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import run_float, running
-from qa_lib.quantization.sites import INPUT
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # A check runs twelve batches of this share of the search set.
@@ -65,8 +67,7 @@ class Runner:
         cls,
         qmodel: QuantizedActivationsModel,
         measuring: Measuring,
-        images: Tensor,
-        labels: Tensor | None,
+        items: Items,
         batch_size: int | None,
         *,
         workers: int | None,
@@ -74,27 +75,27 @@ class Runner:
         hardest_first: bool,
         replicas: bool,
     ) -> "Runner":
-        """A runner on ``images`` in suitable batches and layout, in the order of ``hardest_first``."""
-        if labels is not None:
-            labels = labels.to(images.device)
-            if labels.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which torch indexes only of late
-                labels = labels.long()
-        check_outputs(qmodel, measuring, images[:2], None if labels is None else labels[:2])
-        batch_size = batch_size or suitable_batch_size(qmodel, images[:2])
+        """A runner on ``items`` in suitable batches and layout, in the order of ``hardest_first``."""
+        items = replace(items, targets=map_tensors(lambda t: _indexed(t).to(qmodel.device), items.targets))
+        images, labels = items.batch(slice(0, 2)), take(items.targets, slice(0, 2))
+        if qmodel.takes_numbers:
+            check_numbers(images)
+        qmodel.check_device(images)
+        check_outputs(qmodel, measuring, images, labels)
+        batch_size = batch_size or suitable_batch_size(qmodel, images)
         if channels_last is None:
-            channels_last = suits_channels_last(images) and _takes_channels_last(qmodel, images[:2])
-        in_order = torch.arange(len(images), device=images.device)
-        as_given = BatchedSet.cut(images, labels, in_order, batch_size, channels_last)
+            channels_last = suits_channels_last(images) and _takes_channels_last(qmodel, images)
+        as_given = BatchedSet.cut(items, torch.arange(len(items)), batch_size, channels_last)
         runner = cls(qmodel, measuring, as_given, workers, replicas=replicas)
         runner.make_replicas(1)  # and so checks it
         _warn_of_batch_statistics(qmodel, batch_size)
-        _warn_of_another_range(qmodel, images)
+        _warn_of_another_range(qmodel, items)
         runner.take_reference()
         if hardest_first and (order := runner.hardest_first()) is not None:
-            runner.search_set = BatchedSet.cut(images, labels, order, batch_size, channels_last)
+            runner.search_set = BatchedSet.cut(items, order, batch_size, channels_last)
             runner.take_reference()  # in the batches that candidates are measured in
-        first, _ = runner.search_set.batches[0]
-        runner._checked.add(runner._as_it_is(behaviour_digest(qmodel, first[:2])))  # for what comes next
+        # For what comes next.
+        runner._checked.add(runner._as_it_is(behaviour_digest(qmodel, runner.search_set.first_two)))
         return runner
 
     def make_replicas(self, batches: int, behaviour: str = "") -> list[QuantizedActivationsModel]:
@@ -112,12 +113,12 @@ class Runner:
         images, _ = self.search_set.batches[0]
         count, made = min(self.workers, batches), [self.qmodel]
         if self.replicas:
-            made = self._fusing.make_replicas(self.qmodel, count, images[:2], behaviour)
+            made = self._fusing.make_replicas(self.qmodel, count, take(images, slice(0, 2)), behaviour)
         if (known := self._as_it_is(behaviour)) not in self._checked:
             # So few that all of it costs less than a full pass.
-            some = images[: max(2, self.search_set.images // _CHECKED_SHARE)]
+            some = take(images, slice(0, max(2, self.search_set.images // _CHECKED_SHARE)))
             try:
-                self.images_forwarded += len(some) * check_replica(self.qmodel, made[0], some)
+                self.images_forwarded += count_items(some) * check_replica(self.qmodel, made[0], some)
             except ReplicaError as error:
                 way_out = (
                     "or measure the model itself, one candidate at a time: Evaluator(..., replicas=False)"
@@ -157,8 +158,8 @@ class Runner:
             return np.zeros(1)
 
         self._look(look)
-        batches = [(inputs, found[index]) for index, (inputs, _) in enumerate(self.search_set.batches)]
-        self.search_set = replace(self.search_set, batches=batches, reference_of=network_digest(self.qmodel))
+        targets = [found[index] for index in range(len(found))]
+        self.search_set = self.search_set.with_targets(targets, network_digest(self.qmodel))
 
     def hardest_first(self) -> Tensor | None:
         """The items in the order of how safely the float model answers them, the least safe first; None if the metric does
@@ -174,7 +175,9 @@ class Runner:
 
         self._look(look)
         in_order = [found for index in range(len(margins)) if (found := margins[index]) is not None]
-        return torch.argsort(torch.cat(in_order), stable=True) if len(in_order) == len(margins) else None
+        return (
+            torch.argsort(torch.cat(in_order).cpu(), stable=True) if len(in_order) == len(margins) else None
+        )
 
     def _look(self, look: RunBatch) -> None:
         """Runs the float model over the search set."""
@@ -206,9 +209,7 @@ class Runner:
         return Task((None,) * len(self.qmodel.names))
 
 
-def check_outputs(
-    qmodel: QuantizedActivationsModel, measuring: Measuring, inputs: Tensor, targets: Any
-) -> None:
+def check_outputs(qmodel: QuantizedActivationsModel, measuring: Measuring, inputs: Any, targets: Any) -> None:
     """Raises ``DataError`` unless what the float model returns for ``inputs`` can be measured."""
     floats = (None,) * len(qmodel.names)
     with running(qmodel, floats):
@@ -218,10 +219,15 @@ def check_outputs(
         measuring.sums(outputs, targets, floats)
 
 
-def _takes_channels_last(qmodel: QuantizedActivationsModel, images: Tensor) -> bool:
+def _indexed(targets: Tensor) -> Tensor:
+    """``targets`` in a kind that torch indexes; unsigned ones of more than a byte only of late."""
+    return targets.long() if targets.dtype in (torch.uint16, torch.uint32, torch.uint64) else targets
+
+
+def _takes_channels_last(qmodel: QuantizedActivationsModel, images: Any) -> bool:
     """Whether the model runs at all on that layout: one that flattens with ``view`` does not."""
     try:
-        run_float(qmodel, in_channels_last(images))
+        run_float(qmodel, map_tensors(in_channels_last, images))
     except RuntimeError:
         return False
     return True
@@ -243,11 +249,15 @@ def _warn_of_batch_statistics(qmodel: QuantizedActivationsModel, batch_size: int
         )
 
 
-def _warn_of_another_range(qmodel: QuantizedActivationsModel, images: Tensor) -> None:
+def _warn_of_another_range(qmodel: QuantizedActivationsModel, items: Items) -> None:
     """Warns if the images are not scaled as those of the calibration were."""
-    if qmodel.statistics is None:
+    if qmodel.statistics is None or INPUT not in qmodel.names or items.transform is not None:
         return
-    seen, smallest, largest = qmodel.statistics[INPUT], float(images.min()), float(images.max())
+    ends = [torch.aminmax(images) for images in floating(items.inputs) if images.numel()]
+    if qmodel.has_own_forward or not ends:
+        return
+    smallest, largest = float(min(end.min for end in ends)), float(max(end.max for end in ends))
+    seen = qmodel.statistics[INPUT]
     share = max(-smallest, largest) / (seen.largest_magnitude or 1.0)
     if not 1 / _OTHER_SCALE < share < _OTHER_SCALE:
         warnings.warn(

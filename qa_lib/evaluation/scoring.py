@@ -1,6 +1,6 @@
 """What the sums of a metric over some of the batches say about the whole search set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -54,12 +54,12 @@ class Scoring:
         if not self.metric.additive:
             complete = row.images == self.search_set.images and not row.sums
             return complete and row.score is not None and row.score <= self.metric.best
-        shown = [targets for _, targets in self.search_set.batches[: len(row.sums)]]
-        added = np.asarray(row.sums)
+        added, sizes = np.asarray(row.sums), self.search_set.batch_sizes
+        perfect = None if self._perfect is None else self._perfect[: len(added)]
         return (
-            len(added) == len(shown)
-            and row.images == sum(self.search_set.batch_sizes[: len(shown)])
-            and (not shown or self.metric.possible(added.reshape(len(shown), -1), shown))
+            len(added) <= len(sizes)
+            and row.images == sum(sizes[: len(added)])
+            and (not len(added) or self.metric.possible(added.reshape(len(added), -1), perfect))
         )
 
     def evaluation(self, task: Task, fingerprint: str = "") -> Evaluation:
@@ -116,18 +116,19 @@ class Scoring:
         return found
 
     @cached_property
-    def _perfect_rests(self) -> list[np.ndarray] | None:
-        """What the batches from each on would add if answered perfectly; None if nobody knows."""
-        rests = list(self._from_the_last_on())
-        return rests[::-1] if len(rests) == len(self.search_set.batches) else None
-
-    def _from_the_last_on(self) -> Iterator[np.ndarray]:
-        rest: np.ndarray | int = 0
-        for _, targets in reversed(self.search_set.batches):
+    def _perfect(self) -> np.ndarray | None:
+        """What each batch would add if answered perfectly, shape ``(batches, k)``; None if nobody knows."""
+        found = []
+        for targets in self.search_set.targets():
             if (perfect := self.metric.perfect(targets)) is None:
-                return
-            rest = rest + perfect.cpu().numpy()
-            yield rest
+                return None
+            found.append(perfect.cpu().numpy())
+        return np.array(found)
+
+    @cached_property
+    def _perfect_rests(self) -> np.ndarray | None:
+        """What the batches from each on would add if answered perfectly; None if nobody knows."""
+        return None if self._perfect is None else np.cumsum(self._perfect[::-1], axis=0)[::-1]
 
 
 def resumed(task: Task, batch_sizes: Sequence[int], sums: Sequence[Any], seconds: float) -> Task:

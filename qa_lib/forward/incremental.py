@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from qa_lib.batches.forward import check_no_autocast, try_forward
+from qa_lib.batches.structure import concatenated, count_items
 from qa_lib.bit_widths import BitWidths
 from qa_lib.checks import kind_of
 from qa_lib.errors import DataError, LayerError, QAWarning
@@ -49,7 +50,7 @@ class IncrementalForward:
 
     Args:
         qmodel: The calibrated model; the base is the setting that it has now.
-        batches: Images, shape ``(N, ...)`` each; a single tensor is one batch.
+        batches: Inputs: images, shape ``(N, ...)`` each, say; a single tensor or dict is one batch.
         memory_budget: Bytes that kept activations may take. They are kept first where they save most
             time for their size; less memory means more to run again, never other numbers.
         network_may_change: Look at all weights before each pass. False saves that where nobody can change them.
@@ -75,33 +76,31 @@ class IncrementalForward:
     def __init__(
         self,
         qmodel: QuantizedActivationsModel,
-        batches: Tensor | Sequence[Tensor],
+        batches: Any,
         *,
         memory_budget: int = GIBIBYTE,
         network_may_change: bool = True,
     ) -> None:
         check_qmodel(qmodel)
         self.qmodel = qmodel
-        self.batches = (
-            [batches]
-            if isinstance(batches, Tensor)
-            else list(batches)
-            if isinstance(batches, Sequence)
-            else []
-        )
+        one = isinstance(batches, (Tensor, dict))
+        # Not a list of them: some are made when they are asked for.
+        self.batches: Sequence[Any] = [batches] if one else batches if isinstance(batches, Sequence) else []
         self.memory_budget = memory_budget
         self._network_may_change = network_may_change
         self._lock = threading.RLock()
         self._states_set: States | None = None
         self.passes = 0.0
         qmodel.check_calibrated()
-        if not self.batches or not all(isinstance(images, Tensor) for images in self.batches):
+        if isinstance(self.batches, str) or not len(self.batches):
             raise DataError(
                 f"there are no batches ({kind_of(batches)}): give a tensor of images, or a list of such tensors"
             )
-        for images in self.batches:
-            qmodel.check_device(images)
-        self._images = sum(map(len, self.batches))
+        self._sizes = []
+        for inputs in self.batches:
+            qmodel.check_device(inputs)
+            self._sizes.append(count_items(inputs))
+        self._images = sum(self._sizes)
         self._prepare()
 
     @property
@@ -114,7 +113,7 @@ class IncrementalForward:
         """Memory that the kept activations take."""
         return sum(kept[node].nbytes for kept in self._kept for node in self._keep)
 
-    def __call__(self, bit_widths: BitWidths) -> Tensor:
+    def __call__(self, bit_widths: BitWidths) -> Any:
         """What the model returns for all images, with these widths and its present ``amax``.
 
         The base stays as it is.
@@ -126,7 +125,11 @@ class IncrementalForward:
         Returns:
             The outputs of all batches one after the other, shape ``(N, ...)``.
         """
-        return torch.cat(list(self._run(bit_widths)))
+        return concatenated(self.batches_of(bit_widths))
+
+    def batches_of(self, bit_widths: BitWidths) -> list[Any]:
+        """The same, batch by batch."""
+        return list(self._run(bit_widths))
 
     def rebase(self, bit_widths: BitWidths) -> None:
         """Makes ``bit_widths``, with the present ``amax``, the base: what comes next should differ from it
@@ -134,12 +137,12 @@ class IncrementalForward:
         for _ in self._run(bit_widths, outputs=False, rebase=True):
             pass
 
-    def rebase_batches(self, bit_widths: BitWidths) -> Iterator[Tensor]:
+    def rebase_batches(self, bit_widths: BitWidths) -> Iterator[Any]:
         """``rebase`` that returns what the model returns: the outputs of one batch after the other, shape ``(n, ...)``. It
         may be left at any batch; those that were not reached keep their base."""
         return self._run(bit_widths, rebase=True)
 
-    def _run(self, bit_widths: BitWidths, *, outputs: bool = True, rebase: bool = False) -> Iterator[Tensor]:
+    def _run(self, bit_widths: BitWidths, *, outputs: bool = True, rebase: bool = False) -> Iterator[Any]:
         check_no_autocast()
         states = self._states(bit_widths)
         self._follow_the_network()
@@ -150,7 +153,7 @@ class IncrementalForward:
                     base = self._bases[index]
                     plan = plans.get(id(base)) or self._plan(graph, states, base, outputs, rebase)
                     plans[id(base)] = plan
-                    result = self._run_rest(graph, states, index, plan)
+                    result = self._run_rest(graph, states, index, plan, images)
                     if rebase:
                         self._bases[index] = states
                 else:
@@ -167,13 +170,15 @@ class IncrementalForward:
         share = graph.seconds(graph.needed(wanted, clean)) / graph.seconds(graph.nodes)
         return _Plan(frozenset(wanted), frozenset(clean), share)
 
-    def _run_rest(self, graph: LayerGraph, states: States, index: int, plan: _Plan) -> Tensor | None:
+    def _run_rest(self, graph: LayerGraph, states: States, index: int, plan: _Plan, images: Tensor) -> Any:
         """Runs for one batch what depends on the quantizers that differ from its base."""
         kept = self._kept[index]
         self._set(graph.replica, states)
-        self.passes += plan.share * len(self.batches[index]) / self._images
+        self.passes += plan.share * self._sizes[index] / self._images
         with torch.inference_mode():
-            known = {node: value for node, value in kept.items() if node in plan.clean}
+            known = {node: value for node, value in kept.items() if node in plan.clean} | {
+                graph.images: images
+            }
             values = graph.evaluate(plan.wanted, known)
         # Wanted beside the output, which is nobody's input and so never kept, is what a new base needs.
         kept.update({node: values[node] for node in plan.wanted & self._keep})
@@ -198,11 +203,11 @@ class IncrementalForward:
             )
             return
         self._states_set = None
-        self._keep = what_to_keep(self._graph, self.memory_budget * len(self.batches[0]) // self._images)
+        self._keep = what_to_keep(self._graph, self.memory_budget * self._sizes[0] // self._images)
         with torch.inference_mode():
             for batch in self.batches:
                 known = {self._graph.images: batch}
-                self._kept.append(known | self._graph.evaluate(self._keep, known))
+                self._kept.append(self._graph.evaluate(self._keep, known))
         self._bases = [base] * len(self.batches)
         self.passes += 1
 
@@ -234,7 +239,7 @@ class IncrementalForward:
             with self._lock:
                 self._prepare()
 
-    def _run_whole(self, widths: Sequence[int | None], images: Tensor) -> Tensor:
-        self.passes += len(images) / self._images
+    def _run_whole(self, widths: Sequence[int | None], images: Any) -> Any:
+        self.passes += count_items(images) / self._images
         with running(self.qmodel, widths):
             return try_forward(self.qmodel, images)

@@ -14,9 +14,9 @@ from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.errors import LayerError, ReplicaError
 from qa_lib.forward.replica_check import checked_replicas
 from qa_lib.graph.tracing import Tracer
+from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.quantize_output import QuantizeOutput
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.quantization.sites import INPUT
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ class LayerGraph:
         LayerError: The model cannot be traced, or the trace does something else than the model.
     """
 
-    def __init__(self, qmodel: QuantizedActivationsModel, images: Tensor) -> None:
+    def __init__(self, qmodel: QuantizedActivationsModel, images: Any) -> None:
+        if not isinstance(images, Tensor) or INPUT not in qmodel.names or qmodel.has_own_forward:
+            raise LayerError("it takes something else than one tensor of numbers")
         try:
             (self.replica,) = checked_replicas(qmodel, 1, images[:8])
         except ReplicaError as error:
@@ -69,6 +71,8 @@ class LayerGraph:
         self._compiled: dict[tuple[frozenset[fx.Node], frozenset[fx.Node]], Function] = {}
         with evaluation_mode(qmodel), torch.no_grad():
             expected = forward(qmodel, images)
+            if not isinstance(expected, Tensor):
+                raise LayerError(f"it returns {type(expected).__name__}, and not one tensor")
             values = self.evaluate([self.output_node], {self.images: images})
         if not torch.equal(values[self.output_node], expected):
             raise LayerError("its trace gives other numbers than the model")

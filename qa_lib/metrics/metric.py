@@ -1,7 +1,6 @@
 """What makes one number, higher is better, of a model's outputs and the targets."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,10 +70,10 @@ class Metric(Protocol):
         """
         return None
 
-    def possible(self, added: np.ndarray, targets: Sequence[Any]) -> bool:
-        """Whether batches with these targets can have added this, shape ``(batches, k)``; what an archive says that cannot be is
-        measured anew."""
-        return not bool(np.isnan(added).any())
+    def possible(self, added: np.ndarray, perfect: np.ndarray | None) -> bool:
+        """Whether batches can have added this, shape ``(batches, k)``, where ``perfect`` is what they would add if answered perfectly,
+        same shape, if that is known; what an archive says that cannot be is measured anew."""
+        return not bool(np.isnan(added).any()) and (perfect is None or added.shape == perfect.shape)
 
     def margins(self, outputs: Any, targets: Any) -> Tensor | None:
         """How safely each item is answered, shape ``(N,)``, the least safe lowest; None if there is no such order.

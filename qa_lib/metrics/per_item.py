@@ -38,6 +38,12 @@ class PerItem(Metric):
     def perfect(self, targets: Any) -> Tensor:
         return torch.tensor([float(count_items(targets))] * 2, dtype=torch.float64)
 
+    def possible(self, added: np.ndarray, perfect: np.ndarray | None) -> bool:
+        if perfect is None or added.shape != perfect.shape:
+            return False
+        total, items = added.T
+        return bool(((total >= 0) & (total <= items * (1 + 1e-12)) & (items == perfect[:, 1])).all())
+
     def margins(self, outputs: Any, targets: Any) -> Tensor:
         """The float model's scores."""
         return self._scores(outputs, targets, count_items(targets))

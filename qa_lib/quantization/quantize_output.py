@@ -1,11 +1,14 @@
 """The forward hook that sends a module's output through a fake quantizer."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
+from torch.utils import _pytree as pytree
 
-from qa_lib.errors import LayerError
+from qa_lib.checks import check_count, shown
+from qa_lib.errors import LayerError, PredicateError
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 # Modules whose forward makes a new tensor and keeps no other hold of it. Exact types only: a subclass
@@ -26,22 +29,55 @@ class QuantizeOutput:
     Args:
         name: What the quantizer is called.
         quantizer: Quantizes the output.
+        which: Of an output of several tensors, which of the floating-point ones it quantizes.
     """
 
-    def __init__(self, name: str, quantizer: TensorQuantizer) -> None:
+    which = 0
+
+    def __init__(self, name: str, quantizer: TensorQuantizer, which: int = 0) -> None:
         self.name = name
         self.quantizer = quantizer
+        if which:
+            self.which = which
 
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Tensor:
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
         if not isinstance(output, Tensor) or not output.is_floating_point():
-            given = f"a {output.dtype} tensor" if isinstance(output, Tensor) else type(output).__name__
-            raise LayerError(
-                f"'{self.name}' ({type(module).__name__}) returns {given}; only one floating-point "
-                "tensor can be quantized: leave this module out of the predicate"
-            )
+            return self._quantize_one_of(module, output)
         if owns_its_output(module):
             return self.quantizer.quantize_in_place(output)
         return self.quantizer(output)
+
+    def _quantize_one_of(self, module: nn.Module, output: Any) -> Any:
+        leaves, structure = pytree.tree_flatten(output)
+        numbers = [
+            i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()
+        ]
+        if len(numbers) <= self.which:
+            given = f"a {output.dtype} tensor" if isinstance(output, Tensor) else type(output).__name__
+            raise LayerError(
+                f"'{self.name}' ({type(module).__name__}) returns {given}, in which there is no floating-point tensor number "
+                f"{self.which}: leave this module out of the predicate, or say which in outputs="
+            )
+        chosen = numbers[self.which]
+        return pytree.tree_unflatten(
+            [*leaves[:chosen], self.quantizer(leaves[chosen]), *leaves[chosen + 1 :]], structure
+        )
+
+
+def check_outputs(outputs: Any, chosen: Collection[str]) -> None:
+    """Raises ``PredicateError`` unless ``outputs`` names chosen modules, and a tensor of each."""
+    if outputs is None:
+        return
+    if not isinstance(outputs, Mapping):
+        raise PredicateError(
+            f"outputs is {shown(outputs)}; give a mapping from names of modules to numbers from 0 on"
+        )
+    for name, which in outputs.items():
+        if name not in chosen:
+            raise PredicateError(
+                f"outputs names {shown(name)}, which the predicate does not choose: it chooses {', '.join(chosen)}"
+            )
+        check_count(f"outputs[{name!r}]", which, PredicateError, smallest=0)
 
 
 def owns_its_output(module: nn.Module) -> bool:

@@ -1,7 +1,7 @@
-"""A model with a fake quantizer on its input and behind each chosen module."""
+"""A model with a fake quantizer on its inputs and behind each chosen module."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -10,26 +10,36 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from qa_lib.batches.forward import call
 from qa_lib.batches.reading import check_inputs
 from qa_lib.bit_widths import BitWidths, check_bit_widths, check_num_bits
-from qa_lib.errors import LayerError, NotCalibratedError, RemovedError
+from qa_lib.checks import kind_of
+from qa_lib.errors import DataError, LayerError, NotCalibratedError, PredicateError, RemovedError
 from qa_lib.graph.call_order import Calls, recording_output_shapes, summarize_calls, traced_call_order
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
+from qa_lib.quantization.inputs import INPUT, ArgumentsSeen, Inputs
 from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.predicates import Predicate
-from qa_lib.quantization.quantize_output import QuantizeOutput
-from qa_lib.quantization.saved_state import Learned, check_state_dict, restore_state, saved_state
-from qa_lib.quantization.sites import INPUT, check_sites, checked_device, choose_sites, device_of
+from qa_lib.quantization.quantize_output import QuantizeOutput, check_outputs
+from qa_lib.quantization.saved_state import (
+    Learned,
+    check_state_dict,
+    restore_state,
+    saved_inputs,
+    saved_state,
+)
+from qa_lib.quantization.sites import check_sites, checked_device, choose_sites, device_of
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 
 class QuantizedActivationsModel(nn.Module):
-    """``model`` with its input and the output of each chosen module fake-quantized.
+    """``model`` with its inputs and the output of each chosen module fake-quantized.
 
     The quantizers are called in forward hooks on the modules of ``model`` itself, in place, until
     ``remove()``. The input goes through its own quantizer first: ``nn.Sequential(input_quantizer,
-    model)``. Weights are left as they are.
+    model)``; of several inputs each through one of its own, and those that are no floating-point numbers (tokens) through none.
+    Which these are, the first batch of the calibration shows. Weights are left as they are.
 
     Attributes:
         statistics: What the calibration images showed of each quantizer's activations; None before
@@ -38,15 +48,21 @@ class QuantizedActivationsModel(nn.Module):
         volatile: What changes as the model runs and changes nothing that it returns, by name.
 
     Args:
-        model: Takes one tensor of images, shape ``(N, ...)``.
+        model: Takes a tensor of images, shape ``(N, ...)``, or whatever else its forward takes.
         predicate: Takes a module and returns whether its output is quantized; asked about each
             module inside ``model``.
         num_bits: Width of every quantizer to begin with, 2..16, or None for float.
         device: Where to move the model; None leaves it where it is.
+        inputs: Names of the arguments of the model's forward that get a quantizer, ``()`` for none; None chooses all that are
+            given floating-point numbers. The one is called "input", of several each "input.name".
+        outputs: Name of a chosen module that returns several tensors -> which of its floating-point ones is quantized, from 0
+            on; 0 for those that it does not name.
+        forward: How the model is run on a batch, ``(model, inputs) -> outputs``; None calls ``model(inputs)``, with a tuple
+            ``model(*inputs)``, with a dict ``model(**inputs)``. It is handed this model or a copy of it, and has to call that.
 
     Raises:
         AlreadyQuantizedError: ``model`` has fake quantizers already.
-        PredicateError: ``predicate`` is not one, or chooses nothing.
+        PredicateError: ``predicate`` is not one, or chooses nothing, or ``inputs`` or ``outputs`` name what is not there.
         BitWidthError: ``num_bits`` is not an allowed width.
 
     Example:
@@ -65,23 +81,34 @@ class QuantizedActivationsModel(nn.Module):
         predicate: Predicate,
         num_bits: int | None = 8,
         device: torch.device | str | None = None,
+        *,
+        inputs: Sequence[str] | None = None,
+        outputs: Mapping[str, int] | None = None,
+        forward: Callable[[Any, Any], Any] | None = None,
     ) -> None:
         super().__init__()
         chosen = choose_sites(model, predicate)
         check_num_bits(num_bits)
+        check_outputs(outputs, chosen)
+        if not (forward is None or callable(forward)):
+            raise PredicateError(
+                f"forward is {kind_of(forward)}; give a function of a model and inputs, or None"
+            )
         self.lock = threading.RLock()
         self._chosen = {name: chosen[name] for name in traced_call_order(model, chosen)}
+        self._inputs, self._run, self._learning = Inputs(model, inputs), forward, False
         self._calls: Mapping[str, Calls] = {}
         self._removed = False
         self.volatile: frozenset[str] = frozenset()
         self.statistics: ActivationStatistics | None = None
         self.calibration: CalibrationRecord | None = None
         self._quantizers = {name: TensorQuantizer(num_bits) for name in self.names}
-        # Slashes for dots: module names must not hold dots, and "_" could make two names one.
-        self.quantizers = nn.ModuleDict({n.replace(".", "/"): q for n, q in self._quantizers.items()})
-        self.sequential = nn.Sequential(self._quantizers[INPUT], model)
+        self.quantizers, self.sequential = nn.ModuleDict(), nn.Sequential(nn.Identity(), model)
+        self._register()
         self._handles = [
-            module.register_forward_hook(QuantizeOutput(name, self._quantizers[name]))
+            module.register_forward_hook(
+                QuantizeOutput(name, self._quantizers[name], (outputs or {}).get(name, 0))
+            )
             for name, module in self._chosen.items()
         ]
         self.to(device_of(model) if device is None else checked_device(device))
@@ -93,14 +120,14 @@ class QuantizedActivationsModel(nn.Module):
 
     @property
     def activation_fake_quantizers(self) -> Mapping[str, TensorQuantizer]:
-        """Name -> quantizer: ``"input"`` first, then the chosen modules by qualified name, in the
+        """Name -> quantizer: ``"input"`` first, if there is one, then the chosen modules by qualified name, in the
         order in which a forward pass reaches them (finishes them, where one contains another)."""
         return MappingProxyType({name: self._quantizers[name] for name in self.names})
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the quantizers, in order."""
-        return (INPUT, *self._chosen)
+        return (*self._inputs.sites.values(), *self._chosen)
 
     @property
     def chosen_modules(self) -> dict[str, nn.Module]:
@@ -108,9 +135,21 @@ class QuantizedActivationsModel(nn.Module):
         return dict(self._chosen)
 
     @property
+    def has_own_forward(self) -> bool:
+        """Whether ``forward=`` says how the model is run."""
+        return self._run is not None
+
+    @property
+    def takes_numbers(self) -> bool:
+        """Whether its one input has to be floating-point numbers: none of its modules makes them of tokens, and nobody says how it
+        is run."""
+        tokens = any(isinstance(module, (nn.Embedding, nn.EmbeddingBag)) for module in self.model.modules())
+        return not (tokens or self.has_own_forward or self._inputs.chosen == ())
+
+    @property
     def device(self) -> torch.device:
         """Where the quantizers are, and with them the model."""
-        return self._quantizers[INPUT].amax_in_use.device
+        return next(iter(self._quantizers.values())).amax_in_use.device
 
     @property
     def bit_widths(self) -> tuple[int | None, ...]:
@@ -142,15 +181,65 @@ class QuantizedActivationsModel(nn.Module):
             finally:
                 self.bit_widths = before
 
-    def forward(self, images: Tensor) -> Tensor:
-        """What ``model`` returns for ``images`` (shape ``(N, ...)``), with quantized activations."""
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What ``model`` returns for these arguments, images of shape ``(N, ...)`` say, with quantized activations."""
         self.check_usable()
-        self.check_device(images)
+        self.check_device(args[0] if len(args) == 1 and not kwargs else (*args, *kwargs.values()))
+        if self._learning:
+            raise ArgumentsSeen(self._inputs.named(args, kwargs))
         with self.lock:  # not while another thread has other widths in it
-            if self._quantizers[INPUT].num_bits is None:
+            if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and INPUT in self._quantizers:
                 # Nothing that the model does to its input is to reach the caller's images.
-                images = images.clone()
-            return self.sequential(images)
+                float_input = self._quantizers[INPUT].num_bits is None
+                return self.sequential(args[0].clone() if float_input else args[0])
+            passed, named = self._inputs.quantized(args, kwargs, self._quantizers)
+            return self.model(*passed, **named)
+
+    def run(self, inputs: Any) -> Any:
+        """What the model returns for the inputs of a batch, run as ``forward=`` says."""
+        return call(self, inputs) if self._run is None else self._run(self, inputs)
+
+    def learn_inputs(self, inputs: Any) -> None:
+        """Gives each floating-point input its quantizer, and no other argument one: which these are, ``inputs`` of a batch show.
+
+        Raises:
+            DataError: A chosen input is not among them, or ``forward=`` does not call the model that it is given.
+        """
+        with self.lock:
+            self._learning = True
+            try:
+                self.run(inputs)
+            except ArgumentsSeen as seen:
+                sites = self._inputs.learn(seen.arguments)
+            else:
+                raise DataError(
+                    "forward= does not call the model that it is handed, and would run another one: forward=lambda model, inputs: "
+                    "model(...)"
+                )
+            finally:
+                self._learning = False
+            self._set_inputs(sites)
+
+    def _set_inputs(self, sites: dict[str, str]) -> None:
+        if taken := set(sites.values()) & set(self._chosen):
+            raise PredicateError(
+                f"a chosen module is called {', '.join(taken)}, as the quantizer of an input is: wrap the model in another module"
+            )
+        before = [self._quantizers[name] for name in self._inputs.sites.values()]
+        self._inputs.sites, self._inputs.learned = sites, True
+        if set(sites.values()) | set(self._chosen) != set(self._quantizers):
+            num_bits = before[0].num_bits if before else next(iter(self._quantizers.values())).num_bits
+            device = self.device
+            kept = {name: q for name, q in self._quantizers.items() if name in self.names}
+            new = {name: TensorQuantizer(num_bits).to(device) for name in sites.values() if name not in kept}
+            self._quantizers = {name: (kept | new)[name] for name in self.names}
+            self._register()
+
+    def _register(self) -> None:
+        """Makes the quantizers parts of this module."""
+        # Slashes for dots: module names must not hold dots, and "_" could make two names one.
+        self.quantizers = nn.ModuleDict({n.replace(".", "/"): q for n, q in self._quantizers.items()})
+        self.sequential[0] = self._quantizers.get(INPUT) or nn.Identity()
 
     def check_usable(self) -> None:
         """Raises ``RemovedError`` after ``remove()``, ``LayerError`` if a quantized module was replaced by another."""
@@ -160,10 +249,9 @@ class QuantizedActivationsModel(nn.Module):
             )
         check_sites(self.model, self._chosen)
 
-    def check_device(self, images: Tensor) -> None:
-        """Raises ``DeviceError`` unless ``images`` are where the model is, ``DataError`` unless they are
-        a tensor."""
-        check_inputs(images, self.device)
+    def check_device(self, inputs: Any) -> None:
+        """Raises ``DeviceError`` unless ``inputs`` are where the model is, ``DataError`` unless there are tensors in them."""
+        check_inputs(inputs, self.device)
 
     def check_calibrated(self, bit_widths: BitWidths | None = None) -> None:
         """Raises ``NotCalibratedError`` if a quantizer that is switched on has no ``amax``.
@@ -188,7 +276,7 @@ class QuantizedActivationsModel(nn.Module):
         Raises:
             LayerError: A chosen module was not reached.
         """
-        with recording_output_shapes({INPUT: self._quantizers[INPUT], **self._chosen}) as shapes:
+        with recording_output_shapes(self._quantizers) as shapes:
             yield
         missed = [name for name in self._chosen if name not in shapes]
         if missed:
@@ -200,7 +288,7 @@ class QuantizedActivationsModel(nn.Module):
 
     def _set_calls(self, calls: Mapping[str, Calls]) -> None:
         self._calls = calls
-        self._chosen = {name: self._chosen[name] for name in calls if name != INPUT}
+        self._chosen = {name: self._chosen[name] for name in calls if name in self._chosen}
 
     def layer_table(self, *, all_widths: bool = False) -> pd.DataFrame:
         """One row for each quantizer, in order.
@@ -216,7 +304,7 @@ class QuantizedActivationsModel(nn.Module):
             measuring, and returned as 0). Shapes, elements and calls are known once the model is calibrated,
             and missing before.
         """
-        types = {name: INPUT if name == INPUT else type(self._chosen[name]).__name__ for name in self.names}
+        types = {n: type(self._chosen[n]).__name__ if n in self._chosen else INPUT for n in self.names}
         return layer_table(types, self.activation_fake_quantizers, self._calls, all_widths=all_widths)
 
     def remove(self) -> nn.Module:
@@ -230,12 +318,17 @@ class QuantizedActivationsModel(nn.Module):
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As ``torch.nn.Module`` does; raises ``LayerError``, ``CalibrationError`` or ``BitWidthError`` before anything is changed if
         what it says of the quantizers is another model's, or damaged."""
-        check_state_dict(state_dict, self.names)
+        sites = saved_inputs(state_dict)
+        names = self.names if sites is None else (*sites.values(), *self._chosen)
+        check_state_dict(state_dict, names)
+        if sites is not None:
+            self._set_inputs(sites)
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a state dict has to hold beside tensors: widths, signs, and what calibration recorded."""
-        learned = Learned(self._calls, self.statistics, self.calibration)
+        sites = self._inputs.sites if self._inputs.learned else None
+        learned = Learned(self._calls, self.statistics, self.calibration, sites)
         return saved_state(self.activation_fake_quantizers, learned)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

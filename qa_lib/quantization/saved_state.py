@@ -16,6 +16,7 @@ from qa_lib.errors import CalibrationError, LayerError
 from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
+from qa_lib.quantization.inputs import name_sites
 from qa_lib.quantization.saved_amax import check_saved_amax
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -31,11 +32,13 @@ class Learned:
         calls: How each module is called in a forward pass; empty before calibration.
         statistics: What the calibration images showed.
         calibration: How ``amax`` was found.
+        inputs: Name of each quantized argument -> name of its quantizer; None before a batch was seen.
     """
 
     calls: Mapping[str, Calls]
     statistics: ActivationStatistics | None
     calibration: CalibrationRecord | None
+    inputs: Mapping[str, str] | None = None
 
 
 def saved_state(quantizers: Mapping[str, TensorQuantizer], learned: Learned) -> dict[str, Any]:
@@ -46,7 +49,19 @@ def saved_state(quantizers: Mapping[str, TensorQuantizer], learned: Learned) -> 
         "unsigned": {name: quantizer.unsigned for name, quantizer in quantizers.items()},
         "statistics": learned.statistics.state() if learned.statistics else None,
         "calibration": asdict(learned.calibration) if learned.calibration else None,
+        "inputs": learned.inputs and dict(learned.inputs),
     }
+
+
+def saved_inputs(state_dict: Any) -> dict[str, str] | None:
+    """Which arguments have a quantizer, as a state dict says; None if it does not. Raises ``CalibrationError`` if it is damaged."""
+    state = state_dict.get(EXTRA_STATE) if isinstance(state_dict, Mapping) else None
+    sites = state.get("inputs") if isinstance(state, Mapping) else None
+    if sites is None:
+        return None
+    if not isinstance(sites, Mapping) or dict(sites) != name_sites([str(name) for name in sites]):
+        raise _damaged("inputs that are none")
+    return dict(sites)
 
 
 def check_state_dict(state_dict: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -8,11 +8,10 @@ from torch import nn
 
 from qa_lib.checks import shown
 from qa_lib.errors import AlreadyQuantizedError, DeviceError, LayerError, PredicateError
+from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.predicates import Predicate, choose_modules
 from qa_lib.quantization.quantize_output import QuantizeOutput
 from qa_lib.quantization.toolkit import toolkit_nn
-
-INPUT = "input"
 
 
 def choose_sites(model: nn.Module, predicate: Predicate) -> dict[str, nn.Module]:

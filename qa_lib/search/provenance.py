@@ -7,6 +7,7 @@ from importlib import metadata
 from platform import python_version
 from typing import Any
 
+from qa_lib.batches.structure import item_shape
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.digests import environment
@@ -75,7 +76,6 @@ class Provenance:
             settings: What the search was asked for.
         """
         qmodel, search_set = evaluator.qmodel, evaluator.search_set
-        images, _ = search_set.batches[0]
         return cls(
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             model=type(qmodel.model).__name__,
@@ -83,7 +83,7 @@ class Provenance:
             quantizers=tuple(_places(evaluator)),
             calibration=qmodel.calibration,
             search_images=evaluator.images,
-            image_shape=tuple(images.shape[1:]),
+            image_shape=item_shape(search_set.first_two),
             search_digest=search_set.digest,
             batch_size=evaluator.search_set.batch_size,
             settings=dict(settings),

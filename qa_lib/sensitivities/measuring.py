@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from qa_lib.archive import Archive
-from qa_lib.batches.digests import add_tensor
+from qa_lib.batches.batched_set import check_numbers
+from qa_lib.batches.digests import add_structure
 from qa_lib.batches.forward import one_torch_thread
+from qa_lib.batches.loading import as_tensors
+from qa_lib.batches.structure import count_items, floating, numbers_of, take, tensors
 from qa_lib.bit_widths import check_limits
 from qa_lib.costs import Cost, cost_table, total_bits
 from qa_lib.errors import DataError, ReplicaError, SearchError
@@ -114,7 +116,7 @@ class SensitivityTable:
 
 def sensitivity(
     qmodel: QuantizedActivationsModel,
-    images: Tensor,
+    images: Any,
     *,
     num_bits_lower_limit: int = 2,
     num_bits_upper_limit: int = 8,
@@ -130,7 +132,7 @@ def sensitivity(
 
     Args:
         qmodel: The calibrated model.
-        images: Shape ``(N, ...)``; a hundred are enough to tell layers apart.
+        images: Inputs of a batch, shape ``(N, ...)``, or a tuple or dict of them; a hundred items are enough to tell layers apart.
         num_bits_lower_limit: Smallest width.
         num_bits_upper_limit: Largest width.
         divergence: Compares outputs with the float ones; by default Kullback-Leibler for logits, mean squared
@@ -153,12 +155,13 @@ def sensitivity(
     """
     check_qmodel(qmodel)
     lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
-    if not isinstance(images, Tensor) or not images.dim() or not len(images):
+    images = as_tensors(images)
+    if not any(tensor.dim() for tensor in tensors(images)) or not (items := count_items(images)):
         raise DataError("images have to be a tensor of shape (N, ...) with at least one image")
-    if not images.is_floating_point() or not bool(torch.isfinite(images).all()):
-        raise DataError(
-            f"images are {images.dtype}, or hold NaN or infinity; give finite floating-point numbers"
-        )
+    if qmodel.takes_numbers:
+        check_numbers(images)
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in floating(images)):
+        raise DataError("images hold NaN or infinity; give finite floating-point numbers")
     qmodel.check_device(images)
     widths, names = tuple(range(lower, upper + 1)), qmodel.names
     for width in widths:
@@ -166,14 +169,14 @@ def sensitivity(
     archive = archive if isinstance(archive, Archive) else Archive(archive)
     with qmodel.lock:
         try:
-            (replica,) = checked_replicas(qmodel, 1, images[:8])
+            (replica,) = checked_replicas(qmodel, 1, take(images, slice(0, 8)))
         except ReplicaError:
             replica = qmodel  # which holds its lock, and its widths again in the end
         # After the check, which finds out what changes as the model runs.
         facts = _facts(qmodel, images, divergence)
         digest = digest_of(facts)
         known = archive.read_sensitivities(digest)
-    described = facts | {"names": names, "images": len(images), "network": type(qmodel.model).__name__}
+    described = facts | {"names": names, "images": items, "network": type(qmodel.model).__name__}
     settings = [(index, width) for index in range(len(names)) for width in widths]
     missing = [setting for setting in settings if setting not in known]
     on_setting = on_setting or (lambda: None)
@@ -184,12 +187,14 @@ def sensitivity(
             on_setting()
         if missing:
             with replica.temporary_bit_widths([None] * len(names)):
-                forward = IncrementalForward(replica, images.split(BATCH_SIZE), network_may_change=False)
-                reference = forward(replica.bit_widths)
+                starts = range(0, items, BATCH_SIZE)
+                batches = [take(images, slice(start, start + BATCH_SIZE)) for start in starts]
+                forward = IncrementalForward(replica, batches, network_may_change=False)
+                reference = numbers_of(forward(replica.bit_widths))
                 if bool(reference.isnan().any()):
                     raise DataError("the float model returns NaN for some of the images: leave those out")
                 for index, width in missing:
-                    outputs = forward({names[index]: width})
+                    outputs = numbers_of(forward({names[index]: width}))
                     found = min(LARGEST, max(0.0, diverges(divergence, outputs, reference)))
                     archive.write_sensitivity(digest, index, width, found, described)
                     known[index, width] = found
@@ -198,15 +203,15 @@ def sensitivity(
             passes = forward.passes
     table = np.array([[known[index, width] for width in widths] for index in range(len(names))])
     table.setflags(write=False)
-    return SensitivityTable(names, widths, table, len(images), passes)
+    return SensitivityTable(names, widths, table, items, passes)
 
 
-def _facts(qmodel: QuantizedActivationsModel, images: Tensor, divergence: Divergence) -> dict[str, Any]:
+def _facts(qmodel: QuantizedActivationsModel, images: Any, divergence: Divergence) -> dict[str, Any]:
     """What sensitivities depend on."""
     digest = hashlib.sha256()
-    add_tensor(digest, images)
+    add_structure(digest, images)
     return {
-        "behaviour": behaviour_digest(qmodel, images[:2]),
+        "behaviour": behaviour_digest(qmodel, take(images, slice(0, 2))),
         "model": model_digest(qmodel),
         "data": digest.hexdigest(),
         "divergence": function_digest(divergence),

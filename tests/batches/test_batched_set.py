@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from qa_lib.batches.batched_set import BatchedSet, in_channels_last
+from qa_lib.batches.batched_set import BatchedSet
+from qa_lib.batches.items import Items, in_channels_last
 
 IMAGES = torch.rand(10, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(10) % 3
@@ -9,7 +10,7 @@ LABELS = torch.arange(10) % 3
 
 def cut(images=IMAGES, labels=LABELS, order=None, batch_size=4, channels_last=False):
     order = torch.arange(10) if order is None else order
-    return BatchedSet.cut(images, labels, order, batch_size, channels_last)
+    return BatchedSet.cut(Items(images, labels), order, batch_size, channels_last)
 
 
 def test_batches_hold_the_images_in_order():

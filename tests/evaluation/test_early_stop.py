@@ -13,6 +13,7 @@ from test_evaluator import count_correct_plainly
 
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate
 from qa_lib.batches.batched_set import BatchedSet
+from qa_lib.batches.items import Items
 from qa_lib.costs import total_bits
 from qa_lib.evaluation.early_stop import Needed, StopRule
 from qa_lib.evaluation.scoring import Scoring
@@ -96,7 +97,9 @@ def test_there_are_ties_to_get_wrong(space):
 def test_any_answers_give_the_front_of_measuring_everything(answers, min_right, handed_in, batch_size):
     """Eight images: each candidate's right answers are the bits of a number."""
     labels = torch.zeros(8, dtype=torch.long)
-    search_set = BatchedSet.cut(torch.rand(8, 1), labels, torch.arange(8), batch_size, channels_last=False)
+    search_set = BatchedSet.cut(
+        Items(torch.rand(8, 1), labels), torch.arange(8), batch_size, channels_last=False
+    )
     scoring = Scoring(Accuracy(), search_set)
     completed = {}
     for start in range(0, len(answers), handed_in):

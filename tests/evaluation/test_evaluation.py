@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_lib.batches.batched_set import BatchedSet
+from qa_lib.batches.items import Items
 from qa_lib.evaluation import Evaluation
 from qa_lib.evaluation.evaluation import images_saved
 from qa_lib.evaluation.scoring import Scoring
@@ -16,7 +17,7 @@ from qa_lib.metrics import Accuracy, Metric
 def scored(widths, counts, images, batch_size, metric=None):
     """What ``counts`` right answers in the first batches say about ``images`` images."""
     labels, order = torch.zeros(images, dtype=torch.long), torch.arange(images)
-    search_set = BatchedSet.cut(torch.zeros(images, 1), labels, order, batch_size, channels_last=False)
+    search_set = BatchedSet.cut(Items(torch.zeros(images, 1), labels), order, batch_size, channels_last=False)
     scoring = Scoring(metric or Accuracy(), search_set)
     task = scoring.task(widths)
     for index, correct in enumerate(counts):

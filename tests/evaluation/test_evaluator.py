@@ -147,8 +147,8 @@ def test_bad_widths_are_refused(evaluator, bad):
         (lambda i, y: (i, y - 3), "class numbers begin at 0"),
         (lambda i, y: (i.byte(), y), "images.float"),
         (lambda i, y: (i / 0, y), "NaN or infinity"),
-        (lambda i, y: (i.numpy(), y), "images is ndarray; give a tensor"),
-        (lambda i, y: (i, y.tolist()), "labels is list; give a tensor"),
+        (lambda i, y: (i, y.tolist()), "labels are list; give a tensor"),
+        (lambda i, y: (i.numpy().astype(str), y), "images is ndarray; give a tensor"),
     ],
 )
 def test_sets_that_do_not_fit_are_refused(qmodel, images, labels, change, said):

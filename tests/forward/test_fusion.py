@@ -15,7 +15,7 @@ from qa_lib import (
     linear_predicate,
     load_workload,
 )
-from qa_lib.batches.batched_set import in_channels_last
+from qa_lib.batches.items import in_channels_last
 from qa_lib.forward.fused_output import FusedOutput
 from qa_lib.forward.fusion import Fusion, find_fusion, fuse
 from qa_lib.forward.replicas import make_replicas

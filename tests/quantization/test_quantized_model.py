@@ -168,7 +168,7 @@ def test_images_on_another_device_are_refused(qmodel, images):
 
 
 def test_images_that_are_no_tensor_are_refused(qmodel, images):
-    with pytest.raises(DataError, match="images is ndarray; give a tensor"):
+    with pytest.raises(DataError, match="inputs are ndarray; give a tensor"):
         qmodel(images.numpy())
 
 
@@ -240,7 +240,7 @@ def test_a_chosen_module_that_is_never_reached_is_named(images):
 
 @pytest.mark.parametrize(
     ("result", "said"),
-    [(lambda x: (x, x), "returns tuple"), (lambda x: x.argmax(1), "returns a torch.int64 tensor")],
+    [(lambda x: (x.long(), None), "returns tuple"), (lambda x: x.argmax(1), "returns a torch.int64 tensor")],
     ids=["tuple", "integers"],
 )
 def test_a_chosen_module_that_returns_something_else_is_named(images, result, said):
