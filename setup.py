@@ -81,6 +81,8 @@ setup(
             # What users bring, in the tests.
             "torchmetrics>=1.4",
             "pycocotools>=2.0.7",
+            "timm>=1.0",
+            "transformers>=4.44",
         ],
         "docs": ["mkdocs-material>=9.6", "mkdocstrings-python>=1.16", "mkdocs-jupyter>=0.25"],
     },

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qa_lib.batches.digests import add_structure
 from qa_lib.batches.items import Batches, Items
-from qa_lib.batches.structure import count_items, floating, take, tensors
+from qa_lib.batches.structure import check_plain, count_items, floating, take
 from qa_lib.checks import kind_of
 from qa_lib.errors import DataError
 from qa_lib.metrics import Metric
@@ -90,11 +90,7 @@ def check_set(items: Items, metric: Metric) -> None:
     if metric.needs_targets and targets is None:
         raise DataError(f"labels is NoneType; give the targets that {metric.name} compares outputs with")
     for name, value in (("images", inputs), ("labels", targets)):
-        for tensor in tensors(value):
-            if tensor.is_nested or tensor.layout != torch.strided:
-                raise DataError(
-                    f"{name} is a sparse or nested tensor; give a plain one, such as {name}.to_dense()"
-                )
+        check_plain(name, value)
     count = count_items(inputs)
     if metric.needs_targets and (labels := count_items(targets)) != count:
         raise DataError(
@@ -116,12 +112,6 @@ def check_numbers(inputs: Any, name: str = "images") -> None:
             f"{name} are {inputs.dtype}; give what the model takes: {name}.float() / 255, or "
             f"Evaluator(..., transform=lambda {name}: {name}.float() / 255), which keeps them as they are"
         )
-
-
-def check_inputs_kind(inputs: Any) -> None:
-    """Raises ``DataError`` unless ``inputs`` are tensors, or a tuple, list or dict of them."""
-    if not any(True for _ in tensors(inputs)):
-        raise DataError(f"images is {kind_of(inputs)}; give a tensor")
 
 
 def _shape(batch: Any) -> Any:

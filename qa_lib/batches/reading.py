@@ -68,9 +68,8 @@ def split_batch(batch: Any, model: nn.Module | None = None, *, any_call: bool = 
     if isinstance(first, (tuple, list)) and first and all(isinstance(part, Tensor) for part in first):
         # An item each, as for detection, or an input each, of which the targets tell; a loader makes lists of both.
         items = isinstance(targets, (tuple, list)) and len(targets) == len(first)
-        if not items and (
-            isinstance(first, tuple) or len({len(part) for part in first}) == 1 or targets is None
-        ):
+        alike = isinstance(first, tuple) or (targets is not None and len({len(part) for part in first}) == 1)
+        if not items and alike:
             return tuple(first), targets
         return list(first), list(targets) if isinstance(targets, tuple) else targets
     return first, targets

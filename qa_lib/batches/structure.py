@@ -14,7 +14,7 @@ from qa_lib.errors import DataError
 from qa_lib.metrics.checks import count_items
 
 __all__ = [
-    "concatenated", "count_items", "floating", "item_shape", "map_tensors", "numbers_of", "shape_of", "take", "tensors",
+    "check_plain", "concatenated", "count_items", "floating", "item_shape", "map_tensors", "numbers_of", "shape_of", "take", "tensors",
 ]  # fmt: skip
 
 
@@ -28,6 +28,12 @@ def tensors(batch: Any) -> Iterator[Tensor]:
     elif isinstance(batch, (list, tuple)):
         for part in batch:
             yield from tensors(part)
+
+
+def check_plain(name: str, batch: Any) -> None:
+    """Raises ``DataError`` if there is a sparse or nested tensor in ``batch``."""
+    if any(tensor.is_nested or tensor.layout != torch.strided for tensor in tensors(batch)):
+        raise DataError(f"{name} are a sparse or nested tensor; give a plain one, such as images.to_dense()")
 
 
 def floating(batch: Any) -> list[Tensor]:

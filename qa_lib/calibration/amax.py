@@ -223,4 +223,4 @@ class KeptImages:
                 # A copy: whoever made the batch may use its memory again.
                 some = take(inputs, slice(0, self.wanted - self.count))
                 self.images.append(map_tensors(lambda tensor: tensor.detach().clone(), some))
-            yield inputs
+            yield inputs, None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qa_lib.batches.forward import evaluation_mode, forward, try_forward
 from qa_lib.batches.reading import input_batches
-from qa_lib.batches.structure import count_items, floating
+from qa_lib.batches.structure import check_plain, count_items, floating
 from qa_lib.compiled import compiled
 from qa_lib.errors import CalibrationError
 from qa_lib.quantization.activation_statistics import (
@@ -189,6 +189,7 @@ def _watching(qmodel: QuantizedActivationsModel, collectors: dict[str, _Collecto
 
 
 def _check_inputs(qmodel: QuantizedActivationsModel, inputs: Any, index: int) -> None:
+    check_plain("calibration images", inputs)
     qmodel.check_device(inputs)
     if isinstance(inputs, Tensor) and not inputs.is_floating_point() and qmodel.takes_numbers:
         raise CalibrationError(

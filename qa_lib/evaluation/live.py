@@ -139,7 +139,7 @@ class LiveEvaluator:
 
             def make(share: Inputs) -> IncrementalForward:
                 torch.set_num_threads(1)
-                return IncrementalForward(qmodel, share, memory_budget=budget)
+                return IncrementalForward(qmodel, share, memory_budget=budget, outputs_may_change=False)
 
             with one_torch_thread():
                 self._workers = list(self._pool.map(make, shares))

@@ -106,7 +106,8 @@ class Records:
         self, widths: Widths, sums: Sequence[Any], seconds: float, facts: dict[str, Any]
     ) -> Evaluation:
         """Keeps what each batch adds to the metric's sums (``k`` numbers), and returns the evaluation that it makes."""
-        task = resumed(Task(widths), self.search_set.batch_sizes, sums, seconds)
+        task = Task(widths, additive=self.scoring.metric.additive)
+        task = resumed(task, self.search_set.batch_sizes, sums, seconds)
         evaluation = self.scoring.evaluation(task, digest_of(facts))
         self.write(evaluation, facts)
         return evaluation

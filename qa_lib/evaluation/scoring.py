@@ -135,5 +135,5 @@ def resumed(task: Task, batch_sizes: Sequence[int], sums: Sequence[Any], seconds
     """``task`` with what its first batches are known to have added, in ``seconds`` altogether."""
     for index, added in enumerate(sums):
         if not task.finished:
-            task.take(batch_sizes, index, np.asarray(added), seconds / len(sums))
+            task.take(batch_sizes, index, np.asarray(added) if task.additive else added, seconds / len(sums))
     return task

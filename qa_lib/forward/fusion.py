@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -145,11 +145,16 @@ class Fusing:
         self._fusion = Fusion()
 
     def make_replicas(
-        self, qmodel: QuantizedActivationsModel, count: int, images: Tensor, behaviour: str = ""
+        self, qmodel: QuantizedActivationsModel, count: int, images: Any, behaviour: str = ""
     ) -> list[QuantizedActivationsModel]:
         """``count`` copies of ``qmodel`` for evaluating on images like ``images``; ``behaviour`` is what it returns, as a digest."""
         replicas = make_replicas(qmodel, count)
-        if replicas[0] is not qmodel and images.is_contiguous(memory_format=torch.channels_last):
+        laid_out = (
+            isinstance(images, Tensor)
+            and images.dim() == 4
+            and images.is_contiguous(memory_format=torch.channels_last)
+        )
+        if replicas[0] is not qmodel and laid_out and not qmodel.has_own_forward:
             structure = structure_digest(qmodel) + behaviour
             if structure != self._structure:
                 self._structure, self._fusion = structure, find_fusion(qmodel, images)

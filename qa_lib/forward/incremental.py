@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, fx
 
 from qa_lib.batches.forward import check_no_autocast, try_forward
-from qa_lib.batches.structure import concatenated, count_items
+from qa_lib.batches.structure import concatenated, count_items, take
 from qa_lib.bit_widths import BitWidths
 from qa_lib.checks import kind_of
 from qa_lib.errors import DataError, LayerError, QAWarning
 from qa_lib.forward.keeping import what_to_keep
 from qa_lib.forward.layer_graph import LayerGraph
+from qa_lib.forward.replica_check import behaviour_digest
 from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.digests import network_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -54,6 +55,8 @@ class IncrementalForward:
         memory_budget: Bytes that kept activations may take. They are kept first where they save most
             time for their size; less memory means more to run again, never other numbers.
         network_may_change: Look at all weights before each pass. False saves that where nobody can change them.
+        outputs_may_change: Look at what the float model returns for two items, too, before each pass: whatever else changes it
+            shows there. False saves that where somebody else looks.
 
     Attributes:
         passes: Work so far in whole forward passes over all batches, by the times that the operations
@@ -80,6 +83,7 @@ class IncrementalForward:
         *,
         memory_budget: int = GIBIBYTE,
         network_may_change: bool = True,
+        outputs_may_change: bool = True,
     ) -> None:
         check_qmodel(qmodel)
         self.qmodel = qmodel
@@ -87,7 +91,7 @@ class IncrementalForward:
         # Not a list of them: some are made when they are asked for.
         self.batches: Sequence[Any] = [batches] if one else batches if isinstance(batches, Sequence) else []
         self.memory_budget = memory_budget
-        self._network_may_change = network_may_change
+        self._network_may_change, self._outputs_may_change = network_may_change, outputs_may_change
         self._lock = threading.RLock()
         self._states_set: States | None = None
         self.passes = 0.0
@@ -190,7 +194,7 @@ class IncrementalForward:
         self._kept: list[dict[fx.Node, Any]] = []
         try:
             with self.qmodel.lock:  # the base is what the graph is made of
-                self._network = network_digest(self.qmodel)
+                self._network = self._looked_at()
                 base = self._states(self.qmodel.bit_widths)
                 self._graph: LayerGraph | None = LayerGraph(self.qmodel, self.batches[0])
         except LayerError as error:
@@ -234,10 +238,18 @@ class IncrementalForward:
             quantizers[name].amax_in_use = self.qmodel.activation_fake_quantizers[name].amax_at(num_bits)
 
     def _follow_the_network(self) -> None:
-        """Starts anew if a weight, a setting or the code of the model has changed."""
-        if self._network_may_change and network_digest(self.qmodel) != self._network:
+        """Starts anew if a weight, a setting or the code of the model has changed, or what it returns for two images."""
+        if self._network_may_change and self._looked_at() != self._network:
             with self._lock:
                 self._prepare()
+
+    def _looked_at(self) -> tuple[str, str]:
+        """What would be another if the model were."""
+        if not self._network_may_change:
+            return "", ""
+        some = take(self.batches[0], slice(0, 2))
+        outputs = behaviour_digest(self.qmodel, some, (None,)) if self._outputs_may_change else ""
+        return network_digest(self.qmodel), outputs
 
     def _run_whole(self, widths: Sequence[int | None], images: Any) -> Any:
         self.passes += count_items(images) / self._images

@@ -179,11 +179,15 @@ class _Watch(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         inputs = {node: self.env[node] for node in n.all_input_nodes if isinstance(self.env[node], Tensor)}
         versions = {node: v._version for node, v in inputs.items() if not v.is_inference()}
+        others = {node: v for node, v in self.env.items() if isinstance(v, Tensor) and node not in inputs}
+        before = {node: v._version for node, v in others.items() if not v.is_inference()}
         start = time.perf_counter()
         value = super().run_node(n)
         seconds = time.perf_counter() - start
         size = value.numel() * value.element_size() if isinstance(value, Tensor) else 0
         overwrites = tuple(node for node in versions if inputs[node]._version != versions[node])
+        if any(others[node]._version != version for node, version in before.items()):
+            raise LayerError(f"'{n.name}' writes into a view of what is used again")
         if n.op not in ("placeholder", "output"):
             self.facts[n] = NodeFacts(seconds, size, overwrites)
         return value

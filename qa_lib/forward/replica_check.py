@@ -1,10 +1,12 @@
 """Whether a replica may stand for its model: a copy is a promise that a closure, randomness or a counter can break."""
 
+import contextvars
 import hashlib
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,13 +17,21 @@ from qa_lib.batches.digests import add_tensor, tensor_digest
 from qa_lib.batches.forward import one_torch_thread, try_forward
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import NotReproducibleError, QAWarning, ReplicaError
-from qa_lib.forward.replicas import make_replicas
+from qa_lib.forward.replicas import WORKER, make_replicas
 from qa_lib.quantization.digests import settings
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
 
 # All quantizers in float, where noise is seen best, and at widths so low that one which does not follow is seen.
 _TRIED = (None, 2, 3)
+_OTHER_THREAD = (
+    "the model returns other numbers in another thread, and candidates are measured in such: something in it or around it "
+    "(threading.local, a torch function mode) belongs to this thread: make it an attribute of the model"
+)
+_CALLS_THE_MODEL = (
+    "a copy of the model calls {} of the model itself, whose widths are others: something in it (a patched forward, a lambda, a closure) "
+    "holds on to the model: make that a method of its class"
+)
 # Torch's global generator is everybody's.
 _one_at_a_time, _TRIES = threading.Lock(), 4
 
@@ -67,23 +77,70 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
                 continue
             with qmodel.temporary_bit_widths(others), _calls(modules) as called:
                 found = _run(replica, widths, inputs)
+                elsewhere = _in_a_worker(partial(_run, replica, widths, inputs))
             if called:
-                raise ReplicaError(
-                    f"a copy of the model calls {', '.join(sorted(called)[:3])} of the model itself, whose widths are others: something "
-                    f"in it (a patched forward, a lambda, a closure) holds on to the model: make that a method of its class"
-                )
+                raise ReplicaError(_CALLS_THE_MODEL.format(", ".join(sorted(called)[:3])))
+            if same(found, expected) and not same(elsewhere, expected):
+                raise ReplicaError(_OTHER_THREAD)
             if not same(found, expected):
                 at = "in float" if num_bits is None else f"at {num_bits} bits"
                 raise ReplicaError(f"a copy of the model returns other numbers than the model {at}")
-    return len(_TRIED) * (3 if replica is qmodel else 4)
+    return len(_TRIED) * (3 if replica is qmodel else 5)
 
 
-def behaviour_digest(qmodel: QuantizedActivationsModel, inputs: Any) -> str:
+@contextmanager
+def refusing_calls(
+    qmodel: QuantizedActivationsModel, replicas: Sequence[QuantizedActivationsModel]
+) -> Iterator[None]:
+    """In the ``with`` block a replica that calls a quantized module of the model itself, on a path that no check has seen, say, raises
+    ``ReplicaError`` where it does so."""
+
+    def refuse(name: str) -> None:
+        if threading.current_thread().name == WORKER:
+            raise ReplicaError(_CALLS_THE_MODEL.format(f"'{name}'"))
+
+    with _hooks({} if qmodel in replicas else qmodel.chosen_modules, refuse):
+        yield
+
+
+def check_thread(qmodel: QuantizedActivationsModel, inputs: Any) -> None:
+    """Raises ``ReplicaError`` if the model itself returns something else for ``inputs`` in a thread like those of replicas. Not for
+    whoever holds its lock."""
+    for num_bits in _TRIED[:2]:
+        run = partial(_run, qmodel, _at(qmodel, num_bits), inputs)
+        with _negatives_as_before(qmodel), one_torch_thread():
+            if not same(run(), _in_a_worker(run)):
+                raise ReplicaError(_OTHER_THREAD)
+
+
+def _in_a_worker(run: Callable[[], Any]) -> Any:
+    """What ``run`` returns in a thread like those of replicas."""
+    found: list[Any] = []
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        torch.set_num_threads(1)
+        try:
+            found.append(run())
+        except BaseException as error:  # it belongs to the caller
+            raised.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="qa_lib check")
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+    return found[0]
+
+
+def behaviour_digest(
+    qmodel: QuantizedActivationsModel, inputs: Any, tried: Sequence[int | None] = _TRIED[:2]
+) -> str:
     """SHA-256 of what the model returns for ``inputs``, a few items, in float and at low widths: whatever changes it and is no part
     of the model's state that can be listed shows here, if it changes these outputs."""
     digest = hashlib.sha256()
     with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread():
-        for num_bits in _TRIED[:2]:
+        for num_bits in tried:
             for leaf in pytree.tree_leaves(_run(qmodel, _at(qmodel, num_bits), inputs)):
                 if isinstance(leaf, Tensor):
                     add_tensor(digest, leaf)
@@ -183,11 +240,18 @@ def _negatives_as_before(qmodel: QuantizedActivationsModel) -> Iterator[None]:
 
 
 @contextmanager
-def _calls(modules: dict[str, torch.nn.Module]) -> Iterator[set[str]]:
+def _calls(modules: Mapping[str, torch.nn.Module]) -> Iterator[set[str]]:
     """The names of those ``modules`` that are called within the block."""
     called: set[str] = set()
+    with _hooks(modules, called.add):
+        yield called
+
+
+@contextmanager
+def _hooks(modules: Mapping[str, torch.nn.Module], hook: Callable[[str], object]) -> Iterator[None]:
+    """Calls ``hook`` with the name of each of ``modules`` that is called within the block."""
     with ExitStack() as hooks:
         for name, module in modules.items():
-            handle = module.register_forward_pre_hook(lambda *_, name=name: called.add(name))
+            handle = module.register_forward_pre_hook(lambda *_, name=name: (hook(name), None)[1])
             hooks.callback(handle.remove)
-        yield called
+        yield

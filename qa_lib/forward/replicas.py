@@ -1,5 +1,6 @@
 """Running candidates side by side: a copy of the quantized model for each worker, one torch thread each."""
 
+import contextvars
 import copy
 import queue
 import threading
@@ -19,6 +20,10 @@ from qa_lib.quantization.running import running
 
 # Runs one batch, by its index, through a replica that has the widths already: what it adds to the candidate's sums.
 RunBatch = Callable[[QuantizedActivationsModel, int], Any]
+
+
+# What the threads are called that run replicas.
+WORKER = "qa_lib worker"
 
 
 def _never(task: "Task") -> bool:
@@ -155,7 +160,13 @@ def run_tasks(
     board = _Board(tasks, batch_sizes)
     threads_before = torch.get_num_threads()
     workers = [
-        threading.Thread(target=_work, args=(replica, board, run_batch), name="qa_lib worker", daemon=True)
+        # What a forward reads of the caller's context, it finds.
+        threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(_work, replica, board, run_batch),
+            name=WORKER,
+            daemon=True,
+        )
         for replica in replicas
     ]
     try:

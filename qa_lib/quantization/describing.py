@@ -1,10 +1,16 @@
 """What an object is, in words that are the same in every process: its class, its code, and what it holds."""
 
+import argparse
 import functools
 import hashlib
+import re
 import sys
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -15,6 +21,13 @@ from torch import Tensor, nn
 from qa_lib.batches.digests import tensor_digest
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, range)
+_SAID_BY_REPR = (*_PLAIN, Decimal, Fraction, PurePath, date, time, timedelta, re.Pattern)
+_NAMESPACES = (SimpleNamespace, argparse.Namespace)
+# What says something by what is in it, in a class or where a function looks it up.
+_KNOWN = (
+    *_SAID_BY_REPR, *_NAMESPACES, Tensor, np.ndarray, np.generic, dict, list, tuple, set, frozenset, FunctionType, MethodType,
+    functools.partial, nn.Module,
+)  # fmt: skip
 _LIBRARIES = {"torch", "torchvision", "pytorch_quantization", "numpy", "builtins"}
 # What evaluating sets itself, and what every module has.
 _NOT_DESCRIBED = {"training", "_num_bits", "_disabled", "_removed", "negatives"} | set(vars(nn.Module()))
@@ -44,15 +57,18 @@ class _Describer:
 
     def __init__(self) -> None:
         self.seen: dict[int, tuple[int, Any]] = {}
+        self.kinds: set[type] = set()
 
     def text(self, value: Any) -> str:
-        if isinstance(value, _PLAIN):
+        if isinstance(value, _SAID_BY_REPR):
             return repr(value)
         if isinstance(value, Tensor):
             return tensor_digest(value).hex()
         if isinstance(value, (np.ndarray, np.generic)):
             array = np.asarray(value)
-            return _sha(f"{array.dtype}{array.shape}", array.tobytes() if array.dtype != object else b"")
+            if array.dtype == object:
+                return _sha(repr((array.shape, [self.text(item) for item in array.ravel().tolist()])))
+            return _sha(f"{array.dtype}{array.shape}", array.tobytes())
         if id(value) in self.seen:  # held, so that the id is nobody else's
             return f"#{self.seen[id(value)][0]}"
         self.seen[id(value)] = len(self.seen), value
@@ -64,12 +80,14 @@ class _Describer:
         if package == "qa_lib":  # without the file, which may change its name
             return f"qa_lib.{kind.__qualname__}"
         name = f"{kind.__module__}.{kind.__qualname__}"
-        if package in _LIBRARIES or kind in (item[1] for item in self.seen.values()):
+        if _is_installed(package):
+            return f"{name} {_version(package)}".rstrip()
+        if kind in self.kinds:
             return name
-        self.seen[id(kind)] = len(self.seen), kind
+        self.kinds.add(kind)
         parts = [name]
         for base in kind.__mro__:
-            if base.__module__.partition(".")[0] not in _LIBRARIES | {"qa_lib"}:
+            if not _is_installed(base.__module__.partition(".")[0]):
                 parts += [f"{key}={self._member(value)}" for key, value in sorted(vars(base).items())]
         return _sha(repr(parts))
 
@@ -79,8 +97,7 @@ class _Describer:
             value = value.__func__
         if isinstance(value, property):
             return repr([self.text(f) for f in (value.fget, value.fset) if f is not None])
-        known = (*_PLAIN, FunctionType, Tensor, np.ndarray, np.generic, dict, list, tuple)
-        return self.text(value) if isinstance(value, known) else ""
+        return self.text(value) if isinstance(value, _KNOWN) else ""
 
     def _parts(self, value: Any) -> str:
         if isinstance(value, FunctionType):
@@ -111,30 +128,30 @@ class _Describer:
         return repr((kinds, [(name, tensor_digest(tensor).hex()) for name, tensor in tensors]))
 
     def _function(self, function: FunctionType) -> str:
-        if function.__module__ and function.__module__.partition(".")[0] in _LIBRARIES | {"qa_lib"}:
-            return f"{function.__qualname__} {_code(function.__code__)}"
+        if function.__module__ and _is_installed(package := function.__module__.partition(".")[0]):
+            return f"{function.__qualname__} {_code(function.__code__)} {_version(package)}".rstrip()
         cells = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
-        known = (
-            *_PLAIN,
-            FunctionType,
-            Tensor,
-            np.ndarray,
-            np.generic,
-            nn.Module,
-            dict,
-            list,
-            tuple,
-            SimpleNamespace,
-        )
-        found = {name: function.__globals__.get(name) for name in _names(function.__code__)}
-        used = [
-            (name, self.text(value))
-            for name, value in sorted(found.items())
-            # A user's own class is described with its constants, an object of one with what it holds.
-            if isinstance(value, known) or not _is_others(value if isinstance(value, type) else type(value))
-        ]
+        names = _names(function.__code__)
+        used = self._looked_up(names, function.__globals__)
         defaults = [function.__defaults__, function.__kwdefaults__]
-        return repr((_code(function.__code__), [*map(self.text, (*defaults, *cells))], used))
+        own = [vars(function)] if vars(function) else []
+        return repr((_code(function.__code__), [*map(self.text, (*defaults, *cells, *own))], used))
+
+    def _looked_up(self, names: set[str], where: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Of what a function with these ``names`` in its code finds in its file, or in another of the user's own files, what says
+        something by what is in it: a user's own class by its constants, an object of one by what it holds."""
+        found: list[tuple[str, Any]] = []
+        for name, value in sorted((name, where[name]) for name in names if name in where):
+            if isinstance(value, ModuleType):
+                if not _is_installed(value.__name__.partition(".")[0]) and id(value) not in self.seen:
+                    self.seen[id(value)] = len(self.seen), value
+                    found.append((name, self._looked_up(names, vars(value))))
+                    del self.seen[id(value)]
+            elif isinstance(value, _KNOWN) or not _is_others(
+                value if isinstance(value, type) else type(value)
+            ):
+                found.append((name, self.text(value)))
+        return found
 
 
 def _is_others(kind: type) -> bool:
@@ -143,9 +160,23 @@ def _is_others(kind: type) -> bool:
     return package in _LIBRARIES | {"qa_lib"} or package in sys.stdlib_module_names - {"__main__"}
 
 
+@functools.cache
+def _is_installed(package: str) -> bool:
+    """Whether a package is Python's, or was installed: then its classes and functions are what they are called, in its version."""
+    if package in _LIBRARIES | {"qa_lib"} or package in sys.stdlib_module_names - {"__main__"}:
+        return True
+    file = getattr(sys.modules.get(package), "__file__", None) or ""
+    return bool({"site-packages", "dist-packages"} & set(PurePath(file).parts))
+
+
+def _version(package: str) -> str:
+    """What an installed package says of itself; nothing for those that the environment's facts hold, or Python's."""
+    return "" if package in _LIBRARIES else str(getattr(sys.modules.get(package), "__version__", ""))
+
+
 def _held(value: Any) -> dict[str, Any]:
     """The attributes of an object that a user can have put there, slots among them."""
-    if isinstance(value, SimpleNamespace) or is_dataclass(value):
+    if isinstance(value, _NAMESPACES) or is_dataclass(value):
         held = dict(getattr(value, "__dict__", {}))
     elif _is_others(type(value)):
         return {}

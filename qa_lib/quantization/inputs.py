@@ -95,9 +95,9 @@ class Inputs:
             quantizer = quantizers[site] if site else None
 
             def one(tensor: Tensor) -> Tensor:
-                if quantizer is None or not tensor.is_floating_point() or quantizer.num_bits is None:
+                if quantizer is None or not tensor.is_floating_point():
                     return tensor.clone()
-                return quantizer(tensor)
+                return quantizer(tensor.clone() if quantizer.num_bits is None else tensor)
 
             return map_tensors(one, value)
 

@@ -41,7 +41,7 @@ class QuantizeOutput:
             self.which = which
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
-        if not isinstance(output, Tensor) or not output.is_floating_point():
+        if not isinstance(output, Tensor) or not output.is_floating_point() or self.which:
             return self._quantize_one_of(module, output)
         if owns_its_output(module):
             return self.quantizer.quantize_in_place(output)

@@ -323,3 +323,45 @@ def test_modules_may_have_names_that_are_no_words_of_python(images, name):
     for widths in ([4, 4], [4, 3], [2, 3]):
         with torch.no_grad(), qmodel.temporary_bit_widths(widths):
             assert torch.equal(whole(widths), qmodel(images))
+
+
+class Shifted(nn.Module):
+    """Looks up what nobody but its code knows of."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.classifier = nn.Conv2d(1, 3, 3), nn.Linear(48, 5)
+
+    def forward(self, images):
+        return self.classifier(self.conv1(images).flatten(1)) + numbers.shift * torch.arange(5.0)
+
+
+numbers = types.SimpleNamespace(shift=0.0)
+
+
+def test_what_changes_the_outputs_from_outside_starts_anew(images):
+    qmodel = QuantizedActivationsModel(Shifted(), conv2d_predicate)
+    calibrate(qmodel, images)
+    incremental = IncrementalForward(qmodel, images.split(40))
+    assert torch.equal(incremental([4, 4]), whole(qmodel, images.split(40), [4, 4]))
+    numbers.shift = 2.0
+    try:
+        assert torch.equal(incremental([4, 4]), whole(qmodel, images.split(40), [4, 4]))
+    finally:
+        numbers.shift = 0.0
+
+
+def test_what_is_written_through_a_view_is_seen_though_the_first_batch_does_not_show_it(images):
+    class ThroughAView(Shifted):
+        def forward(self, images):
+            features = self.conv1(images)
+            features[:, :1].clamp_(max=0.5)
+            return self.classifier(features.flatten(1))
+
+    torch.manual_seed(0)
+    images = torch.cat([images[:48] * 0.01, images[48:] * 30])
+    qmodel = QuantizedActivationsModel(ThroughAView(), conv2d_predicate)
+    calibrate(qmodel, images)
+    with pytest.warns(QAWarning, match="writes into a view of what is used again"):
+        incremental = IncrementalForward(qmodel, images.split(48))
+    assert torch.equal(incremental([8, 8]), whole(qmodel, images.split(48), [8, 8]))

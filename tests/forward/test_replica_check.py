@@ -1,14 +1,25 @@
 """A replica is checked before it is believed: what holds on to the model, is random, or counts is refused by name."""
 
+import contextvars
 import copy
+import threading
 from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
-from qa_lib import Evaluator, IncrementalForward, QuantizedActivationsModel, calibrate, explore, sensitivity
+from qa_lib import (
+    Archive,
+    Evaluator,
+    IncrementalForward,
+    QuantizedActivationsModel,
+    calibrate,
+    explore,
+    sensitivity,
+)
 from qa_lib.batches.forward import evaluation_mode, one_torch_thread
 from qa_lib.errors import CalibrationError, NotReproducibleError, PredicateError, QAWarning, ReplicaError
 from qa_lib.evaluation import LiveEvaluator, enumerate_settings
@@ -273,3 +284,68 @@ def test_a_replica_with_other_numbers_is_refused(qmodel, images):
 )
 def test_outputs_of_any_structure_are_compared(some, others, expected):
     assert same(some, others) is expected
+
+
+shift = contextvars.ContextVar("shift", default=0.0)
+of_this_thread = threading.local()
+
+
+def test_what_a_forward_reads_of_the_callers_context_it_finds_in_other_threads(tiny_model, images, labels):
+    qmodel = quantized(
+        Wrapped(tiny_model, lambda self, x: self.net(x) + shift.get() * torch.arange(5.0)), images
+    )
+    token = shift.set(0.5)
+    try:
+        for options in ({"workers": 2, "batch_size": 8}, {"replicas": False}):
+            evaluator = Evaluator(qmodel, images, labels, **options)
+            right = sum(
+                by_hand(qmodel, x, y, [3] * len(qmodel.names)) for x, y in evaluator.search_set.batches
+            )
+            assert sum(correct for correct, _ in evaluator.evaluate([3] * len(qmodel.names)).sums) == right
+    finally:
+        shift.reset(token)
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 1}, {"replicas": False}], ids=str)
+def test_what_belongs_to_one_thread_is_refused(tiny_model, images, labels, options):
+    def run(self, x):
+        return self.net(x) + getattr(of_this_thread, "shift", 0.0) * torch.arange(5.0)
+
+    qmodel = quantized(Wrapped(tiny_model, run), images)
+    of_this_thread.shift = 0.5
+    try:
+        with pytest.raises(ReplicaError, match="other numbers in another thread"):
+            Evaluator(qmodel, images, labels, **options)
+    finally:
+        del of_this_thread.shift
+
+
+def test_a_function_mode_of_the_caller_is_refused(qmodel, images, labels):
+    class Halve(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            return result * 0.5 if function is nn.functional.conv2d else result
+
+    evaluator = Evaluator(qmodel, images, labels)
+    with Halve(), pytest.raises(ReplicaError, match="other numbers in another thread"):
+        evaluator.evaluate_uniform(3)
+
+
+def test_a_rare_path_to_the_model_itself_is_refused_where_it_is_taken(tiny_model, images, labels):
+    def run(self, x):
+        return (original if float(x.max()) > 5 else self).net(x)
+
+    wrapped = original = Wrapped(tiny_model, run)
+    images = images.clone()
+    images[40, 0, 0, 0] = 6.0
+    qmodel = quantized(wrapped, images)
+    calibrate(qmodel, images, method="max")
+    archive = Archive()
+    with pytest.raises(ReplicaError, match="calls 'net.* of the model itself"):
+        Evaluator(qmodel, images, labels, batch_size=4, hardest_first=False, archive=archive).evaluate(
+            [3] * len(qmodel.names)
+        )
+    assert archive.to_frame().empty
+    evaluator = Evaluator(qmodel, images, labels, batch_size=4, replicas=False)
+    right = sum(by_hand(qmodel, x, y, [3] * len(qmodel.names)) for x, y in evaluator.search_set.batches)
+    assert sum(correct for correct, _ in evaluator.evaluate([3] * len(qmodel.names)).sums) == right

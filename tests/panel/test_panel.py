@@ -259,7 +259,7 @@ def test_explorations_and_sensitivities_of_others_are_refused(qmodel, evaluator,
 def test_picks_stay_within_the_limits_and_take_what_is_shown(qmodel, evaluator):
     exploration = explore(evaluator, min_accuracy=0.3, full_passes=40, progress=False)
     panel = BitWidthPanel(evaluator, 3, 16, exploration=exploration)
-    panel.toolbar.accuracy.value = 30
+    panel.toolbar.least.value = 30
     panel.toolbar.cheapest.click()
     assert panel.wait(60) and min(panel.bit_widths) >= 3 and not panel.readout.message.value
     for point in panel.session.points.front:
@@ -370,7 +370,7 @@ def test_a_setting_says_where_it_stands():
     assert str(standing(front[1], front)) == "on the front"
     assert standing(scored((4, 4), 65), front).dominated_by == (2, 3)
     assert str(standing(scored((2, 3), 65), front)) == "beyond the front"
-    assert str(standing(scored((2, 2), 30), front[1:], 0.5)) == "below the accuracy that is asked for"
+    assert str(standing(scored((2, 2), 30), front[1:], 0.5)) == "below the score that is asked for"
     assert (
         str(standing(scored((5, 5), 10), [*front, scored((4, 5), 90)]))
         == "dominated by #1, #2, #3 and 1 more"
