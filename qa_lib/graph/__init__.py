@@ -1,1 +1,7 @@
-"""A network as traced: the order in which a forward pass reaches its modules."""
+"""A network as traced: the order in which a forward pass reaches its modules, and rewrites of it."""
+
+from qa_lib.graph.folding import fold_batch_norm
+from qa_lib.graph.rewriting import with_modules
+from qa_lib.graph.stored_outputs import stored_outputs
+
+__all__ = ["fold_batch_norm", "stored_outputs", "with_modules"]
