@@ -81,6 +81,7 @@ setup(
             # What users bring, in the tests.
             "torchmetrics>=1.4",
             "pycocotools>=2.0.7",
+            "scikit-learn>=1.4",
             "timm>=1.0",
             "transformers>=4.44",
         ],

@@ -1,4 +1,4 @@
-"""The command line: ``python -m qa_lib explore``, ``archive`` and ``info``."""
+"""The command line: ``python -m qa_lib explore``, ``archive``, ``workloads`` and ``info``."""
 
 import argparse
 import os
@@ -12,6 +12,7 @@ from qa_lib.errors import QAError
 COMMANDS = {
     "explore": "search per-layer bit widths and print the Pareto front",
     "archive": "look into an archive of evaluations, copy or merge it",
+    "workloads": "list the models that can be searched by name",
     "info": "versions, device and threads, for a report of a fault",
 }
 

@@ -23,13 +23,14 @@ def outputs(notebook):
     return [output for cell in code_cells(notebook) for output in cell.outputs]
 
 
-def test_there_are_the_five():
-    assert [path.stem for path in NOTEBOOKS][:5] == [
+def test_there_are_the_six():
+    assert [path.stem for path in NOTEBOOKS] == [
         "01_setup",
         "02_calibration",
         "03_exploration",
         "04_pareto_front",
         "05_how_far_from_the_truth",
+        "06_your_own_model",
     ]
 
 

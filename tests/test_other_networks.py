@@ -8,7 +8,15 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchmetrics.detection import MeanAveragePrecision
 
-from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, explore, sensitivity
+from qa_lib import (
+    Evaluator,
+    IncrementalForward,
+    QuantizedActivationsModel,
+    calibrate,
+    conv2d_predicate,
+    explore,
+    sensitivity,
+)
 from qa_lib.evaluation import LiveEvaluator
 from qa_lib.metrics import SQNR, Accuracy, Agreement, MeanIoU, MultilabelF1, TorchMetric
 
@@ -108,6 +116,21 @@ def test_an_lstm_on_tokens_has_no_quantizer_on_its_input():
     assert qmodel.layer_table()["output_shape"].tolist() == [(7, 16), (4,)]
     evaluator = Evaluator(qmodel, ids, labels, **PLAIN)
     assert same_scores(qmodel, evaluator, ids.split(8), labels.split(8), [*uniform(qmodel, 2, 3, 8), (8, 2)])
+
+
+def test_work_is_saved_on_tokens_too():
+    ids = tokens(40, 7)
+    network = random_like(
+        nn.Sequential(nn.Embedding(50, 12), nn.Linear(12, 16), nn.ReLU(), nn.Flatten(), nn.Linear(112, 4))
+    )
+    qmodel = QuantizedActivationsModel(network, of_kind(nn.Linear))
+    calibrate(qmodel, ids)
+    incremental = IncrementalForward(qmodel, ids.split(8))
+    assert incremental.traced and qmodel.names == ("1", "4")
+    for widths in ([8, 2], [2, 8], [3, 3]):
+        expected = torch.cat(run_plainly(qmodel, widths, ids.split(8)))
+        assert torch.equal(incremental(widths), expected)
+    assert incremental.passes < 4
 
 
 def test_which_of_several_outputs_is_quantized_may_be_said():

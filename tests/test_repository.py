@@ -124,3 +124,22 @@ def test_the_readme_example_runs(monkeypatch, tmp_path):
     # The example prints its result.
     exec(shortened.replace("print(", "str("), names)
     assert not names["exploration"].front.empty
+
+
+@pytest.mark.slow
+def test_the_readme_example_of_ones_own_model_runs(monkeypatch, tmp_path):
+    from torch.utils.data import TensorDataset
+
+    from qa_lib import load_workload
+
+    monkeypatch.chdir(tmp_path)
+    example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    assert len(example.split("\n\n")[1].strip().splitlines()) <= 10
+    shortened = re.sub(r"full_passes=\d+", "evaluations=6, population_size=2, progress=False", example)
+    assert shortened != example
+    scenes = load_workload("garment_scenes")
+    calibration = TensorDataset(scenes.calibration_images[:32], scenes.calibration_labels[:32])
+    search = TensorDataset(scenes.search_images[:64], scenes.search_labels[:64])
+    names = {"model": scenes.model, "calibration_set": calibration, "search_set": search}
+    exec(shortened.replace("print(", "str("), names)
+    assert (names["exploration"].front["mean_IoU"] >= 0.5).all() and len(names["exploration"].front)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qa_lib.batches.digests import add_structure
 from qa_lib.batches.items import Batches, Items
-from qa_lib.batches.structure import check_plain, count_items, floating, take
+from qa_lib.batches.structure import count_items, floating, take
 from qa_lib.checks import kind_of
 from qa_lib.errors import DataError
 from qa_lib.metrics import Metric
@@ -89,8 +89,6 @@ def check_set(items: Items, metric: Metric) -> None:
         raise DataError(f"{metric.name} is of the model's own outputs, and needs no labels: leave them out")
     if metric.needs_targets and targets is None:
         raise DataError(f"labels is NoneType; give the targets that {metric.name} compares outputs with")
-    for name, value in (("images", inputs), ("labels", targets)):
-        check_plain(name, value)
     count = count_items(inputs)
     if metric.needs_targets and (labels := count_items(targets)) != count:
         raise DataError(

@@ -14,7 +14,7 @@ from qa_lib.batches.digests import add_structure
 from qa_lib.batches.items import Items
 from qa_lib.batches.joining import KEEP, Joiner
 from qa_lib.batches.reading import split_batch
-from qa_lib.batches.structure import tensors
+from qa_lib.batches.structure import check_plain, tensors
 from qa_lib.checks import kind_of, naming, shown
 from qa_lib.errors import CalibrationError, DataError
 
@@ -56,6 +56,7 @@ def read_items(
     whole = isinstance(data, (Tensor, tuple, Mapping)) or (isinstance(data, list) and targets is not None)
     if whole:
         for name, given in (("images", data), ("labels", targets)):
+            check_plain(name, given)
             if any(not tensor.dim() for tensor in tensors(given)):
                 raise DataError(
                     f"{name} are a single number: give several images, and one label for each image"
@@ -74,6 +75,8 @@ def read_items(
             given, expected = split_batch(as_tensors(batch), model, any_call=any_call)
         except CalibrationError as error:
             raise DataError(str(error)) from error
+        check_plain("images", given)
+        check_plain("labels", expected)
         inputs.add(dict(given) if isinstance(given, Mapping) else given)
         found.add(expected)
     return Items(inputs.whole(), found.whole(), transform)

@@ -55,7 +55,8 @@ def fill(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_run)
     add = command.add_argument
     add("--workload", default="fashion_mnist", metavar="NAME",
-        help=f"model and images: {', '.join(known_workloads())} (default: %(default)s)")  # fmt: skip
+        help=f"model and data: {', '.join(known_workloads())}, or package.module:function of your own, which returns a "
+        "qa_lib.Workload (default: %(default)s)")  # fmt: skip
     add("--calibration", default="mse", choices=all_methods(), metavar="METHOD",
         help=f"how amax is found, for each width: {', '.join(all_methods())} (default: %(default)s); max is what "
         "the toolkit does, output takes a minute and is better below 5 bits")  # fmt: skip
@@ -98,9 +99,15 @@ def _run(options: argparse.Namespace) -> int:
 
 def _explore(options: argparse.Namespace) -> Exploration:
     workload = load_workload(options.workload)
-    qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
+    qmodel = QuantizedActivationsModel(workload.model, workload.predicate, forward=workload.forward)
     calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
-    evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels, metric=workload.metric)
+    evaluator = Evaluator(
+        qmodel,
+        workload.search_images,
+        workload.search_labels,
+        metric=workload.metric,
+        transform=workload.transform,
+    )
     least = options.min_accuracy
     if least is None and options.min_score is None and "accuracy" in evaluator.metric.name:
         least = DEFAULT_MIN_ACCURACY

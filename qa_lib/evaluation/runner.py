@@ -18,7 +18,7 @@ from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_
 from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.forward.fusion import Fusing
-from qa_lib.forward.replica_check import behaviour_digest, check_replica, check_thread, refusing_calls
+from qa_lib.forward.replica_check import behaviour_digest, check_replica, check_thread
 from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.quantization.digests import network_digest, structure_digest
 from qa_lib.quantization.inputs import INPUT
@@ -139,8 +139,10 @@ class Runner:
             sizes, run_batch = self.search_set.batch_sizes, run_batch or self.measure
             if self.qmodel in replicas:
                 check_thread(self.qmodel, self.search_set.first_two)
-            with self._negatives.counting(replicas), refusing_calls(self.qmodel, replicas):
-                self.images_forwarded += run_tasks(replicas, tasks, sizes, run_batch, on_finished)
+            with self._negatives.counting(replicas):
+                self.images_forwarded += run_tasks(
+                    replicas, tasks, sizes, run_batch, on_finished, self.qmodel
+                )
 
     def measure(self, replica: QuantizedActivationsModel, index: int) -> np.ndarray:
         """What batch ``index`` adds to the metric's sums, shape ``(k,)``."""

@@ -14,7 +14,6 @@ from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.errors import LayerError, ReplicaError
 from qa_lib.forward.replica_check import checked_replicas
 from qa_lib.graph.tracing import Tracer
-from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.quantize_output import QuantizeOutput
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -55,8 +54,8 @@ class LayerGraph:
     """
 
     def __init__(self, qmodel: QuantizedActivationsModel, images: Any) -> None:
-        if not isinstance(images, Tensor) or INPUT not in qmodel.names or qmodel.has_own_forward:
-            raise LayerError("it takes something else than one tensor of numbers")
+        if not isinstance(images, Tensor) or qmodel.has_own_forward:
+            raise LayerError("it takes something else than one tensor")
         try:
             (self.replica,) = checked_replicas(qmodel, 1, images[:8])
         except ReplicaError as error:
@@ -67,7 +66,12 @@ class LayerGraph:
         graph = trace(self.replica)
         self.nodes = list(graph.nodes)
         self.quantizer_nodes = self._find_quantizer_nodes()
-        self.facts = _Watch(self.replica.sequential, graph=graph).learn(images)
+        try:
+            self.facts = _Watch(self.replica.sequential, graph=graph).learn(images)
+        except LayerError:
+            raise
+        except Exception as error:  # a layer that returns several tensors, say
+            raise LayerError(f"its trace does not run: {type(error).__name__}: {error}") from error
         self._compiled: dict[tuple[frozenset[fx.Node], frozenset[fx.Node]], Function] = {}
         with evaluation_mode(qmodel), torch.no_grad():
             expected = forward(qmodel, images)
@@ -216,7 +220,7 @@ def trace(replica: QuantizedActivationsModel) -> fx.Graph:
     quantizers = replica.activation_fake_quantizers
     module_of = {module: quantizers[name] for name, module in replica.chosen_modules.items()}
     try:
-        graph = _Tracer({quantizers[INPUT], *module_of}).trace(replica.sequential)
+        graph = _Tracer({replica.sequential[0], *module_of}).trace(replica.sequential)
     except Exception as error:  # a user's forward may raise anything when it meets a proxy
         raise LayerError(f"{type(error).__name__}: {error}") from error
     submodules = dict(replica.sequential.named_modules())

@@ -17,8 +17,9 @@ from qa_lib.batches.digests import add_tensor, tensor_digest
 from qa_lib.batches.forward import one_torch_thread, try_forward
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import NotReproducibleError, QAWarning, ReplicaError
-from qa_lib.forward.replicas import WORKER, make_replicas
+from qa_lib.forward.replicas import make_replicas
 from qa_lib.quantization.digests import settings
+from qa_lib.quantization.quantize_output import CALLS_THE_MODEL
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
 
@@ -27,10 +28,6 @@ _TRIED = (None, 2, 3)
 _OTHER_THREAD = (
     "the model returns other numbers in another thread, and candidates are measured in such: something in it or around it "
     "(threading.local, a torch function mode) belongs to this thread: make it an attribute of the model"
-)
-_CALLS_THE_MODEL = (
-    "a copy of the model calls {} of the model itself, whose widths are others: something in it (a patched forward, a lambda, a closure) "
-    "holds on to the model: make that a method of its class"
 )
 # Torch's global generator is everybody's.
 _one_at_a_time, _TRIES = threading.Lock(), 4
@@ -79,28 +76,13 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
                 found = _run(replica, widths, inputs)
                 elsewhere = _in_a_worker(partial(_run, replica, widths, inputs))
             if called:
-                raise ReplicaError(_CALLS_THE_MODEL.format(", ".join(sorted(called)[:3])))
+                raise ReplicaError(CALLS_THE_MODEL.format(", ".join(sorted(called)[:3])))
             if same(found, expected) and not same(elsewhere, expected):
                 raise ReplicaError(_OTHER_THREAD)
             if not same(found, expected):
                 at = "in float" if num_bits is None else f"at {num_bits} bits"
                 raise ReplicaError(f"a copy of the model returns other numbers than the model {at}")
     return len(_TRIED) * (3 if replica is qmodel else 5)
-
-
-@contextmanager
-def refusing_calls(
-    qmodel: QuantizedActivationsModel, replicas: Sequence[QuantizedActivationsModel]
-) -> Iterator[None]:
-    """In the ``with`` block a replica that calls a quantized module of the model itself, on a path that no check has seen, say, raises
-    ``ReplicaError`` where it does so."""
-
-    def refuse(name: str) -> None:
-        if threading.current_thread().name == WORKER:
-            raise ReplicaError(_CALLS_THE_MODEL.format(f"'{name}'"))
-
-    with _hooks({} if qmodel in replicas else qmodel.chosen_modules, refuse):
-        yield
 
 
 def check_thread(qmodel: QuantizedActivationsModel, inputs: Any) -> None:
@@ -243,15 +225,8 @@ def _negatives_as_before(qmodel: QuantizedActivationsModel) -> Iterator[None]:
 def _calls(modules: Mapping[str, torch.nn.Module]) -> Iterator[set[str]]:
     """The names of those ``modules`` that are called within the block."""
     called: set[str] = set()
-    with _hooks(modules, called.add):
-        yield called
-
-
-@contextmanager
-def _hooks(modules: Mapping[str, torch.nn.Module], hook: Callable[[str], object]) -> Iterator[None]:
-    """Calls ``hook`` with the name of each of ``modules`` that is called within the block."""
     with ExitStack() as hooks:
         for name, module in modules.items():
-            handle = module.register_forward_pre_hook(lambda *_, name=name: (hook(name), None)[1])
+            handle = module.register_forward_pre_hook(lambda *_, name=name: called.add(name))
             hooks.callback(handle.remove)
-        yield
+        yield called

@@ -15,8 +15,10 @@ import torch
 
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import QAWarning
+from qa_lib.quantization.quantize_output import refuse_in_this_thread
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 # Runs one batch, by its index, through a replica that has the widths already: what it adds to the candidate's sums.
 RunBatch = Callable[[QuantizedActivationsModel, int], Any]
@@ -137,6 +139,7 @@ def run_tasks(
     batch_sizes: Sequence[int],
     run_batch: RunBatch,
     on_finished: Callable[[Task], None],
+    model: QuantizedActivationsModel | None = None,
 ) -> int:
     """Runs ``tasks`` on ``replicas``, a thread for each.
 
@@ -150,6 +153,7 @@ def run_tasks(
         batch_sizes: Images in each batch.
         run_batch: Runs one batch, and says what it adds to the candidate's sums.
         on_finished: Called in the caller's thread with each task that was not finished before.
+        model: What the replicas are copies of, which none of them may call.
 
     Returns:
         Number of images that went through a model.
@@ -159,11 +163,14 @@ def run_tasks(
     """
     board = _Board(tasks, batch_sizes)
     threads_before = torch.get_num_threads()
+    refused: list[TensorQuantizer] = []
+    if model is not None and model not in replicas:
+        refused += model.activation_fake_quantizers.values()
     workers = [
         # What a forward reads of the caller's context, it finds.
         threading.Thread(
             target=contextvars.copy_context().run,
-            args=(_work, replica, board, run_batch),
+            args=(_work, replica, board, run_batch, refused),
             name=WORKER,
             daemon=True,
         )
@@ -196,9 +203,12 @@ def run_tasks(
     return board.forwards
 
 
-def _work(replica: QuantizedActivationsModel, board: _Board, run_batch: RunBatch) -> None:
+def _work(
+    replica: QuantizedActivationsModel, board: _Board, run_batch: RunBatch, refused: Sequence[TensorQuantizer]
+) -> None:
     try:
         torch.set_num_threads(1)
+        refuse_in_this_thread(refused)
         widths = replica.bit_widths
         with running(replica, widths):
             while (given := board.next()) is not None:

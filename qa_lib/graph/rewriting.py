@@ -110,12 +110,19 @@ def traced(model: nn.Module) -> tuple[nn.Module, fx.Graph]:
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     try:
         twin = copy.deepcopy(model, shared).eval()
-        return twin, Tracer().trace(twin)
+        return twin, _Tracer().trace(twin)
     except Exception as error:  # a user's forward may raise anything when it meets a proxy
         raise LayerError(
             f"torch.fx cannot trace {type(model).__name__} ({type(error).__name__}: {error}), so its operations cannot be told apart: make "
             "them modules in its code"
         ) from error
+
+
+class _Tracer(Tracer):
+    """Leaves whole what was made a module before."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Operation) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _is(node: fx.Node, kind: _Kind) -> bool:

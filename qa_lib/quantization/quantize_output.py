@@ -1,6 +1,7 @@
 """The forward hook that sends a module's output through a fake quantizer."""
 
-from collections.abc import Collection, Mapping
+import threading
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.nn.modules import module as torch_module
 from torch.utils import _pytree as pytree
 
 from qa_lib.checks import check_count, shown
-from qa_lib.errors import LayerError, PredicateError
+from qa_lib.errors import LayerError, PredicateError, ReplicaError
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 # Modules whose forward makes a new tensor and keeps no other hold of it. Exact types only: a subclass
@@ -18,6 +19,25 @@ _MAKERS = {
     *(nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm),
     *(nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU),
 }
+
+
+CALLS_THE_MODEL = (
+    "a copy of the model calls {} of the model itself, whose widths are others: something in it (a patched forward, a lambda, a closure) "
+    "holds on to the model: make that a method of its class"
+)
+
+
+class _Thread(threading.local):
+    refused: frozenset[int] = frozenset()
+
+
+_this_thread = _Thread()
+
+
+def refuse_in_this_thread(quantizers: Iterable[TensorQuantizer]) -> None:
+    """From here on, in this thread, a module with one of these ``quantizers`` on its output raises ``ReplicaError`` when it is called: a
+    thread that runs a copy has nothing to do with them, on whatever rare path."""
+    _this_thread.refused = frozenset(map(id, quantizers))
 
 
 class QuantizeOutput:
@@ -41,6 +61,8 @@ class QuantizeOutput:
             self.which = which
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        if id(self.quantizer) in _this_thread.refused:
+            raise ReplicaError(CALLS_THE_MODEL.format(f"'{self.name}'"))
         if not isinstance(output, Tensor) or not output.is_floating_point() or self.which:
             return self._quantize_one_of(module, output)
         if owns_its_output(module):

@@ -141,17 +141,43 @@ def test_the_model_is_left_alone_until_the_end(qmodel, images):
     assert qmodel.calibration.method == "max"
 
 
-def test_a_model_that_does_not_return_one_tensor_is_refused(images):
+@pytest.mark.filterwarnings("ignore:torch.fx cannot take this model apart")
+def test_of_several_outputs_the_first_that_is_numbers_is_compared(images):
     class Two(nn.Module):
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(1, 2, 3)
 
         def forward(self, images):
-            return self.conv(images), images
+            features = self.conv(images)
+            return features.flatten(1).argmax(dim=1), features, images
 
-    qmodel = QuantizedActivationsModel(Two(), conv2d_predicate)
-    with pytest.raises(CalibrationError, match="returns tuple; method 'output' .* needs one tensor"):
+    class One(Two):
+        def forward(self, images):
+            return super().forward(images)[1]
+
+    torch.manual_seed(0)
+    found, weights = [], Two().state_dict()
+    for kind in (Two, One):
+        model = kind()
+        model.load_state_dict(weights)
+        qmodel = QuantizedActivationsModel(model, conv2d_predicate)
+        calibrate(qmodel, images, method="output", progress=False)
+        found.append(qmodel.layer_table(all_widths=True))
+    assert found[0].equals(found[1])
+
+
+def test_a_model_that_returns_no_numbers_is_refused(images):
+    class Classes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3)
+
+        def forward(self, images):
+            return self.conv(images).flatten(1).argmax(dim=1)
+
+    qmodel = QuantizedActivationsModel(Classes(), conv2d_predicate)
+    with pytest.raises(CalibrationError, match="method 'output' .* needs a floating-point tensor in it"):
         calibrate(qmodel, images, method="output")
 
 

@@ -17,6 +17,7 @@ from qa_lib import (
 from qa_lib.errors import LayerError, PredicateError
 from qa_lib.graph import fold_batch_norm, stored_outputs, with_modules
 from qa_lib.graph.operations import Activation, Add, Attention, Concatenate, MatMul, Softmax
+from qa_lib.workloads.unet import SmallUNet
 
 
 def numbers(*shape):
@@ -133,6 +134,16 @@ def test_what_an_accelerator_stores_of_the_reference_network(workload):
     before = QuantizedActivationsModel(load_workload("fashion_mnist").model, workload.predicate)
     calibrate(before, workload.calibration_loader())
     assert stored > Evaluator(before, images, labels).evaluate_uniform(3).score
+
+
+def test_joined_tensors_are_stored_where_they_are_modules():
+    network = with_modules(SmallUNet(), ["cat"])
+    chosen = [name for name, module in network.named_modules() if stored_outputs(network)(module)]
+    assert "cat" in chosen and "cat_2" in chosen and len(chosen) == 13
+    assert [n for n, m in with_modules(network).named_modules() if isinstance(m, Concatenate)] == [
+        "cat",
+        "cat_2",
+    ]
 
 
 def test_folded_norms_change_the_outputs_by_rounding_only(workload):
