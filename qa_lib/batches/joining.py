@@ -1,5 +1,6 @@
 """Batches one after the other, made one: in memory, or in a file."""
 
+import mmap
 import tempfile
 from typing import IO, Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from qa_lib.errors import DataError
 
 KEEP = ("memory", "disk")
+_FIRST_BYTES = 1 << 20
 _DIFFERENT = "give all batches one structure, and their items one shape and kind"
 
 
@@ -26,6 +28,7 @@ class Joiner:
         self._parts: list[Any] = []
         self._inside: dict[Any, Joiner] = {}
         self._file: IO[bytes] | None = None
+        self._memory: mmap.mmap | None = None
         self._items = 0
         self._looks: Any = None
 
@@ -74,25 +77,52 @@ class Joiner:
             )
         self._same((tuple(part.shape[1:]), part.dtype, part.device))
         self._items += len(part)
-        if self.keep == "disk" and part.device.type == "cpu":
-            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 as long as batches come
-            self._file.write(part.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        else:
+        if part.device.type != "cpu":
             self._parts.append(part.detach().clone())  # whoever made the batch may use its memory again
+            return
+        raw = part.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        if self.keep == "disk":
+            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 as long as batches come
+            self._file.write(raw)
+            return
+        if self._memory is None:
+            self._memory = _mapped(_FIRST_BYTES)
+        needed = self._memory.tell() + len(raw)
+        if needed > len(self._memory):
+            self._memory = _grown(self._memory, max(needed, 2 * len(self._memory)))
+        self._memory.write(raw)
 
     def _whole_tensor(self) -> Tensor:
-        shape, dtype, device = self._looks
-        if self._file is not None:
+        shape, dtype, _ = self._looks
+        if self._parts:
+            return torch.cat(self._parts)
+        if not self._items:
+            return torch.empty((0, *shape), dtype=dtype)
+        if self._memory is not None:
+            size = self._memory.tell()
+            raw = np.frombuffer(self._memory, np.uint8, size)
+        else:
+            assert self._file is not None
             self._file.flush()
             # Without a name; it is there for as long as something maps it.
-            mapped = np.memmap(self._file, np.uint8, "r+") if self._items else np.empty(0, np.uint8)
+            raw = np.memmap(self._file, np.uint8, "r+")
             self._file.close()
-            return torch.from_numpy(mapped).view(dtype).reshape(self._items, *shape)
-        # Filled part by part: what is not written yet takes no memory.
-        whole = torch.empty((self._items, *shape), dtype=dtype, device=device)
-        start = 0
-        for part in self._parts:
-            whole[start : start + len(part)] = part
-            start += len(part)
-            part.set_()
-        return whole
+        return torch.from_numpy(raw).view(dtype).reshape(self._items, *shape)
+
+
+def _mapped(size: int) -> mmap.mmap:
+    """Memory of which what nobody has written to takes none."""
+    private = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
+    return mmap.mmap(-1, size, flags=private) if private else mmap.mmap(-1, size)
+
+
+def _grown(memory: mmap.mmap, size: int) -> mmap.mmap:
+    """``memory``, with all that is in it, and more room: where the system can, its pages are moved and not copied."""
+    try:
+        memory.resize(size)
+        return memory
+    except (SystemError, OSError, ValueError):  # not on every system
+        larger = _mapped(size)
+        larger.write(memory[: memory.tell()])
+        memory.close()
+        return larger

@@ -1,5 +1,6 @@
 """Running a model over a search set, on replicas side by side, and measuring what it returns."""
 
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -168,20 +169,23 @@ class Runner:
     def hardest_first(self) -> Tensor | None:
         """The items in the order of how safely the float model answers them, the least safe first; None if the metric does
         not say."""
-        margins: dict[int, Tensor | None] = {}
+        # One array for all: small ones in between would keep the memory of the batches from being given back.
+        margins = np.full(self.search_set.images, np.nan)
+        starts = [0, *itertools.accumulate(self.search_set.batch_sizes)]
 
         def look(replica: QuantizedActivationsModel, index: int) -> np.ndarray:
             inputs, targets = self.search_set.batches[index]
             outputs = forward(replica, inputs)
             self.measuring.look_for_nan(outputs, replica.bit_widths)
-            margins[index] = self.measuring.metric.margins(outputs, targets)
+            found = self.measuring.metric.margins(outputs, targets)
+            if found is not None:
+                margins[starts[index] : starts[index + 1]] = np.nan_to_num(
+                    found.double().cpu().numpy(), nan=-np.inf, posinf=np.inf, neginf=-np.inf
+                )
             return np.zeros(1)
 
         self._look(look)
-        in_order = [found for index in range(len(margins)) if (found := margins[index]) is not None]
-        return (
-            torch.argsort(torch.cat(in_order).cpu(), stable=True) if len(in_order) == len(margins) else None
-        )
+        return None if np.isnan(margins).any() else torch.argsort(torch.from_numpy(margins), stable=True)
 
     def _look(self, look: RunBatch) -> None:
         """Runs the float model over the search set."""
