@@ -1,36 +1,37 @@
 """Running a model over a search set, on replicas side by side, and measuring what it returns."""
 
 import itertools
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from qa_lib.batches.batched_set import BatchedSet, check_numbers
 from qa_lib.batches.forward import forward, try_forward
-from qa_lib.batches.items import Items, in_channels_last
-from qa_lib.batches.structure import count_items, floating, map_tensors, take
-from qa_lib.errors import QAWarning, ReplicaError
+from qa_lib.batches.items import Items
+from qa_lib.batches.structure import count_items, map_tensors, take
+from qa_lib.errors import ReplicaError
 from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
+from qa_lib.evaluation.looking import (
+    check_outputs,
+    indexed,
+    takes_channels_last,
+    warn_of_another_range,
+    warn_of_batch_statistics,
+)
 from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replica_check import behaviour_digest, check_replica, check_thread
 from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.quantization.digests import network_digest, structure_digest
-from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.quantization.running import run_float, running
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 # A check runs twelve batches of this share of the search set.
 _CHECKED_SHARE = 32
-# Images so many times as large as those of the calibration are bytes, say, and not those between 0 and 1 again.
-_OTHER_SCALE = 8.0
 
 
 class Runner:
@@ -77,7 +78,7 @@ class Runner:
         replicas: bool,
     ) -> "Runner":
         """A runner on ``items`` in suitable batches and layout, in the order of ``hardest_first``."""
-        items = replace(items, targets=map_tensors(lambda t: _indexed(t).to(qmodel.device), items.targets))
+        items = replace(items, targets=map_tensors(lambda t: indexed(t).to(qmodel.device), items.targets))
         images, labels = items.batch(slice(0, 2)), take(items.targets, slice(0, 2))
         if qmodel.takes_numbers:
             check_numbers(images)
@@ -85,12 +86,12 @@ class Runner:
         check_outputs(qmodel, measuring, images, labels)
         batch_size = batch_size or suitable_batch_size(qmodel, images)
         if channels_last is None:
-            channels_last = suits_channels_last(images) and _takes_channels_last(qmodel, images)
+            channels_last = suits_channels_last(images) and takes_channels_last(qmodel, images)
         as_given = BatchedSet.cut(items, torch.arange(len(items)), batch_size, channels_last)
         runner = cls(qmodel, measuring, as_given, workers, replicas=replicas)
         runner.make_replicas(1)  # and so checks it
-        _warn_of_batch_statistics(qmodel, batch_size)
-        _warn_of_another_range(qmodel, items)
+        warn_of_batch_statistics(qmodel, batch_size)
+        warn_of_another_range(qmodel, items)
         runner.take_reference()
         if hardest_first and (order := runner.hardest_first()) is not None:
             runner.search_set = BatchedSet.cut(items, order, batch_size, channels_last)
@@ -215,65 +216,6 @@ class Runner:
 
     def _float_task(self) -> Task:
         return Task((None,) * len(self.qmodel.names))
-
-
-def check_outputs(qmodel: QuantizedActivationsModel, measuring: Measuring, inputs: Any, targets: Any) -> None:
-    """Raises ``DataError`` unless what the float model returns for ``inputs`` can be measured."""
-    floats = (None,) * len(qmodel.names)
-    with running(qmodel, floats):
-        outputs = try_forward(qmodel, inputs)
-        if not measuring.metric.needs_targets:
-            targets = measuring.metric.reference(outputs)
-        measuring.sums(outputs, targets, floats)
-
-
-def _indexed(targets: Tensor) -> Tensor:
-    """``targets`` in a kind that torch indexes; unsigned ones of more than a byte only of late."""
-    return targets.long() if targets.dtype in (torch.uint16, torch.uint32, torch.uint64) else targets
-
-
-def _takes_channels_last(qmodel: QuantizedActivationsModel, images: Any) -> bool:
-    """Whether the model runs at all on that layout: one that flattens with ``view`` does not."""
-    try:
-        run_float(qmodel, map_tensors(in_channels_last, images))
-    except RuntimeError:
-        return False
-    return True
-
-
-def _warn_of_batch_statistics(qmodel: QuantizedActivationsModel, batch_size: int) -> None:
-    """Warns if an image's output depends on which others share its batch."""
-    norms = [
-        name
-        for name, module in qmodel.model.named_modules()
-        if isinstance(module, _NORMS) and module.running_mean is None
-    ]
-    if norms:
-        warnings.warn(
-            f"batch norms without running statistics ({', '.join(norms[:3])}): what an image scores depends on which others share its "
-            f"batch. Scores are those of batches of {batch_size} in the evaluator's order, and of no other",
-            QAWarning,
-            stacklevel=4,
-        )
-
-
-def _warn_of_another_range(qmodel: QuantizedActivationsModel, items: Items) -> None:
-    """Warns if the images are not scaled as those of the calibration were."""
-    if qmodel.statistics is None or INPUT not in qmodel.names or items.transform is not None:
-        return
-    ends = [torch.aminmax(images) for images in floating(items.inputs) if images.numel()]
-    if qmodel.has_own_forward or not ends:
-        return
-    smallest, largest = float(min(end.min for end in ends)), float(max(end.max for end in ends))
-    seen = qmodel.statistics[INPUT]
-    share = max(-smallest, largest) / (seen.largest_magnitude or 1.0)
-    if not 1 / _OTHER_SCALE < share < _OTHER_SCALE:
-        warnings.warn(
-            f"the images go from {smallest:g} to {largest:g}, where the calibration images go from {seen.minimum:g} to {seen.maximum:g}: "
-            "scale both alike",
-            QAWarning,
-            stacklevel=4,
-        )
 
 
 def _ignore(task: Task) -> None:

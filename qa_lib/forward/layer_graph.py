@@ -1,9 +1,7 @@
 """A quantized model as a graph of operations that can be run from the middle on."""
 
 import operator
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,25 +11,10 @@ from torch import Tensor, fx, nn
 from qa_lib.batches.forward import evaluation_mode, forward
 from qa_lib.errors import LayerError, ReplicaError
 from qa_lib.forward.replica_check import checked_replicas
+from qa_lib.forward.watching import Watch
 from qa_lib.graph.tracing import Tracer
 from qa_lib.quantization.quantize_output import QuantizeOutput
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-
-
-@dataclass(frozen=True)
-class NodeFacts:
-    """What one run showed of a node.
-
-    Attributes:
-        seconds: Time that it took.
-        size: Bytes of the tensor that it returns; 0 if that is none.
-        overwrites: The nodes whose values it changes in place.
-    """
-
-    seconds: float
-    size: int
-    overwrites: tuple[fx.Node, ...]
-
 
 # A function of values, the nodes whose values it takes, and those whose values it returns.
 Function = tuple[Callable[..., tuple[Any, ...]], list[fx.Node], list[fx.Node]]
@@ -67,7 +50,7 @@ class LayerGraph:
         self.nodes = list(graph.nodes)
         self.quantizer_nodes = self._find_quantizer_nodes()
         try:
-            self.facts = _Watch(self.replica.sequential, graph=graph).learn(images)
+            self.facts = Watch(self.replica.sequential, graph=graph).learn(images)
         except LayerError:
             raise
         except Exception as error:  # a layer that returns several tensors, say
@@ -165,36 +148,6 @@ class LayerGraph:
         if missed:
             raise LayerError(f"its trace does not reach {', '.join(missed)}")
         return found
-
-
-class _Watch(fx.Interpreter):
-    """Runs a graph node by node, and looks at what each does."""
-
-    def learn(self, images: Tensor) -> dict[fx.Node, NodeFacts]:
-        """The facts of all nodes, of a second run, whose times are warm."""
-        self.extra_traceback = False
-        self.facts: dict[fx.Node, NodeFacts] = {}
-        for _ in range(2):
-            # A version counts what is written; inference mode, the caller's too, would not count.
-            with torch.inference_mode(False), torch.no_grad():
-                self.run(images.clone())
-        return self.facts
-
-    def run_node(self, n: fx.Node) -> Any:
-        inputs = {node: self.env[node] for node in n.all_input_nodes if isinstance(self.env[node], Tensor)}
-        versions = {node: v._version for node, v in inputs.items() if not v.is_inference()}
-        others = {node: v for node, v in self.env.items() if isinstance(v, Tensor) and node not in inputs}
-        before = {node: v._version for node, v in others.items() if not v.is_inference()}
-        start = time.perf_counter()
-        value = super().run_node(n)
-        seconds = time.perf_counter() - start
-        size = value.numel() * value.element_size() if isinstance(value, Tensor) else 0
-        overwrites = tuple(node for node in versions if inputs[node]._version != versions[node])
-        if any(others[node]._version != version for node, version in before.items()):
-            raise LayerError(f"'{n.name}' writes into a view of what is used again")
-        if n.op not in ("placeholder", "output"):
-            self.facts[n] = NodeFacts(seconds, size, overwrites)
-        return value
 
 
 class _Tracer(Tracer):

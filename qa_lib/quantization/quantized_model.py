@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -12,14 +11,15 @@ from torch import Tensor, nn
 
 from qa_lib.batches.forward import call
 from qa_lib.batches.reading import check_inputs
-from qa_lib.bit_widths import BitWidths, check_bit_widths, check_num_bits
+from qa_lib.bit_widths import check_num_bits
 from qa_lib.checks import kind_of
-from qa_lib.errors import DataError, LayerError, NotCalibratedError, PredicateError, RemovedError
+from qa_lib.errors import DataError, LayerError, PredicateError, RemovedError
 from qa_lib.graph.call_order import Calls, recording_output_shapes, summarize_calls, traced_call_order
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.inputs import INPUT, ArgumentsSeen, Inputs
 from qa_lib.quantization.layer_table import layer_table
+from qa_lib.quantization.named_quantizers import NamedQuantizers
 from qa_lib.quantization.predicates import Predicate
 from qa_lib.quantization.quantize_output import QuantizeOutput, check_outputs
 from qa_lib.quantization.saved_state import (
@@ -33,7 +33,7 @@ from qa_lib.quantization.sites import check_sites, checked_device, choose_sites,
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 
-class QuantizedActivationsModel(nn.Module):
+class QuantizedActivationsModel(NamedQuantizers):
     """``model`` with its inputs and the output of each chosen module fake-quantized.
 
     The quantizers are called in forward hooks on the modules of ``model`` itself, in place, until
@@ -119,17 +119,6 @@ class QuantizedActivationsModel(nn.Module):
         return self.sequential[1]
 
     @property
-    def activation_fake_quantizers(self) -> Mapping[str, TensorQuantizer]:
-        """Name -> quantizer: ``"input"`` first, if there is one, then the chosen modules by qualified name, in the
-        order in which a forward pass reaches them (finishes them, where one contains another)."""
-        return MappingProxyType({name: self._quantizers[name] for name in self.names})
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the quantizers, in order."""
-        return (*self._inputs.sites.values(), *self._chosen)
-
-    @property
     def chosen_modules(self) -> dict[str, nn.Module]:
         """The modules with a quantizer on their output, by name, in order."""
         return dict(self._chosen)
@@ -145,41 +134,6 @@ class QuantizedActivationsModel(nn.Module):
         is run."""
         tokens = any(isinstance(module, (nn.Embedding, nn.EmbeddingBag)) for module in self.model.modules())
         return not (tokens or self.has_own_forward or self._inputs.chosen == ())
-
-    @property
-    def device(self) -> torch.device:
-        """Where the quantizers are, and with them the model."""
-        return next(iter(self._quantizers.values())).amax_in_use.device
-
-    @property
-    def bit_widths(self) -> tuple[int | None, ...]:
-        """``num_bits`` of each quantizer, in order; None is float. Set it to a sequence with one
-        value for each quantizer, or to a mapping from names to the values to change."""
-        return tuple(quantizer.num_bits for quantizer in self.activation_fake_quantizers.values())
-
-    @bit_widths.setter
-    def bit_widths(self, bit_widths: BitWidths) -> None:
-        checked = self.check_bit_widths(bit_widths)
-        with self.lock:
-            for quantizer, num_bits in zip(self.activation_fake_quantizers.values(), checked, strict=True):
-                quantizer.num_bits = num_bits
-
-    def check_bit_widths(self, bit_widths: BitWidths) -> tuple[int | None, ...]:
-        """``bit_widths`` as one plain int or None for each quantizer, in order; raises
-        ``BitWidthError`` if they cannot be set."""
-        with self.lock:
-            return check_bit_widths(bit_widths, dict(zip(self.names, self.bit_widths, strict=True)))
-
-    @contextmanager
-    def temporary_bit_widths(self, bit_widths: BitWidths) -> Iterator[None]:
-        """Holds the lock and these widths for the ``with`` block, then puts the old ones back."""
-        with self.lock:
-            before = self.bit_widths
-            self.bit_widths = bit_widths
-            try:
-                yield
-            finally:
-                self.bit_widths = before
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What ``model`` returns for these arguments, images of shape ``(N, ...)`` say, with quantized activations."""
@@ -252,21 +206,6 @@ class QuantizedActivationsModel(nn.Module):
     def check_device(self, inputs: Any) -> None:
         """Raises ``DeviceError`` unless ``inputs`` are where the model is, ``DataError`` unless there are tensors in them."""
         check_inputs(inputs, self.device)
-
-    def check_calibrated(self, bit_widths: BitWidths | None = None) -> None:
-        """Raises ``NotCalibratedError`` if a quantizer that is switched on has no ``amax``.
-
-        Args:
-            bit_widths: The widths that are about to be used; None means the present ones.
-        """
-        widths = self.bit_widths if bit_widths is None else self.check_bit_widths(bit_widths)
-        named = zip(self.activation_fake_quantizers.items(), widths, strict=True)
-        missing = [name for (name, quantizer), n in named if n is not None and not quantizer.calibrated]
-        if missing:
-            raise NotCalibratedError(
-                f"{len(missing)} of {len(widths)} quantizers have no amax ({', '.join(missing)}): "
-                "call calibrate(qmodel, batches) first, or load a calibrated state dict"
-            )
 
     @contextmanager
     def recording(self, images: int) -> Iterator[None]:
