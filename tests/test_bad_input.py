@@ -165,7 +165,7 @@ CALLS = {
 OPTIONS = {
     "num_bits_lower_limit": "3", "num_bits_upper_limit": "3", "min_accuracy": "None True", "min_score": "None True", "full_passes": "None 3 1.5 10**12",
     "seconds": "None 3 1.5 10**12", "evaluations": "None 3 10**12", "patience": "None 3 1.5 10**12", "population_size": "3 10**12",
-    "seed": "3 10**12", "cost": "", "sensitivities": "None table", "algorithm": "None", "archive": "None text", "progress": "True",
+    "seed": "3 10**12", "widths": "None {}", "fixed": "None {}", "tied": "[] {}", "cost": "", "sensitivities": "None table", "algorithm": "None", "archive": "None text", "progress": "True",
     "on_evaluation": "None function",
 }  # fmt: skip
 CALLS |= {

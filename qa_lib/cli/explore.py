@@ -74,12 +74,18 @@ def fill(command: argparse.ArgumentParser) -> None:
     add("--population-size", type=int, default=20, metavar="P",
         help="candidates in the first generation, and what the population keeps (default: %(default)s)")  # fmt: skip
     add("--lower", type=int, default=2, metavar="BITS", help="smallest width (default: %(default)s)")
+    add("--widths", type=_list_of_widths, metavar="N,N,...",
+        help="the widths that the search may use, 2,4,8 say (default: all from --lower to --upper)")  # fmt: skip
     add("--upper", type=int, default=8, metavar="BITS", help="largest width (default: %(default)s)")
     add("--seed", type=int, default=1, metavar="S", help="seed of the search (default: %(default)s)")
     add("--archive", type=user_path, metavar="FILE",
         help="where every evaluation is kept, made if missing (default: archive.sqlite in --out)")  # fmt: skip
     add("--out", type=user_path, default=Path("out"), metavar="DIR",
         help="folder for the front and the archive, made if missing (default: %(default)s)")  # fmt: skip
+
+
+def _list_of_widths(text: str) -> list[int]:
+    return [int(each) for each in text.split(",")]
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -115,6 +121,7 @@ def _explore(options: argparse.Namespace) -> Exploration:
         evaluator,
         num_bits_lower_limit=options.lower,
         num_bits_upper_limit=options.upper,
+        widths=options.widths,
         min_accuracy=least,
         min_score=options.min_score,
         full_passes=options.full_passes,

@@ -105,6 +105,8 @@ class BitWidthPanel(View):
         unit = session.points.cost.unit or session.points.cost.name
         self.suggestions = Suggestions(lambda step: session.load(step.bit_widths), scale, unit)
         self.saving = Saving(session, folder, self.readout.show_message, self.equalizer.copy)
+        for name in session.locked:
+            self.equalizer.lock(name)
         self._connect()
         self.widget = self._lay_out()
         answer_while_a_cell_runs(self.widget)

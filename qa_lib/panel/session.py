@@ -90,7 +90,10 @@ class Session:
             least = exploration.min_score
         self.points = Points(least, exploration.cost if exploration else total_bits, scale)
         self.knowledge = Knowledge(self.live, self.points, self.limits, self.float_evaluation)
-        self.locked: tuple[str, ...] = ()
+        space = exploration.space if exploration else None
+        # What a search was told to leave alone, a hand leaves alone unless it is unlocked.
+        fixed = range(0) if space is None else [n for n in range(len(qmodel.names)) if n not in space.varying]
+        self.locked: tuple[str, ...] = tuple(qmodel.names[index] for index in fixed)
         if exploration is not None:
             self.points.add((*exploration.measured, *exploration.archived))
         self._table = sensitivities or (exploration.sensitivities if exploration else None)

@@ -18,6 +18,7 @@ from qa_lib.metrics import Scale
 from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.search.provenance import Provenance
 from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.space import Space
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,11 @@ class Exploration:
         candidates: Each setting that was asked for, once, in that order: measured, or stopped early.
         archived: What the archive knew beside that: complete, and within the limits; of much what is on the front or near it.
         float_evaluation: The model with every quantizer switched off.
-        uniform_evaluations: Width -> the model with this one width everywhere; those that are infeasible were
+        uniform_evaluations: Width -> the model with this one width everywhere (wherever it is allowed); those that are infeasible were
             stopped early like any other.
         min_score: Score below which a setting is infeasible; minus infinity if none was asked for.
         num_bits_limits: Smallest and largest width that the search could use.
+        space: Which widths each quantizer could have, and which shared one; None for all within the limits.
         interrupted: Whether the search was stopped before its budget was used up.
         sensitivities: What the search began with; None if it did not ask for them.
         full_passes: What the search has cost: images that were shown, in passes over the search set, with those
@@ -56,6 +58,7 @@ class Exploration:
     full_passes: float = 0.0
     cost: Cost = field(default=total_bits, repr=False)
     made: Provenance | None = field(default=None, repr=False, compare=False)
+    space: Space | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cost", named_cost(self.cost))
@@ -162,7 +165,8 @@ class Exploration:
     @property
     def hypervolume_box(self) -> Hypervolume:
         """The box that hypervolumes of this search are shares of."""
-        least, most = (self.cost((limit,) * len(self.names)) for limit in self.num_bits_limits)
+        space = self.space or Space.of(self.names, self.num_bits_limits)
+        least, most = (self.cost(space.nearest([limit] * len(self.names))) for limit in space.limits)
         return Hypervolume(self.floor, self.float_evaluation.score, least, most)
 
     @property

@@ -1,16 +1,17 @@
 """``explore()``: search per-layer bit widths with NSGA-II and keep everything that was measured."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
+from typing import Any
 
 from pymoo.core.algorithm import Algorithm
 from pymoo.optimize import minimize
 
 from qa_lib.archive import Archive
-from qa_lib.checks import call_back, check_count, check_kind, check_positive, kind_of, naming
+from qa_lib.checks import call_back, check_count, check_kind, check_positive, kind_of, naming, shown
 from qa_lib.costs import Cost, total_bits
 from qa_lib.errors import QAError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
@@ -26,6 +27,7 @@ from qa_lib.search.progress import search_progress_bar
 from qa_lib.search.provenance import Provenance
 from qa_lib.search.run import SearchRun
 from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.space import Space
 
 # What a search may cost if nothing is said. On images that no search has seen, more was not worth more
 # (figures/search_held_out.png).
@@ -49,6 +51,9 @@ def explore(
     population_size: int = 20,
     seed: int = 1,
     cost: Cost = total_bits,
+    widths: Iterable[int] | Mapping[str, Iterable[int]] | None = None,
+    fixed: Mapping[str, int] | None = None,
+    tied: Iterable[Iterable[str]] = (),
     sensitivities: SensitivityTable | None = None,
     algorithm: Algorithm | None = None,
     archive: Archive | str | Path | None = None,
@@ -100,6 +105,10 @@ def explore(
         seed: The same seed asks for the same candidates.
         cost: What is minimised beside the error: a function of the widths, less is better. For the seeds it has
             to be a sum over the quantizers, such as ``WeightedBits``.
+        widths: The widths that quantizers may have, ``[2, 4, 8]``, or by name those of some, ``{"classifier": [8]}``; None allows
+            all within the limits.
+        fixed: Name -> the width that a quantizer keeps: ``{"input": 8}``.
+        tied: Lists of names that share a width, such as the inputs of a sum: ``[["conv1", "shortcut"]]``.
         sensitivities: What ``sensitivity`` returned; None measures them on up to 128 images of the search set.
         algorithm: A pymoo algorithm of your own with integer operators in place of the one above.
         archive: Where evaluations and sensitivities are kept, in place of the evaluator's own archive.
@@ -140,13 +149,17 @@ def explore(
     check_count("population_size", population_size, SearchError, smallest=2)
     check_count("seed", seed, SearchError, smallest=0)
     evaluator = check_evaluator(evaluator)
-    qmodel = evaluator.qmodel
+    qmodel, tied = (
+        evaluator.qmodel,
+        list(tied) if isinstance(tied, Iterable) and not isinstance(tied, str) else tied,
+    )
     if archive is not None:
         evaluator = evaluator.using(archive)
     problem = LayerwiseQuantizationProblem(
-        qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy, cost, min_score
-    )
-    limits = int(problem.xl[0]), int(problem.xu[0])
+        qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy, cost, min_score,
+        widths=widths, fixed=fixed, tied=tied,
+    )  # fmt: skip
+    space, limits = problem.space, problem.space.limits
     run = problem.run
     stop = termination(budgets, patience)  # before anything is measured: seconds count from here
     check_kind(
@@ -163,9 +176,20 @@ def explore(
     if sensitivities is not None:
         sensitivities.check_fits(qmodel.names, limits)
     begun = time.perf_counter()
-    asked = {"seed": seed, **budgets, "patience": patience, "population_size": population_size}
+    asked: dict[str, Any] = {
+        "seed": seed,
+        **budgets,
+        "patience": patience,
+        "population_size": population_size,
+    }
+    rules = {
+        "widths": widths,
+        "fixed": fixed,
+        "tied": tied if len(problem.space.groups) < problem.n_var else None,
+    }
+    asked |= {name: shown(rule) for name, rule in rules.items() if rule is not None}
     made = Provenance.begin(evaluator, asked | {"algorithm": algorithm and type(algorithm).__name__})
-    uniform = {num_bits: (num_bits,) * problem.n_var for num_bits in range(limits[0], limits[1] + 1)}
+    uniform = space.uniform
     archived: tuple[Evaluation, ...] = ()
 
     def exploration(*, interrupted: bool) -> Exploration:
@@ -176,6 +200,7 @@ def explore(
             uniform_evaluations={n: run.evaluations[w] for n, w in uniform.items() if w in run.evaluations},
             min_score=problem.min_score,
             num_bits_limits=limits,
+            space=space,
             interrupted=interrupted,
             archived=archived,
             sensitivities=sensitivities,
@@ -205,13 +230,13 @@ def explore(
                 algorithm = default_algorithm(sensitivities, size, cost)
             with naming(f"the algorithm {type(algorithm).__name__}", SearchError, _INSTEAD):
                 minimize(problem, algorithm, stop, seed=seed)
-            archived = _archived(evaluator, run, *limits)
+            archived = _archived(evaluator, run, space)
             if not exploration(interrupted=False).front_evaluations:
                 run.complete_nearest(_NEAREST_SHARE * run.full_passes)
-                archived = _archived(evaluator, run, *limits)
+                archived = _archived(evaluator, run, space)
         except KeyboardInterrupt:
             with uninterrupted():
-                archived = _archived(evaluator, run, *limits)
+                archived = _archived(evaluator, run, space)
                 return exploration(interrupted=True)
         except QAError as error:
             error.exploration = exploration(interrupted=True)
@@ -219,8 +244,8 @@ def explore(
     return exploration(interrupted=False)
 
 
-def _archived(evaluator: Evaluator, run: SearchRun, *limits: int) -> tuple[Evaluation, ...]:
-    """What the archive knows within the limits and the run has not measured itself."""
+def _archived(evaluator: Evaluator, run: SearchRun, space: Space) -> tuple[Evaluation, ...]:
+    """What the archive knows within the space and the run has not measured itself."""
     measured = {widths for widths, e in run.evaluations.items() if e.complete}
-    known = evaluator.best_known(cost=run.cost, limits=(limits[0], limits[1]))
-    return tuple(e for e in known if e.bit_widths not in measured)
+    known = evaluator.best_known(cost=run.cost, limits=space.limits)
+    return tuple(e for e in known if e.bit_widths not in measured and (space.plain or e.bit_widths in space))

@@ -4,6 +4,7 @@ For the crossover pymoo's own ``TwoPointCrossover`` is right: it exchanges a run
 blocks together.
 """
 
+from collections.abc import Sequence
 from types import NoneType
 from typing import Any
 
@@ -12,10 +13,12 @@ from pymoo.core.mutation import Mutation
 from pymoo.core.sampling import Sampling
 from pymoo.core.variable import get
 
+from qa_lib.bit_widths import Widths
 from qa_lib.checks import check_kind, shown
 from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.space import Space
 
 # Of a step's change in predicted divergence: below this share of the candidate's own, a step counts as flat.
 FLAT = 0.02
@@ -58,19 +61,20 @@ class SensitivitySampling(Sampling):
                 f"the sensitivities are of {len(self.table.names)} quantizers, the problem has {problem.n_var}: measure "
                 "its own, sensitivity(qmodel, images)"
             )
+        space = getattr(problem, "space", None) or Space.of(self.table.names, (lower, upper))
         random = round(self.random_share * n_samples)
-        widths = range(upper, lower - 1, -1)
-        uniform = [(num_bits,) * problem.n_var for num_bits in _spread(widths, (n_samples - random) // 4)]
+        widths = sorted(space.uniform, reverse=True)
+        uniform = [space.uniform[num_bits] for num_bits in _spread(widths, (n_samples - random) // 4)]
         seeds = dict.fromkeys(uniform)
-        for setting in self._predicted(n_samples - random - len(uniform), (lower, upper)):
+        for setting in self._predicted(n_samples - random - len(uniform), space):
             seeds[setting] = None
         drawn = random_state.integers(
             lower, upper, (n_samples - len(seeds), problem.n_var), endpoint=True
         ).tolist()
-        return np.array([*seeds, *drawn])
+        return np.array([*seeds, *(drawn if space.plain else map(space.nearest, drawn))])
 
-    def _predicted(self, count: int, limits: tuple[int, int]) -> list[tuple[int, ...]]:
-        front = self.table.front(self.cost, limits)
+    def _predicted(self, count: int, space: Space) -> list[Widths]:
+        front = self.table.front(self.cost, space=space)
         divergence = np.array([self.table.predicted_divergence(setting) for setting in front])
         scale = np.log(np.maximum(divergence, 1e-12 + 1e-6 * divergence.max()))
         wanted = np.linspace(scale[0], scale[-1], count)
@@ -120,6 +124,9 @@ class StepMutation(Mutation):
         moving[rows, random_state.integers(problem.n_var, size=len(widths))] = True
         direction = random_state.choice([-1, 1], widths.shape)
         direction[widths == lower], direction[widths == upper] = 1, -1
+        space = getattr(problem, "space", None)
+        if space is not None and not space.plain:
+            return space.stepped(widths, moving * direction)
         mutated = widths + moving * direction
         if self.table is not None:
             flat = _flat(self.table, widths, mutated)
@@ -135,7 +142,7 @@ def _flat(table: SensitivityTable, widths: np.ndarray, mutated: np.ndarray) -> n
     return np.abs(after - before) < FLAT * before.sum(axis=1, keepdims=True)
 
 
-def _spread(values: range, count: int) -> list[int]:
+def _spread(values: Sequence[int], count: int) -> list[int]:
     """``count`` of ``values``, evenly; all if there are fewer."""
     chosen = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
     return [values[index] for index in chosen]

@@ -1,13 +1,14 @@
 """The search problem in pymoo's terms: this module translates and does nothing else."""
 
 import math
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from pymoo.core.problem import Problem
 
-from qa_lib.bit_widths import check_limits
+from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.checks import check_finite, check_share, shown
 from qa_lib.costs import Cost, check_cost, total_bits
 from qa_lib.errors import BitWidthError, SearchError
@@ -18,6 +19,7 @@ from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.pareto import Hypervolume
 from qa_lib.search.run import SearchRun
+from qa_lib.space import Space
 
 INTEGER_OPERATORS = (
     "sampling=IntegerRandomSampling(), crossover=SBX(vtype=float, repair=RoundingRepair()), "
@@ -46,6 +48,9 @@ class LayerwiseQuantizationProblem(Problem):
         min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
         cost: What is minimised beside the error: a function of the widths, less is better.
         min_score: Score below which a candidate is infeasible; None takes what the metric says is worth nothing (of an accuracy 0).
+        widths: The widths that quantizers may have, ``[2, 4, 8]``, or by name those of some; None allows all within the limits.
+        fixed: Name -> the width that a quantizer keeps.
+        tied: Lists of names that share a width. Whatever pymoo asks for, what is measured is the setting of this space next to it.
 
     Raises:
         BitWidthError: A limit is no allowed width.
@@ -75,11 +80,18 @@ class LayerwiseQuantizationProblem(Problem):
         min_accuracy: float | None = None,
         cost: Cost = total_bits,
         min_score: float | None = None,
+        *,
+        widths: Iterable[int] | Mapping[str, Iterable[int]] | None = None,
+        fixed: Mapping[str, int] | None = None,
+        tied: Iterable[Iterable[str]] = (),
     ) -> None:
-        lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
+        check_limits(num_bits_lower_limit, num_bits_upper_limit)
         check_qmodel(qmodel)
         check_evaluator(evaluator, qmodel)
         self.min_score = least_score(Scale.of(evaluator.metric), min_accuracy, min_score)
+        limits = num_bits_lower_limit, num_bits_upper_limit
+        self.space = Space.of(qmodel.names, limits, widths=widths, fixed=fixed, tied=tied)
+        lower, upper = self.space.limits
         cost = check_cost(cost, (upper,) * len(qmodel.names))
         qmodel.check_calibrated([upper] * len(qmodel.names))
         self.run = SearchRun(evaluator, self.min_score, cost)
@@ -88,13 +100,13 @@ class LayerwiseQuantizationProblem(Problem):
     @cached_property
     def hypervolume(self) -> Hypervolume:
         """The box between the limits everywhere, and between ``min_score`` and the float model's score."""
-        least, most = ((int(limit),) * self.n_var for limit in (self.xl[0], self.xu[0]))
+        least, most = (self.space.nearest([limit] * self.n_var) for limit in self.space.limits)
         run = self.run
         lowest = self.min_score if self.min_score > -math.inf else run.floor
         return Hypervolume(lowest, run.float_evaluation.score, run.cost(least), run.cost(most))
 
     def _evaluate(self, X: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        evaluations = self.run.evaluate_many(whole_widths(X))
+        evaluations = self.run.evaluate_many(self.nearest(whole_widths(X)))
         # Endless errors are so bad that pymoo need not know how bad.
         score = np.maximum([evaluation.estimate for evaluation in evaluations], _LEAST)
         cost = np.array([self.run.cost(evaluation.bit_widths) for evaluation in evaluations])
@@ -106,8 +118,12 @@ class LayerwiseQuantizationProblem(Problem):
         least = np.where(score > _LEAST, least, -_LEAST)
         out["G"] = np.maximum(self.min_score - score, least)
 
+    def nearest(self, settings: Iterable[Widths]) -> list[Widths]:
+        """Of each setting the one that may be asked for."""
+        return list(settings) if self.space.plain else [self.space.nearest(widths) for widths in settings]
 
-def whole_widths(X: np.ndarray) -> list[tuple[int, ...]]:
+
+def whole_widths(X: np.ndarray) -> list[Widths]:
     """What pymoo hands out, as settings; raises ``BitWidthError`` if they are not whole numbers."""
     values = np.asarray(X, float)
     if not np.array_equal(values, np.rint(values)):

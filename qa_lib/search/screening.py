@@ -77,14 +77,14 @@ class ScreenedNSGA2(NSGA2):
             )
         limits = int(problem.xl[0]), int(problem.xu[0])
         self.table.check_fits(problem.run.evaluator.qmodel.names, limits)
-        self._predicted_front = self.table.front(problem.run.cost, limits)
+        self._predicted_front = self.table.front(problem.run.cost, space=problem.space)
 
     def _infill(self) -> Population | None:
         evaluations = self.problem.run.evaluations
         children = self.mating.do(
             self.problem, self.pop, self.brood_size, algorithm=self, random_state=self.random_state
         )
-        made = [*whole_widths(children.get("X")), *self._predicted_front]
+        made = [*self.problem.nearest(whole_widths(children.get("X"))), *self._predicted_front]
         brood = [widths for widths in dict.fromkeys(made) if widths not in evaluations]
         if not brood:
             self.termination.force_termination = True  # there is nothing left that could be asked for

@@ -16,7 +16,7 @@ from qa_lib.batches.digests import add_structure
 from qa_lib.batches.forward import one_torch_thread
 from qa_lib.batches.loading import as_tensors
 from qa_lib.batches.structure import count_items, floating, numbers_of, take, tensors
-from qa_lib.bit_widths import check_limits
+from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.costs import Cost, cost_table, total_bits
 from qa_lib.errors import DataError, ReplicaError, SearchError
 from qa_lib.forward.incremental import IncrementalForward
@@ -27,6 +27,7 @@ from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.digests import digest_of, environment, function_digest, model_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.sensitivities.additive_front import additive_front
+from qa_lib.space import Space
 
 # Images in one forward pass.
 BATCH_SIZE = 64
@@ -90,28 +91,47 @@ class SensitivityTable:
             )
         self.columns(np.array(limits))
 
-    def predicted_divergence(self, bit_widths: Iterable[int]) -> float:
+    def predicted_divergence(self, bit_widths: Iterable[int | None]) -> float:
         """The sum over the layers: an estimate that knows nothing of how layers act on one another."""
         columns = self.columns(np.array(list(bit_widths)))
         return float(self.divergence[np.arange(len(self.names)), columns].sum())
 
-    def front(self, cost: Cost = total_bits, limits: tuple[int, int] | None = None) -> list[tuple[int, ...]]:
+    def front(
+        self, cost: Cost = total_bits, limits: tuple[int, int] | None = None, *, space: Space | None = None
+    ) -> list[Widths]:
         """The settings that trade ``predicted_divergence`` against ``cost`` best, cheapest first, by dynamic
         programming: exact for the sum, and a sum is all it knows.
 
         Args:
             cost: A sum over the quantizers; less is better.
             limits: Smallest and largest width to use; None for all.
+            space: Which widths each may have, and which share one; None for all within the limits.
 
         Raises:
             SearchError: The cost is not a sum over the quantizers, or the table lacks one of the limits.
         """
-        lower, upper = limits or (self.widths[0], self.widths[-1])
-        first, last = self.columns(np.array([lower, upper]))
+        space = space or Space.of(self.names, limits or (self.widths[0], self.widths[-1]))
+        first, last = self.columns(np.array(space.limits))
         widths = self.widths[first : last + 1]
         costs = cost_table(cost, len(self.names), widths)
-        choices = additive_front(self.divergence[:, first : last + 1], costs).choices
-        return [tuple(widths[choice] for choice in row) for row in choices]
+        losses, by_group = self.divergence[:, first : last + 1], []
+        for group in space.groups:
+            # As many columns for all: the last choice again where there are fewer.
+            columns = np.resize(np.array(space.allowed[group[0]]) - widths[0], len(widths))
+            columns[len(space.allowed[group[0]]) :] = space.allowed[group[0]][-1] - widths[0]
+            members = list(group)
+            by_group.append(
+                (losses[members].sum(axis=0)[columns], costs[members].sum(axis=0)[columns], columns)
+            )
+        loss, cost_of, columns_of = (np.array(each) for each in zip(*by_group, strict=True))
+        found: list[Widths] = []
+        for row in additive_front(loss, cost_of).choices:
+            setting = [0] * len(self.names)
+            for group, columns, choice in zip(space.groups, columns_of, row, strict=True):
+                for index in group:
+                    setting[index] = widths[columns[choice]]
+            found.append(tuple(setting))
+        return found
 
 
 def sensitivity(

@@ -286,3 +286,11 @@ def test_what_is_kept_of_another_model_is_not_measured(images, labels, monkeypat
     with torch.no_grad(), qmodel.temporary_bit_widths([4, 4, 4, 5]):
         right = sum(int((qmodel(x).argmax(1) == y).sum()) for x, y in evaluator.search_set.batches)
     assert [round(found.score * 96), right] == [right, right] and right < 96
+
+
+def test_what_a_search_left_alone_is_locked(evaluator):
+    exploration = explore(evaluator, fixed={"input": 8}, evaluations=10, progress=False)
+    evaluator.qmodel.bit_widths = [8, 4, 4, 4]
+    session = Session(evaluator, exploration=exploration)
+    assert session.locked == ("input",) and session.unlocked(3) == (8, 3, 3, 3)
+    assert Session(evaluator).locked == ()
