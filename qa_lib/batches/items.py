@@ -85,7 +85,7 @@ class Batches(Sequence[tuple[Any, Any]]):
         return torch.cat(self.indices)
 
 
-class Inputs(Sequence[Any]):
+class BatchInputs(Sequence[Any]):
     """The inputs alone of some batches, each made when it is asked for.
 
     Args:
@@ -102,10 +102,10 @@ class Inputs(Sequence[Any]):
     @overload
     def __getitem__(self, index: int) -> Any: ...
     @overload
-    def __getitem__(self, index: slice) -> "Inputs": ...
+    def __getitem__(self, index: slice) -> "BatchInputs": ...
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return Inputs(self.batches, self.chosen[index])
+            return BatchInputs(self.batches, self.chosen[index])
         return self.batches[self.chosen[index]][0]
 
     def __iter__(self) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from qa_lib.batches.forward import one_torch_thread
-from qa_lib.batches.items import Inputs
+from qa_lib.batches.items import BatchInputs
 from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
@@ -93,7 +93,7 @@ class _Worker:
 
     def __init__(self, evaluator: Evaluator, replica: QuantizedActivationsModel) -> None:
         self.search_set, self.measuring = evaluator.search_set, evaluator.measuring
-        batches = Inputs(self.search_set.batches, range(len(self.search_set.batches)))
+        batches = BatchInputs(self.search_set.batches, range(len(self.search_set.batches)))
         self.forward = IncrementalForward(replica, batches, network_may_change=False)
 
     def run(self, prefix: Widths, endings: Sequence[Widths]) -> list[tuple[Widths, list[Any], float]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qa_lib.batches.forward import check_no_autocast, one_torch_thread
-from qa_lib.batches.items import Inputs
+from qa_lib.batches.items import BatchInputs
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.errors import NotReproducibleError
 from qa_lib.evaluation.check_evaluator import check_evaluator
@@ -132,12 +132,12 @@ class LiveEvaluator:
         if not self._workers:
             self._behaviour = self.evaluator.facts()["behaviour"]
             search_set, count = self.evaluator.search_set, self.evaluator.workers
-            batches = Inputs(search_set.batches, range(len(search_set.batches)))
+            batches = BatchInputs(search_set.batches, range(len(search_set.batches)))
             shares = [batches[worker::count] for worker in range(count) if batches[worker::count]]
             budget = self._memory_budget // len(shares)
             qmodel = self.evaluator.qmodel
 
-            def make(share: Inputs) -> IncrementalForward:
+            def make(share: BatchInputs) -> IncrementalForward:
                 torch.set_num_threads(1)
                 return IncrementalForward(qmodel, share, memory_budget=budget, outputs_may_change=False)
 

@@ -37,11 +37,10 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         )
     for layer, norm in pairs:
         before, after = modules[layer], modules[norm]
-        if isinstance(before, nn.Linear):
-            folded.set_submodule(layer, fuse_linear_bn_eval(before, after))
-        else:
-            folded.set_submodule(layer, fuse_conv_bn_eval(before, after))
-        folded.set_submodule(norm, nn.Identity())
+        fuse = fuse_linear_bn_eval if isinstance(before, nn.Linear) else fuse_conv_bn_eval
+        for name, module in ((layer, fuse(before, after)), (norm, nn.Identity())):
+            parent, _, own = name.rpartition(".")
+            setattr(folded.get_submodule(parent), own, module)
     return folded
 
 
