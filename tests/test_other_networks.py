@@ -17,6 +17,7 @@ from qa_lib import (
     explore,
     sensitivity,
 )
+from qa_lib.errors import LayerError
 from qa_lib.evaluation import LiveEvaluator
 from qa_lib.metrics import SQNR, Accuracy, Agreement, MeanIoU, MultilabelF1, TorchMetric
 
@@ -348,3 +349,9 @@ def test_data_in_any_form_are_the_same_data(form, keep):
         evaluator.fingerprint()
         == Evaluator(qmodel, data.pixels, labels, transform=scaled, **PLAIN).fingerprint()
     )
+
+
+def test_layers_whose_weights_are_used_without_calling_them_are_explained():
+    attention = QuantizedActivationsModel(Attention(), lambda module: isinstance(module, nn.Linear))
+    with pytest.raises(LayerError, match="without calling them: quantize its output"):
+        calibrate(attention, [((numbers(4, 5, 6), numbers(4, 4, 5)), None)])

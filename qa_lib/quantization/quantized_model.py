@@ -29,7 +29,7 @@ from qa_lib.quantization.saved_state import (
     saved_inputs,
     saved_state,
 )
-from qa_lib.quantization.sites import check_sites, checked_device, choose_sites, device_of
+from qa_lib.quantization.sites import check_sites, checked_device, choose_sites, device_of, hint_for_missed
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 
@@ -220,7 +220,7 @@ class QuantizedActivationsModel(NamedQuantizers):
         missed = [name for name in self._chosen if name not in shapes]
         if missed:
             raise LayerError(
-                f"the forward pass never reaches {', '.join(missed)}: leave them out of the "
+                f"the forward pass never reaches {', '.join(missed)}: {hint_for_missed(self.model, missed)}leave them out of the "
                 "predicate, all_of(predicate, not_(name_matches('...')))"
             )
         self._set_calls({name: summarize_calls(called, images) for name, called in shapes.items()})

@@ -1,6 +1,6 @@
 """Where a model gets fake quantizers: its input, and the outputs of the modules that a predicate chooses."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -47,6 +47,14 @@ def check_sites(model: nn.Module, chosen: Mapping[str, nn.Module]) -> None:
                 f"'{name}' is another module than the one that got a fake quantizer, which went with it: make a new "
                 "QuantizedActivationsModel of the model as it is now"
             )
+
+
+def hint_for_missed(model: nn.Module, missed: Iterable[str]) -> str:
+    """Why modules may not be called though their weights are used, as the beginning of an advice; empty if nothing is known."""
+    modules = dict(model.named_modules())
+    if any(isinstance(modules.get(name.rpartition(".")[0]), nn.MultiheadAttention) for name in missed):
+        return "nn.MultiheadAttention uses its projections' weights without calling them: quantize its output, or "
+    return ""
 
 
 def _check_not_quantized(model: nn.Module) -> None:
