@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from qa_lib.archive import Archive
-from qa_lib.batches.batched_set import BatchedSet, check_set
+from qa_lib.batches.batched_set import check_set
 from qa_lib.batches.forward import check_no_autocast
 from qa_lib.batches.loading import read_items
 from qa_lib.bit_widths import BitWidths, Widths
@@ -136,32 +136,12 @@ class Evaluator(Known):
         self._scoring = Scoring(self.metric, self.search_set)
         self._records = Records(qmodel, self._scoring, *where, model_key)
 
-    @property
-    def images_forwarded(self) -> int:
-        """Images that went through the model so far, those for the order and for checks of replicas included."""
-        return self._runner.images_forwarded
-
-    @property
-    def workers(self) -> int:
-        """Candidates at a time."""
-        return self._runner.workers
-
-    @property
-    def search_set(self) -> BatchedSet:
-        """The items, in the batches in which they are shown."""
-        return self._runner.search_set
-
     def using(self, archive: Archive | str | Path) -> "Evaluator":
         """The same evaluator with another archive."""
         other = copy.copy(self)
         other._runner = copy.copy(self._runner)
         other._records = Records(self.qmodel, self._scoring, *opened(archive), self._records.model_key)
         return other
-
-    def sample_images(self, count: int) -> Any:
-        """The inputs of ``count`` items of the search set, or all if there are fewer, evenly from the hardest to the easiest (with
-        ``hardest_first``, otherwise from the first to the last)."""
-        return self.search_set.sample(check_count("count", count, DataError))
 
     def evaluate(self, bit_widths: BitWidths, *, remeasure: bool = False) -> Evaluation:
         """Measures one setting of the bit widths on all images, or answers from the archive. What was

@@ -1,14 +1,18 @@
-"""What an archive knows of a model on a search set, and what that depends on."""
+"""What is measured on, what an archive knows of it, and what that depends on."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from qa_lib.archive import Archive
+from qa_lib.batches.batched_set import BatchedSet
 from qa_lib.batches.digests import forget_digests
 from qa_lib.bit_widths import BitWidths, Widths
+from qa_lib.checks import check_count
 from qa_lib.costs import Cost, total_bits
+from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.records import Records
+from qa_lib.evaluation.runner import Runner
 from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -18,6 +22,27 @@ class Known:
 
     qmodel: QuantizedActivationsModel
     _records: Records
+    _runner: Runner
+
+    @property
+    def images_forwarded(self) -> int:
+        """Images that went through the model so far, those for the order and for checks of replicas included."""
+        return self._runner.images_forwarded
+
+    @property
+    def workers(self) -> int:
+        """Candidates at a time."""
+        return self._runner.workers
+
+    @property
+    def search_set(self) -> BatchedSet:
+        """The items, in the batches in which they are shown."""
+        return self._runner.search_set
+
+    def sample_images(self, count: int) -> Any:
+        """The inputs of ``count`` items of the search set, or all if there are fewer, evenly from the hardest to the easiest (with
+        ``hardest_first``, otherwise from the first to the last)."""
+        return self.search_set.sample(check_count("count", count, DataError))
 
     @property
     def archive(self) -> Archive:

@@ -125,14 +125,8 @@ class BitWidthPanel(View):
         return self.session.evaluation
 
     def set_bit_widths(self, bit_widths: BitWidths) -> Evaluation:
-        """Moves the sliders, gives the model these widths, and returns what they score: measured once, or known.
-
-        Args:
-            bit_widths: One width for each quantizer, or a mapping from names to those that change.
-
-        Raises:
-            BitWidthError: The widths do not fit the model or the sliders; everything stays as it was.
-        """
+        """Moves the sliders, gives the model these widths, and returns what they score: measured once, or known. Takes and raises what
+        ``Session.set_bit_widths`` does; everything stays as it was then."""
         return self.session.set_bit_widths(bit_widths)
 
     def set_all(self, num_bits: int | None) -> Evaluation:

@@ -22,13 +22,6 @@ from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.named_quantizers import NamedQuantizers
 from qa_lib.quantization.predicates import Predicate
 from qa_lib.quantization.quantize_output import QuantizeOutput, check_outputs
-from qa_lib.quantization.saved_state import (
-    Learned,
-    check_state_dict,
-    restore_state,
-    saved_inputs,
-    saved_state,
-)
 from qa_lib.quantization.sites import check_sites, checked_device, choose_sites, device_of, hint_for_missed
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -174,27 +167,6 @@ class QuantizedActivationsModel(NamedQuantizers):
                 self._learning = False
             self._set_inputs(sites)
 
-    def _set_inputs(self, sites: dict[str, str]) -> None:
-        if taken := set(sites.values()) & set(self._chosen):
-            raise PredicateError(
-                f"a chosen module is called {', '.join(taken)}, as the quantizer of an input is: wrap the model in another module"
-            )
-        before = [self._quantizers[name] for name in self._inputs.sites.values()]
-        self._inputs.sites, self._inputs.learned = sites, True
-        if set(sites.values()) | set(self._chosen) != set(self._quantizers):
-            num_bits = before[0].num_bits if before else next(iter(self._quantizers.values())).num_bits
-            device = self.device
-            kept = {name: q for name, q in self._quantizers.items() if name in self.names}
-            new = {name: TensorQuantizer(num_bits).to(device) for name in sites.values() if name not in kept}
-            self._quantizers = {name: (kept | new)[name] for name in self.names}
-            self._register()
-
-    def _register(self) -> None:
-        """Makes the quantizers parts of this module."""
-        # Slashes for dots: module names must not hold dots, and "_" could make two names one.
-        self.quantizers = nn.ModuleDict({n.replace(".", "/"): q for n, q in self._quantizers.items()})
-        self.sequential[0] = self._quantizers.get(INPUT) or nn.Identity()
-
     def check_usable(self) -> None:
         """Raises ``RemovedError`` after ``remove()``, ``LayerError`` if a quantized module was replaced by another."""
         if self._removed:
@@ -225,10 +197,6 @@ class QuantizedActivationsModel(NamedQuantizers):
             )
         self._set_calls({name: summarize_calls(called, images) for name, called in shapes.items()})
 
-    def _set_calls(self, calls: Mapping[str, Calls]) -> None:
-        self._calls = calls
-        self._chosen = {name: self._chosen[name] for name in calls if name in self._chosen}
-
     def layer_table(self, *, all_widths: bool = False) -> pd.DataFrame:
         """One row for each quantizer, in order.
 
@@ -253,35 +221,3 @@ class QuantizedActivationsModel(NamedQuantizers):
                 handle.remove()
             self._removed = True
         return self.model
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As ``torch.nn.Module`` does; raises ``LayerError``, ``CalibrationError`` or ``BitWidthError`` before anything is changed if
-        what it says of the quantizers is another model's, or damaged."""
-        sites = saved_inputs(state_dict)
-        names = self.names if sites is None else (*sites.values(), *self._chosen)
-        check_state_dict(state_dict, names)
-        if sites is not None:
-            self._set_inputs(sites)
-        return super().load_state_dict(state_dict, *args, **kwargs)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """What a state dict has to hold beside tensors: widths, signs, and what calibration recorded."""
-        sites = self._inputs.sites if self._inputs.learned else None
-        learned = Learned(self._calls, self.statistics, self.calibration, sites)
-        return saved_state(self.activation_fake_quantizers, learned)
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes over what ``get_extra_state`` returned; part of ``load_state_dict``."""
-        with self.lock:
-            learned = restore_state(self.activation_fake_quantizers, state)
-            self.statistics, self.calibration = learned.statistics, learned.calibration
-            if learned.calls:
-                self._set_calls(learned.calls)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A lock cannot be copied; a copy of the model gets its own.
-        return {key: value for key, value in self.__dict__.items() if key != "lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.lock = threading.RLock()
