@@ -40,9 +40,9 @@ class Workload:
         model: The trained model, in ``eval()`` mode.
         predicate: Which of its modules get a fake quantizer unless the user says otherwise.
         calibration_images: For finding ``amax``.
+        calibration_labels: Their labels; not needed.
         search_images: For measuring candidates.
-        calibration_labels: Labels of the calibration images; not needed.
-        search_labels: Labels of the search images; None if a loader gives them, or the metric needs none.
+        search_labels: Their labels; None if a loader gives them, or the metric needs none.
         holdout_images: For re-checking what the search chose; None if there are none.
         holdout_labels: Their labels.
         class_names: Name of each class, in the order of the logits.
@@ -55,8 +55,8 @@ class Workload:
     model: nn.Module
     predicate: Predicate
     calibration_images: Any
-    search_images: Any
     calibration_labels: Any = None
+    search_images: Any = None
     search_labels: Any = None
     holdout_images: Any = None
     holdout_labels: Any = None
@@ -64,6 +64,12 @@ class Workload:
     metric: Metric = field(default_factory=Accuracy)
     forward: Callable[[Any, Any], Any] | None = None
     transform: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.search_images is None:
+            raise WorkloadError(
+                f"workload {self.name!r} has no search_images: give what candidates are measured on"
+            )
 
     def calibration_loader(self, batch_size: int = 128) -> Iterator[tuple[Any, Any]]:
         """The calibration set in batches of (images, labels), always in the same order."""

@@ -126,13 +126,16 @@ from qa_lib.metrics import SQNR
 
 def mine():
     return Workload("mine", nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)).eval(), conv2d_predicate,
-                    torch.rand(16, 3, 8, 8), torch.rand(24, 3, 8, 8), metric=SQNR())
+                    torch.rand(16, 3, 8, 8), search_images=torch.rand(24, 3, 8, 8), metric=SQNR())
 
 def fails():
     raise OSError("no file")
 
 def nothing():
     return None
+
+def unsearched():
+    return Workload("mine", nn.Conv2d(3, 4, 3), conv2d_predicate, torch.rand(16, 3, 8, 8))
 """
 
 
@@ -161,6 +164,7 @@ def test_a_workload_of_ones_own_is_searched_from_the_command_line(own_module, tm
         ("no_such_module:mine", "importing it raised ModuleNotFoundError"),
         ("my_workloads:theirs", "my_workloads has no function 'theirs'"),
         ("my_workloads:fails", "raised OSError: no file"),
+        ("my_workloads:unsearched", "has no search_images"),
         ("my_workloads:nothing", "is NoneType; give a function that returns a Workload"),
         (":", "importing it raised"),
     ],
