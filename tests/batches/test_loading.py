@@ -154,15 +154,16 @@ def test_more_numbers_than_in_the_calibration_are_refused():
         qmodel(IMAGES, IMAGES)
 
 
-def test_what_the_model_does_to_its_inputs_stays_inside():
+@pytest.mark.parametrize("chosen", [None, ["first"], []])
+def test_what_the_model_does_to_its_inputs_stays_inside(chosen):
     class Overwrites(Two):
         def forward(self, first, second):
             second.zero_()
             return super().forward(first.mul_(0), None)
 
     first, second = IMAGES.clone(), IMAGES.clone()
-    qmodel = QuantizedActivationsModel(Overwrites(), conv2d_predicate)
+    qmodel = QuantizedActivationsModel(Overwrites(), conv2d_predicate, inputs=chosen)
     calibrate(qmodel, [((first, second), LABELS)])
-    qmodel.bit_widths = [None, None, 4]
+    qmodel.bit_widths = [*[None] * (len(qmodel.names) - 1), 4]
     qmodel(first, second)
     assert torch.equal(first, IMAGES) and torch.equal(second, IMAGES)

@@ -550,3 +550,8 @@ def test_a_class_is_described_wherever_it_is_met_first():
     finally:
         Settings.level = 9.0
     assert all(one != other for one, other in zip(*digests, strict=True))
+
+
+def test_the_attributes_of_a_function_are_part_of_it():
+    assert function_digest(with_an_attribute(1.0)) == function_digest(with_an_attribute(1.0))
+    assert function_digest(with_an_attribute(1.0)) != function_digest(with_an_attribute(2.0))

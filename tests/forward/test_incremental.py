@@ -1,5 +1,6 @@
 """The oracle is the whole forward pass, bit for bit."""
 
+import contextvars
 import random
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -333,10 +334,10 @@ class Shifted(nn.Module):
         self.conv1, self.classifier = nn.Conv2d(1, 3, 3), nn.Linear(48, 5)
 
     def forward(self, images):
-        return self.classifier(self.conv1(images).flatten(1)) + numbers.shift * torch.arange(5.0)
+        return self.classifier(self.conv1(images).flatten(1)) + shift.get() * torch.arange(5.0)
 
 
-numbers = types.SimpleNamespace(shift=0.0)
+shift = contextvars.ContextVar("shift", default=0.0)  # which no digest of the code holds
 
 
 def test_what_changes_the_outputs_from_outside_starts_anew(images):
@@ -344,11 +345,11 @@ def test_what_changes_the_outputs_from_outside_starts_anew(images):
     calibrate(qmodel, images)
     incremental = IncrementalForward(qmodel, images.split(40))
     assert torch.equal(incremental([4, 4]), whole(qmodel, images.split(40), [4, 4]))
-    numbers.shift = 2.0
+    token = shift.set(2.0)
     try:
         assert torch.equal(incremental([4, 4]), whole(qmodel, images.split(40), [4, 4]))
     finally:
-        numbers.shift = 0.0
+        shift.reset(token)
 
 
 def test_what_is_written_through_a_view_is_seen_though_the_first_batch_does_not_show_it(images):
