@@ -64,7 +64,8 @@ class Facts:
             return self._last
 
     def _seen(self) -> dict[str, Any]:
-        if self.search_set.reference_of not in ("", network_digest(self.qmodel)):
+        reference = self.search_set.reference_of
+        if reference and reference != network_digest(self.qmodel):
             raise DataError(
                 f"the model's weights or code have changed, and {self.metric.name} compares it with what its float outputs were before: "
                 "make a new Evaluator"
