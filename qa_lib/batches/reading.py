@@ -101,14 +101,14 @@ def _check_only_targets_follow(batch: Sequence[Any], model: nn.Module | None) ->
     several = isinstance(first, Tensor) and len(names) > 1 and found and found[0].dim() > 1
     if several and len(found[0]) == len(first):
         raise CalibrationError(
-            f"a calibration batch holds {len(batch)} tensors, and {type(model).__name__}.forward takes {', '.join(names[:4])}: all but "
+            f"a batch holds {len(batch)} tensors, and {type(model).__name__}.forward takes {', '.join(names[:4])}: all but "
             "the first would be left out. Give ((first, second), targets), or a dict by the names of the arguments; or batches of the "
             "first alone if the rest are targets"
         )
     alike = others and all(isinstance(o, Tensor) and o.is_floating_point() and o.dim() == 3 for o in batch)
     if alike and model is not None and any(isinstance(module, nn.Conv2d) for module in model.modules()):
         raise CalibrationError(
-            f"a calibration batch is a {type(batch).__name__} of {len(batch)} tensors that look like images each: all but the first "
+            f"a batch is a {type(batch).__name__} of {len(batch)} tensors that look like images each: all but the first "
             "would be left out. Give one tensor a batch, shape (N, ...): torch.stack(images), if they have one size; or ([images], None)"
         )
 

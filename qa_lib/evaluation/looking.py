@@ -62,7 +62,7 @@ def warn_of_batch_statistics(qmodel: QuantizedActivationsModel, batch_size: int)
 
 def warn_of_another_range(qmodel: QuantizedActivationsModel, items: Items) -> None:
     """Warns if the images are not scaled as those of the calibration were."""
-    if qmodel.statistics is None or INPUT not in qmodel.names or items.transform is not None:
+    if qmodel.statistics is None or not qmodel.first_is_the_input or items.transform is not None:
         return
     ends = [torch.aminmax(images) for images in floating(items.inputs) if images.numel()]
     if qmodel.has_own_forward or not ends:

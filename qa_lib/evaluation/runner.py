@@ -30,7 +30,7 @@ from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.quantization.digests import network_digest, structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
-# A check runs twelve batches of this share of the search set.
+# A check runs fifteen batches of this share of the search set.
 _CHECKED_SHARE = 32
 
 

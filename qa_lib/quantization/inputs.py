@@ -56,6 +56,11 @@ class Inputs:
         # Of several, or of none, the first batch tells which are numbers.
         self.sites: dict[str, str] = name_sites(expected if chosen is not None or len(expected) == 1 else [])
 
+    @property
+    def first_is_the_input(self) -> bool:
+        """Whether the first argument is the one input that has a quantizer."""
+        return self.sites.get(self.positions[0] if self.positions else "0") == INPUT
+
     def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by the names of their parameters; what has none by its position."""
         names = [*self.positions, *map(str, range(len(self.positions), len(args)))]

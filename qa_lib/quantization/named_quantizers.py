@@ -49,6 +49,11 @@ class NamedQuantizers(nn.Module):
         return (*self._inputs.sites.values(), *self._chosen)
 
     @property
+    def first_is_the_input(self) -> bool:
+        """Whether the first argument of a call is what ``"input"`` quantizes."""
+        return self._inputs.first_is_the_input
+
+    @property
     def device(self) -> torch.device:
         """Where the quantizers are, and with them the model."""
         return next(iter(self._quantizers.values())).amax_in_use.device
@@ -111,13 +116,13 @@ class NamedQuantizers(nn.Module):
             kept = {name: q for name, q in self._quantizers.items() if name in self.names}
             new = {name: TensorQuantizer(num_bits).to(device) for name in sites.values() if name not in kept}
             self._quantizers = {name: (kept | new)[name] for name in self.names}
-            self._register()
+        self._register()
 
     def _register(self) -> None:
         """Makes the quantizers parts of this module."""
         # Slashes for dots: module names must not hold dots, and "_" could make two names one.
         self.quantizers = nn.ModuleDict({n.replace(".", "/"): q for n, q in self._quantizers.items()})
-        self.sequential[0] = self._quantizers.get(INPUT) or nn.Identity()
+        self.sequential[0] = self._quantizers[INPUT] if self.first_is_the_input else nn.Identity()
 
     def _set_calls(self, calls: Mapping[str, Calls]) -> None:
         self._calls = calls

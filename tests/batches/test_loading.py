@@ -167,3 +167,14 @@ def test_what_the_model_does_to_its_inputs_stays_inside(chosen):
     qmodel.bit_widths = [*[None] * (len(qmodel.names) - 1), 4]
     qmodel(first, second)
     assert torch.equal(first, IMAGES) and torch.equal(second, IMAGES)
+
+
+def test_the_quantizer_of_another_input_is_not_put_on_the_first():
+    qmodel = QuantizedActivationsModel(Two(), conv2d_predicate, inputs=["second"])
+    calibrate(qmodel, [((IMAGES, IMAGES * 0.01), LABELS)])
+    qmodel.bit_widths = [2, None]
+    assert torch.equal(qmodel(IMAGES), qmodel.model(IMAGES))
+    found = Evaluator(qmodel, IMAGES, LABELS % 2, batch_size=20, hardest_first=False).evaluate([2, None])
+    with torch.no_grad():
+        right = qmodel.model(IMAGES).argmax(dim=1) == LABELS % 2
+    assert found.score == float(right.double().mean())
