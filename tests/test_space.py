@@ -14,6 +14,7 @@ from pymoo.optimize import minimize
 from qa_lib import LayerwiseQuantizationProblem, explore, sensitivity
 from qa_lib.costs import total_bits
 from qa_lib.errors import BitWidthError, SearchError
+from qa_lib.report.facts import report_facts
 from qa_lib.search.pareto import non_dominated
 from qa_lib.space import Space
 
@@ -147,3 +148,19 @@ def test_rules_that_cannot_be_are_a_sentence(evaluator, rules, error, message):
 def test_a_fixed_width_may_be_given_to_one_of_the_tied():
     space = Space.of(NAMES, (2, 8), fixed={"conv1": 5}, tied=[["conv1", "conv2"]])
     assert space.nearest((3, 3, 3, 3)) == (3, 3, 5, 5) and space.varying == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({}, "2 to 8 bits for each quantizer"),
+        ({"widths": [2, 4, 8]}, "2, 4, 8 bits for each quantizer"),
+        (
+            RULES["all of it"],
+            "bits by quantizer: input 8; shortcut and conv2 2, 4, 8 (one for all); conv1 2, 4, 8",
+        ),
+    ],
+)
+def test_the_page_says_which_widths_were_searched(evaluator, rules, said):
+    exploration = explore(evaluator, evaluations=6, progress=False, **rules)
+    assert dict(report_facts(exploration))["Widths searched"] == said

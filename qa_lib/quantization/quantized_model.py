@@ -135,12 +135,8 @@ class QuantizedActivationsModel(NamedQuantizers):
         if self._learning:
             raise ArgumentsSeen(self._inputs.named(args, kwargs))
         with self.lock:  # not while another thread has other widths in it
-            if (
-                len(args) == 1
-                and not kwargs
-                and isinstance(args[0], Tensor)
-                and self._inputs.first_is_the_input
-            ):
+            one = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
+            if one and self.first_is_the_input:
                 # Nothing that the model does to its input is to reach the caller's images.
                 float_input = self._quantizers[INPUT].num_bits is None
                 return self.sequential(args[0].clone() if float_input else args[0])

@@ -40,7 +40,7 @@ def _search_facts(exploration: Exploration) -> list[Fact]:
     scale, asked = exploration.scale, exploration.min_score
     minimum = scale.text(asked).replace("%", " %") if asked > scale.worst else "none"
     facts = [
-        ("Widths searched", f"{least} to {most} bits for each quantizer"),
+        ("Widths searched", _widths(exploration, least, most)),
         (f"Minimum {scale.name}", minimum),
         ("Minimised beside the error", exploration.cost.name),
     ]
@@ -50,6 +50,23 @@ def _search_facts(exploration: Exploration) -> list[Fact]:
     if exploration.interrupted:
         spent += "; it was stopped before its budget was used up"
     return [*facts, ("Cost of the search", spent), ("Candidates", _candidates(exploration))]
+
+
+def _widths(exploration: Exploration, least: int, most: int) -> str:
+    space = exploration.space
+    if space is None or space.plain:
+        return f"{least} to {most} bits for each quantizer"
+    said = []
+    for group in space.groups:
+        names = " and ".join(exploration.names[index] for index in group)
+        choices = space.allowed[group[0]]
+        said.append(f"{names} {', '.join(map(str, choices))}" + (" (one for all)" if len(group) > 1 else ""))
+    alike = len(set(space.allowed)) == 1 and len(space.groups) == len(exploration.names)
+    return (
+        f"{', '.join(map(str, space.allowed[0]))} bits for each quantizer"
+        if alike
+        else f"bits by quantizer: {'; '.join(said)}"
+    )
 
 
 def _candidates(exploration: Exploration) -> str:
