@@ -110,6 +110,19 @@ def _by_name(given: Mapping[str, Any] | pd.Series, present: Iterable[str]) -> di
     return {name: None if is_row and pd.isna(value) else value for name, value in by_name.items()}
 
 
+def listed(widths: Sequence[int]) -> str:
+    """``widths``, smallest first, in words.
+
+    Example:
+        >>> listed([2, 3, 4]), listed([2, 4, 8]), listed([8])
+        ('2 to 4', '2, 4 and 8', '8')
+    """
+    first, last = widths[0], widths[-1]
+    if len(widths) > 2 and list(widths) == list(range(first, last + 1)):
+        return f"{first} to {last}"
+    return f"{', '.join(map(str, widths[:-1]))} and {last}" if len(widths) > 1 else str(first)
+
+
 def check_limits(num_bits_lower_limit: Any, num_bits_upper_limit: Any) -> tuple[int, int]:
     """Both limits as plain ints; raises ``BitWidthError`` or ``SearchError`` if they are no range."""
     lower = check_num_bits(num_bits_lower_limit, "num_bits_lower_limit")

@@ -79,6 +79,11 @@ class Space:
         """The smallest and the largest width of all."""
         return min(min(each) for each in self.allowed), max(max(each) for each in self.allowed)
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """All widths that some quantizer may have, smallest first."""
+        return tuple(sorted({width for each in self.allowed for width in each}))
+
     @cached_property
     def plain(self) -> bool:
         """Whether each quantizer by itself may have every width within the limits."""

@@ -12,6 +12,7 @@ from qa_lib.panel.groups import by_block, by_pattern
 from qa_lib.panel.history import History
 from qa_lib.panel.next_steps import next_steps
 from qa_lib.panel.predictor import ScorePredictor
+from qa_lib.space import Space
 
 NAMES = ("a", "b", "c")
 
@@ -58,16 +59,18 @@ def test_the_next_steps_are_the_best_of_all_single_changes():
         "b": {2: 0.0, 3: 0.02, 4: 0.20},
         "c": {2: 0.0, 3: 0.001, 4: 0.001},
     }
-    steps = next_steps(NAMES, (2, 3, 4), (2, 4), additive(effects))
+    steps = next_steps(NAMES, (2, 3, 4), Space.of(NAMES, (2, 4)), additive(effects))
     assert (steps.gain.layer, steps.gain.after, steps.gain.cost) == ("b", 4, 1)
     assert steps.gain.score == pytest.approx(0.18)
     assert (steps.save.layer, steps.save.after, steps.save.bit_widths) == ("c", 3, (2, 3, 3))  # loses nothing
-    held = next_steps(NAMES, (2, 3, 4), (2, 4), additive(effects), locked={"b", "c"})
+    held = next_steps(NAMES, (2, 3, 4), Space.of(NAMES, (2, 4)), additive(effects), locked={"b", "c"})
     assert held.gain.layer == "a" and held.save is None
 
 
 def test_without_a_prediction_there_are_no_steps():
-    steps = next_steps(NAMES, (2, 3, 4), (2, 4), lambda settings: np.full(len(settings), np.nan))
+    steps = next_steps(
+        NAMES, (2, 3, 4), Space.of(NAMES, (2, 4)), lambda settings: np.full(len(settings), np.nan)
+    )
     assert steps.gain is None and steps.save is None
 
 

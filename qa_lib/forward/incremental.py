@@ -23,6 +23,8 @@ from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
 
 GIBIBYTE = 1 << 30
+# Plans that are kept: one for each set of quantizers that differ from the base.
+_MOST_PLANS = 1024
 
 # What a quantizer does: its num_bits, and its amax.
 State = tuple[int | None, tuple[float, ...]]
@@ -150,13 +152,10 @@ class IncrementalForward:
         check_no_autocast()
         states = self._states(bit_widths)
         self._follow_the_network()
-        plans: dict[int, _Plan] = {}
         for index, images in enumerate(self.batches):
             with self._lock:
                 if (graph := self._graph) is not None:
-                    base = self._bases[index]
-                    plan = plans.get(id(base)) or self._plan(graph, states, base, outputs, rebase)
-                    plans[id(base)] = plan
+                    plan = self._plan(graph, states, self._bases[index], outputs, rebase)
                     result = self._run_rest(graph, states, index, plan, images)
                     if rebase:
                         self._bases[index] = states
@@ -168,11 +167,18 @@ class IncrementalForward:
 
     def _plan(self, graph: LayerGraph, states: States, base: States, outputs: bool, rebase: bool) -> _Plan:
         """What has to be run for ``states`` where ``base`` is kept."""
-        dirty = graph.downstream(name for name, state in states.items() if state != base[name])
+        changed = frozenset(name for name, state in states.items() if state != base[name])
+        if (known := self._plans.get((changed, outputs, rebase))) is not None:
+            return known
+        dirty = graph.downstream(changed)
         wanted = ({graph.output_node} if outputs else set()) | (self._keep & dirty if rebase else set())
         clean = (self._keep | {graph.images}) - dirty
         share = graph.seconds(graph.needed(wanted, clean)) / graph.seconds(graph.nodes)
-        return _Plan(frozenset(wanted), frozenset(clean), share)
+        plan = _Plan(frozenset(wanted), frozenset(clean), share)
+        if len(self._plans) == _MOST_PLANS:
+            self._plans.clear()
+        self._plans[changed, outputs, rebase] = plan
+        return plan
 
     def _run_rest(self, graph: LayerGraph, states: States, index: int, plan: _Plan, images: Tensor) -> Any:
         """Runs for one batch what depends on the quantizers that differ from its base."""
@@ -190,6 +196,7 @@ class IncrementalForward:
 
     def _prepare(self) -> None:
         """Traces the model, chooses what to keep, and runs the base."""
+        self._plans: dict[tuple[frozenset[str], bool, bool], _Plan] = {}
         self._keep: set[fx.Node] = set()
         self._kept: list[dict[fx.Node, Any]] = []
         try:
@@ -229,13 +236,16 @@ class IncrementalForward:
 
     def _set(self, replica: QuantizedActivationsModel, states: States) -> None:
         """Gives the quantizers of the graph's ``replica`` these ``states``, unless they have them."""
-        if states is self._states_set:
+        before = self._states_set or {}
+        if states is before:
             return
+        self._states_set = None  # if it does not come through
+        quantizers, own = replica.activation_fake_quantizers, self.qmodel.activation_fake_quantizers
+        for name, state in states.items():
+            if state != before.get(name):
+                quantizers[name].num_bits = num_bits = state[0]
+                quantizers[name].amax_in_use = own[name].amax_at(num_bits)
         self._states_set = states
-        quantizers = replica.activation_fake_quantizers
-        for name, (num_bits, _) in states.items():
-            quantizers[name].num_bits = num_bits
-            quantizers[name].amax_in_use = self.qmodel.activation_fake_quantizers[name].amax_at(num_bits)
 
     def _follow_the_network(self) -> None:
         """Starts anew if a weight, a setting or the code of the model has changed, or what it returns for two images."""

@@ -94,14 +94,14 @@ class BitWidthPanel(View):
         (lower, upper), qmodel = session.limits, session.qmodel
         self.equalizer = Equalizer(
             qmodel.names, types=qmodel.layer_table()["type"], num_bits_lower_limit=lower, num_bits_upper_limit=upper,
-            bit_widths=session.bit_widths, groups=groups,
+            bit_widths=session.bit_widths, groups=groups, space=session.space,
         )  # fmt: skip
         self.front = FrontView(session.points, session.float_evaluation)
         self.comparison = Comparison(qmodel.names, class_names)
         self.readout = Readout(session.float_evaluation)
         self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES), self.readout.show_error)
         scale, best = session.points.scale, session.float_evaluation.score
-        self.toolbar = Toolbar([*range(lower, upper + 1), None], best - 1 / scale.factor, scale)
+        self.toolbar = Toolbar([*session.space.widths, None], best - 1 / scale.factor, scale)
         unit = session.points.cost.unit or session.points.cost.name
         self.suggestions = Suggestions(lambda step: session.load(step.bit_widths), scale, unit)
         self.saving = Saving(session, folder, self.readout.show_message, self.equalizer.copy)

@@ -78,9 +78,26 @@ function render({ model, el }) {
     handles.forEach((handle) => handle.show());
   }
 
-  function move(changes) {
+  // The width that a slider stops at where a hand wants this one: the nearest, or for a key the next in its direction.
+  function stop(index, wanted, byKey) {
+    if (!wanted) return 0;
+    const allowed = model.get("allowed")[index] || [];
+    if (!allowed.length || allowed.includes(wanted)) return wanted;
+    const now = position(standing[index]);
+    if (byKey && wanted > now) return allowed.find((each) => each > now) ?? 0;
+    if (byKey) return allowed.findLast((each) => each < now) ?? allowed[0];
+    return allowed.reduce((best, each) => (Math.abs(each - wanted) <= Math.abs(best - wanted) ? each : best));
+  }
+
+  const together = (index) => model.get("tied").find((members) => members.includes(index)) || [index];
+
+  function move(changes, byKey = false) {
+    const locked = model.get("locked");
     for (const [index, width] of changes) {
-      if (!model.get("locked")[index]) standing[index] = width;
+      const members = together(index);
+      if (members.some((member) => locked[member])) continue;
+      const stopped = stop(index, width, byKey);
+      for (const member of members) standing[member] = stopped;
     }
     showAll();
     if (!frame) {
@@ -102,7 +119,8 @@ function render({ model, el }) {
 
   function toggleLock(index) {
     const locked = [...model.get("locked")];
-    locked[index] = !locked[index];
+    const now = !locked[index];
+    for (const member of together(index)) locked[member] = now;
     model.set("locked", locked);
     model.save_changes();
   }
@@ -130,13 +148,18 @@ function render({ model, el }) {
     const slider = element("input", "qa-slider", {
       type: "range", min: lower(), max: top(), step: 1, orient: "vertical", "aria-label": `num_bits of ${name}`,
     });
-    slider.addEventListener("input", () => move([[index, width(slider.value)]]));
+    let byKey = false;
+    slider.addEventListener("keydown", () => (byKey = true));
+    slider.addEventListener("pointerdown", () => (byKey = false));
+    slider.addEventListener("input", () => move([[index, width(slider.value)]], byKey));
     slider.addEventListener("change", release);
     const value = element("output", "qa-value");
     const marks = element("div", "qa-marks", { "aria-hidden": "true" });
     for (let bits = top() - 1; bits >= lower(); bits--) {
       const mark = element("span", "qa-mark");
       mark.style.setProperty("--qa-tint", tint(index, bits));
+      const allowed = model.get("allowed")[index] || [];
+      mark.classList.toggle("qa-closed", allowed.length > 0 && !allowed.includes(bits));
       marks.append(mark);
     }
     marks.prepend(element("span", "qa-mark"));
@@ -155,7 +178,9 @@ function render({ model, el }) {
       release();
     });
     const kind = element("span", "qa-type", {}, type || "");
-    const called = element("button", "qa-name", { type: "button", title: `${name} (${type}): look inside` },
+    const others = together(index).filter((member) => member !== index).map((member) => model.get("names")[member]);
+    const shares = others.length ? `; moves together with ${others.join(", ")}` : "";
+    const called = element("button", "qa-name", { type: "button", title: `${name} (${type}): look inside${shares}` },
       element("span", "", {}, name), kind);
     called.addEventListener("click", () => {
       model.set("selected", model.get("selected") === name ? "" : name);
@@ -164,6 +189,11 @@ function render({ model, el }) {
     const tintBox = element("div", "qa-tint", { title: "how much this layer at this width disturbs the output by itself" });
     const column = element("div", "qa-column", { "data-name": name }, value,
       element("div", "qa-track", {}, slider, marks), tintBox, element("div", "qa-buttons", {}, lock, off), called);
+    if (others.length) {
+      const mark = (on) => together(index).forEach((member) => columns[member].root.classList.toggle("qa-member", on));
+      column.addEventListener("mouseenter", () => mark(true));
+      column.addEventListener("mouseleave", () => mark(false));
+    }
     return { root: column, slider, value, lock, off, name: called, tint: tintBox };
   }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import numpy as np
 import traitlets
 
 from qa_lib.bit_widths import Widths, check_limits
@@ -16,6 +17,7 @@ from qa_lib.panel.groups import Groups, by_block
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.panel.view import View
 from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.space import Space
 
 _HERE = Path(__file__).parent
 FLOAT = 0  # how the view, which knows no None, says that a quantizer is switched off
@@ -35,6 +37,7 @@ class Equalizer(anywidget.AnyWidget, View):
         num_bits_upper_limit: Highest position below "float".
         bit_widths: Where they begin; None is the upper limit everywhere.
         groups: Name of a group -> quantizers that one handle moves together; None takes the blocks.
+        space: Which widths each slider stops at, and which move together; None allows all within the limits.
 
     Attributes:
         locked: Whether each quantizer is locked.
@@ -62,6 +65,8 @@ class Equalizer(anywidget.AnyWidget, View):
     bit_widths = traitlets.List(traitlets.Int()).tag(sync=True)
     moving = traitlets.List(traitlets.Int()).tag(sync=True)
     locked = traitlets.List(traitlets.Bool()).tag(sync=True)
+    allowed: traitlets.List[list[int]] = traitlets.List().tag(sync=True)
+    tied: traitlets.List[list[int]] = traitlets.List().tag(sync=True)
     divergence: traitlets.List[list[float]] = traitlets.List().tag(sync=True)
     groups: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     selected = traitlets.Unicode("").tag(sync=True)
@@ -77,11 +82,15 @@ class Equalizer(anywidget.AnyWidget, View):
         num_bits_upper_limit: int = 8,
         bit_widths: Sequence[int | None] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
+        space: Space | None = None,
     ) -> None:
         names = check_names("names", names)
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
+        space = space or Space.of(names, (lower, upper))
         super().__init__(
             names=list(names),
+            allowed=[list(widths) for widths in space.allowed],
+            tied=[list(group) for group in space.groups if len(group) > 1],
             types=list(types) or [""] * len(names),
             lower=lower,
             upper=upper,
@@ -154,9 +163,11 @@ class Equalizer(anywidget.AnyWidget, View):
         self.load(bit_widths)
 
     def show_sensitivities(self, table: SensitivityTable) -> None:
-        table.check_fits(self.names, (self.lower, self.upper))
-        first = self.lower - table.widths[0]
-        self.divergence = table.divergence[:, first : first + self.upper - self.lower + 1].tolist()
+        table.check_fits(self.names, ())
+        found = dict(zip(table.widths, table.divergence.T, strict=True))
+        none = np.zeros(len(self.names))  # where nothing is known, nothing is shown
+        shown = [found.get(width, none) for width in range(self.lower, self.upper + 1)]
+        self.divergence = np.column_stack(shown).tolist()
 
     def on_release(self, callback: Callable[[Widths], object]) -> None:
         """Calls back with the widths when a slider is let go of."""

@@ -78,7 +78,7 @@ def check_exploration(
                 "the exploration is from before a calibration or another change of the model, or from another machine: explore again"
             )
     if table is not None:
-        table.check_fits(names, (table.widths[0], table.widths[-1]))
+        table.check_fits(names, table.widths)
 
 
 def check_names(what: str, given: Any, known: Sequence[str] | None = None) -> tuple[str, ...]:

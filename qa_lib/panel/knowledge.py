@@ -11,6 +11,7 @@ from qa_lib.panel.points import Points
 from qa_lib.panel.predictor import ScorePredictor
 from qa_lib.panel.requests import SupersededError
 from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
+from qa_lib.space import Space
 
 # Images for sensitivities that nobody has measured yet.
 _IMAGES = 128
@@ -22,14 +23,14 @@ class Knowledge:
     Args:
         live: Measures what is missing.
         points: What was measured so far.
-        limits: Smallest and largest width.
+        space: Which widths the sliders stop at.
         float_evaluation: The float model.
     """
 
     def __init__(
-        self, live: LiveEvaluator, points: Points, limits: tuple[int, int], float_evaluation: Evaluation
+        self, live: LiveEvaluator, points: Points, space: Space, float_evaluation: Evaluation
     ) -> None:
-        self.live, self.points, self.limits, self.float_evaluation = live, points, limits, float_evaluation
+        self.live, self.points, self.space, self.float_evaluation = live, points, space, float_evaluation
         self._fingerprint = live.evaluator.fingerprint()
         self._predictor: ScorePredictor | None = None
         self._floor = 0.0
@@ -43,7 +44,7 @@ class Knowledge:
         """Finds out what makes an instrument quick and knowing: the sensitivities, and the uniform widths.
 
         Args:
-            table: Sensitivities; None, or others than those within the limits, are measured.
+            table: Sensitivities; None, or without a width of the space, they are measured.
             on_sensitivities: Called with them as soon as they are there.
             superseded: Asked again and again; once it says yes, all is given up (``SupersededError``).
         """
@@ -52,19 +53,20 @@ class Knowledge:
             if superseded():
                 raise SupersededError
 
-        (lower, upper), evaluator = self.limits, self.live.evaluator
+        evaluator = self.live.evaluator
         self.live.prepare()
-        if table is None or table.widths[0] > lower or table.widths[-1] < upper:
+        if table is None or not set(self.space.widths) <= set(table.widths):
             table = sensitivity(
-                evaluator.qmodel, evaluator.sample_images(_IMAGES), num_bits_lower_limit=lower,
-                num_bits_upper_limit=upper, archive=evaluator.archive, progress=False,
-                on_setting=go_on,
+                evaluator.qmodel, evaluator.sample_images(_IMAGES), widths=self.space.widths,
+                archive=evaluator.archive, progress=False, on_setting=go_on,
             )  # fmt: skip
         go_on()
         on_sensitivities(table)
         self.points.add(evaluator.best_known(cost=self.points.cost))
-        widths, layers = range(lower, upper + 1), len(evaluator.qmodel.names)
-        uniform = {width: self.live.evaluate([width] * layers, superseded=superseded) for width in widths}
+        uniform = {
+            width: self.live.evaluate(setting, superseded=superseded)
+            for width, setting in self.space.uniform.items()
+        }
         go_on()
         self.points.add_uniform({width: e for width, e in uniform.items() if e is not None})
         scale, uniform_scores = (
@@ -107,7 +109,7 @@ class Knowledge:
         return next_steps(
             names,
             bit_widths,
-            self.limits,
+            self.space,
             self._predictor.predict,
             locked=locked,
             cost=cost,

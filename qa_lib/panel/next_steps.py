@@ -7,6 +7,7 @@ import numpy as np
 
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, total_bits
+from qa_lib.space import Space
 
 # As a share of all that there is to lose: less than one image of most sets.
 LEAST_LOSS = 1e-4
@@ -17,7 +18,7 @@ class Step:
     """A change of one layer, and what it is expected to do.
 
     Attributes:
-        layer: The quantizer.
+        layer: The quantizer; of those that share a width all, with "+" between them.
         before: Its width now; None is float.
         after: Its width then.
         cost: What it adds to the cost; negative if it saves.
@@ -49,7 +50,7 @@ class NextSteps:
 def next_steps(
     names: Sequence[str],
     bit_widths: Widths,
-    limits: tuple[int, int],
+    space: Space,
     predict: Callable[[Sequence[Widths]], np.ndarray],
     *,
     locked: Collection[str] = (),
@@ -61,7 +62,7 @@ def next_steps(
     Args:
         names: The quantizers, in order.
         bit_widths: The setting now.
-        limits: Smallest and largest width to use.
+        space: Which widths each may have, and which share one.
         predict: Takes settings and returns their expected scores.
         locked: Quantizers that are to stay as they are.
         cost: Of a setting; less is better.
@@ -70,25 +71,31 @@ def next_steps(
     Example:
         >>> predictor = ScorePredictor(table, exploration.float_evaluation.score)
         >>> predictor.learn(exploration.measured, around=(4,) * 5)
-        >>> steps = next_steps(qmodel.names, (4,) * 5, (2, 8), predictor.predict)
+        >>> steps = next_steps(qmodel.names, (4,) * 5, Space.of(qmodel.names, (2, 8)), predictor.predict)
         >>> steps.save.after < steps.save.before < steps.gain.after
         True
     """
-    now, widths = cost(bit_widths), range(limits[0], limits[1] + 1)
+    now = cost(bit_widths)
     changes = [
-        (index, width)
-        for index, name in enumerate(names)
-        if name not in locked
-        for width in widths
-        if width != bit_widths[index]
+        (group, width)
+        for group in space.groups
+        if not any(names[index] in locked for index in group)
+        for width in space.allowed[group[0]]
+        if any(bit_widths[index] != width for index in group)
     ]
-    settings = [(*bit_widths[:i], width, *bit_widths[i + 1 :]) for i, width in changes]
+    settings = [
+        tuple(width if index in group else present for index, present in enumerate(bit_widths))
+        for group, width in changes
+    ]
     expected = predict([bit_widths, *settings])
     steps = [
-        Step(names[i], bit_widths[i], width, cost(setting) - now, float(score - expected[0]), setting)
-        for (i, width), setting, score in zip(changes, settings, expected[1:], strict=True)
+        Step(
+            " + ".join(names[index] for index in group), bit_widths[group[0]], width, cost(setting) - now,
+            float(score - expected[0]), setting,
+        )
+        for (group, width), setting, score in zip(changes, settings, expected[1:], strict=True)
         if np.isfinite(score - expected[0])
-    ]
+    ]  # fmt: skip
     gains = [step for step in steps if step.score > 0 and step.cost > 0]
     saves = [step for step in steps if step.cost < 0]
     return NextSteps(

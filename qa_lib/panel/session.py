@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import NoneType
 
 from qa_lib.bit_widths import BitWidths, Widths, check_limits
 from qa_lib.checks import check_kind
@@ -20,6 +21,7 @@ from qa_lib.panel.view import View, Views
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.problem import least_score
 from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.space import Space
 
 Table = tuple[SensitivityTable | None]
 
@@ -35,13 +37,15 @@ class Session:
             the setting, which begins where they are.
         num_bits_lower_limit: Smallest width.
         num_bits_upper_limit: Largest width below float.
-        exploration: A search whose points, sensitivities, least score and cost the session begins with.
+        exploration: A search whose points, sensitivities, least score and cost the session begins with; where it was told which
+            widths there are, or which quantizers share one, the sliders keep to that.
         sensitivities: What ``sensitivity`` returned; None takes the exploration's, or measures them in the background.
         min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
         min_score: Score below which a setting is infeasible; None takes the exploration's, or asks for none.
 
     Attributes:
         bit_widths: The setting; None is float.
+        space: Which widths the sliders stop at, and which move together. What is set by a call, or in float, need not keep to it.
         evaluation: The latest measurement.
         float_evaluation: The model with every quantizer switched off.
         points: Everything measured, and the front.
@@ -77,7 +81,15 @@ class Session:
         self.evaluator = check_evaluator(evaluator)
         self.qmodel = qmodel = evaluator.qmodel
         self.live = LiveEvaluator.of(evaluator)
+        check_kind(
+            "exploration", exploration, (Exploration, NoneType), DataError, "what explore() returns, or None"
+        )
         self.limits = check_limits(num_bits_lower_limit, num_bits_upper_limit)
+        self.space = Space.of(qmodel.names, self.limits)
+        searched = exploration.space if exploration and exploration.names == qmodel.names else None
+        if searched is not None and not searched.plain:
+            (lower, upper), self.space = searched.limits, searched
+            self.limits = min(self.limits[0], lower), max(self.limits[1], upper)
         self.bit_widths = self._start = check_positions(qmodel.names, qmodel.bit_widths, self.limits)
         self.evaluation = evaluator.evaluate(qmodel.bit_widths)
         self.float_evaluation = evaluator.evaluate_uniform(None)
@@ -89,10 +101,9 @@ class Session:
         if exploration and min_accuracy is None and min_score is None:
             least = exploration.min_score
         self.points = Points(least, exploration.cost if exploration else total_bits, scale)
-        self.knowledge = Knowledge(self.live, self.points, self.limits, self.float_evaluation)
-        space = exploration.space if exploration else None
+        self.knowledge = Knowledge(self.live, self.points, self.space, self.float_evaluation)
         # What a search was told to leave alone, a hand leaves alone unless it is unlocked.
-        fixed = range(0) if space is None else [n for n in range(len(qmodel.names)) if n not in space.varying]
+        fixed = [n for n in range(len(qmodel.names)) if n not in self.space.varying]
         self.locked: tuple[str, ...] = tuple(qmodel.names[index] for index in fixed)
         if exploration is not None:
             self.points.add((*exploration.measured, *exploration.archived))
@@ -144,8 +155,9 @@ class Session:
         return check_settled(self.evaluation, self.bit_widths)
 
     def unlocked(self, num_bits: int | None) -> Widths:
-        """The setting, with ``num_bits`` wherever there is no lock."""
-        return self._but_for_locked((num_bits,) * len(self.bit_widths))
+        """The setting, with ``num_bits``, or what is nearest of the widths that are allowed, wherever there is no lock."""
+        every = (num_bits,) * len(self.bit_widths)
+        return self._but_for_locked(every if num_bits is None else self.space.nearest(every))
 
     def move(self, bit_widths: Widths) -> None:
         """A hand has moved to these widths, and goes on: they are predicted."""

@@ -174,7 +174,7 @@ def explore(
     )
     check_kind("progress", progress, bool, SearchError, "True or False")
     if sensitivities is not None:
-        sensitivities.check_fits(qmodel.names, limits)
+        sensitivities.check_fits(qmodel.names, space.widths)
     begun = time.perf_counter()
     asked: dict[str, Any] = {
         "seed": seed,
@@ -225,7 +225,7 @@ def explore(
                 warn_if_costly(run.passes_before, budgets["full_passes"])
             if algorithm is None:
                 if sensitivities is None:
-                    sensitivities = measure_sensitivities(run, limits, budgets["full_passes"], bar)
+                    sensitivities = measure_sensitivities(run, space, budgets["full_passes"], bar)
                 size = population_size if evaluations is None else min(population_size, evaluations)
                 algorithm = default_algorithm(sensitivities, size, cost)
             with naming(f"the algorithm {type(algorithm).__name__}", SearchError, _INSTEAD):

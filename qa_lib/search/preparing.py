@@ -6,6 +6,7 @@ from qa_lib.errors import QAWarning
 from qa_lib.search.progress import SearchProgressBar
 from qa_lib.search.run import SearchRun
 from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
+from qa_lib.space import Space
 
 # Images of the search set for the sensitivities: fewer for many layers on a small search set, so that they cost at most so
 # many full passes, but not so few that they say nothing.
@@ -14,11 +15,11 @@ _SENSITIVITY_PASSES = 15.0
 
 
 def measure_sensitivities(
-    run: SearchRun, limits: tuple[int, int], budget: float | None, bar: SearchProgressBar
+    run: SearchRun, space: Space, budget: float | None, bar: SearchProgressBar
 ) -> SensitivityTable:
     """On images of the search set, counted as passes as if nothing were reused."""
     evaluator, layers = run.evaluator, len(run.evaluator.qmodel.names)
-    settings = layers * (limits[1] - limits[0] + 1)
+    settings = layers * len(space.widths)
     affordable = max(_FEWEST_SENSITIVITY_IMAGES, int(_SENSITIVITY_PASSES * evaluator.images / settings))
     images = evaluator.sample_images(min(_SENSITIVITY_IMAGES, affordable))
     share = len(images) / evaluator.images
@@ -31,8 +32,7 @@ def measure_sensitivities(
     return sensitivity(
         evaluator.qmodel,
         images,
-        num_bits_lower_limit=limits[0],
-        num_bits_upper_limit=limits[1],
+        widths=space.widths,
         archive=evaluator.archive,
         progress=False,
         on_setting=count,

@@ -75,8 +75,7 @@ class ScreenedNSGA2(NSGA2):
             raise SearchError(
                 f"ScreenedNSGA2 learns from the run of a LayerwiseQuantizationProblem, not of a {type(problem).__name__}"
             )
-        limits = int(problem.xl[0]), int(problem.xu[0])
-        self.table.check_fits(problem.run.evaluator.qmodel.names, limits)
+        self.table.check_fits(problem.run.evaluator.qmodel.names, problem.space.widths)
         self._predicted_front = self.table.front(problem.run.cost, space=problem.space)
 
     def _infill(self) -> Population | None:

@@ -1,7 +1,8 @@
 """How much each layer at each width disturbs the output, one layer at a time."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from qa_lib.batches.digests import add_structure
 from qa_lib.batches.forward import one_torch_thread
 from qa_lib.batches.loading import as_tensors
 from qa_lib.batches.structure import count_items, floating, numbers_of, take, tensors
-from qa_lib.bit_widths import Widths, check_limits
+from qa_lib.bit_widths import Widths, listed
 from qa_lib.costs import Cost, cost_table, total_bits
 from qa_lib.errors import DataError, ReplicaError, SearchError
-from qa_lib.forward.incremental import IncrementalForward
-from qa_lib.forward.replica_check import behaviour_digest, checked_replicas
+from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
+from qa_lib.forward.replica_check import behaviour_digest, check_thread, checked_replicas
+from qa_lib.forward.replicas import Task, run_tasks
 from qa_lib.metrics.divergence import Divergence, diverges, output_divergence
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantization.check_model import check_qmodel
@@ -72,24 +74,24 @@ class SensitivityTable:
         Raises:
             SearchError: The table has no such width.
         """
-        columns = np.asarray(bit_widths).astype(int) - self.widths[0]
-        if columns.size and not (columns.min() >= 0 and columns.max() < len(self.widths)):
+        given, known = np.asarray(bit_widths).astype(int), np.array(self.widths)
+        columns = np.searchsorted(known, given).clip(max=len(known) - 1)
+        if missing := sorted(set(given[known[columns] != given].tolist())):
             raise SearchError(
-                f"the sensitivities are for {self.widths[0]} to {self.widths[-1]} bits, and the search asks for others: "
-                "sensitivity(qmodel, images, num_bits_lower_limit=..., num_bits_upper_limit=...)"
+                f"the sensitivities are for {listed(self.widths)} bits, and {listed(missing)} are asked for: "
+                "sensitivity(qmodel, images, widths=...), with all of them"
             )
         return columns
 
-    def check_fits(self, names: Sequence[str], limits: tuple[int, int]) -> None:
-        """Raises ``DataError`` unless it is of a model with these quantizers, ``SearchError`` unless it has widths from
-        limit to limit."""
+    def check_fits(self, names: Sequence[str], widths: Iterable[int]) -> None:
+        """Raises ``DataError`` unless it is of a model with these quantizers, ``SearchError`` unless it has these widths."""
         if tuple(names) != self.names:
             raise DataError(
                 f"the sensitivities are those of another model: {len(self.names)} quantizers from {self.names[0]!r} to "
                 f"{self.names[-1]!r}, and this one has {len(names)}, from {names[0]!r} to {names[-1]!r}; measure its own: "
                 "sensitivity(qmodel, images)"
             )
-        self.columns(np.array(limits))
+        self.columns(np.array(list(widths)))
 
     def predicted_divergence(self, bit_widths: Iterable[int | None]) -> float:
         """The sum over the layers: an estimate that knows nothing of how layers act on one another."""
@@ -110,26 +112,25 @@ class SensitivityTable:
         Raises:
             SearchError: The cost is not a sum over the quantizers, or the table lacks one of the limits.
         """
-        space = space or Space.of(self.names, limits or (self.widths[0], self.widths[-1]))
-        first, last = self.columns(np.array(space.limits))
-        widths = self.widths[first : last + 1]
-        costs = cost_table(cost, len(self.names), widths)
-        losses, by_group = self.divergence[:, first : last + 1], []
+        if space is None:
+            lower, upper = limits or (self.widths[0], self.widths[-1])
+            within = [width for width in self.widths if lower <= width <= upper]
+            space = Space.of(self.names, (lower, upper), widths=within if limits is None else None)
+        costs = cost_table(cost, len(self.names), self.widths)
+        by_group = []
         for group in space.groups:
             # As many columns for all: the last choice again where there are fewer.
-            columns = np.resize(np.array(space.allowed[group[0]]) - widths[0], len(widths))
-            columns[len(space.allowed[group[0]]) :] = space.allowed[group[0]][-1] - widths[0]
-            members = list(group)
-            by_group.append(
-                (losses[members].sum(axis=0)[columns], costs[members].sum(axis=0)[columns], columns)
-            )
+            columns = self.columns(np.array(space.allowed[group[0]]))
+            columns = np.pad(columns, (0, len(self.widths) - len(columns)), mode="edge")
+            loss, price = (each[list(group)].sum(axis=0)[columns] for each in (self.divergence, costs))
+            by_group.append((loss, price, columns))
         loss, cost_of, columns_of = (np.array(each) for each in zip(*by_group, strict=True))
         found: list[Widths] = []
         for row in additive_front(loss, cost_of).choices:
             setting = [0] * len(self.names)
             for group, columns, choice in zip(space.groups, columns_of, row, strict=True):
                 for index in group:
-                    setting[index] = widths[columns[choice]]
+                    setting[index] = self.widths[columns[choice]]
             found.append(tuple(setting))
         return found
 
@@ -140,6 +141,7 @@ def sensitivity(
     *,
     num_bits_lower_limit: int = 2,
     num_bits_upper_limit: int = 8,
+    widths: Iterable[int] | None = None,
     divergence: Divergence = output_divergence,
     archive: Archive | str | Path | None = None,
     progress: bool = True,
@@ -155,6 +157,7 @@ def sensitivity(
         images: Inputs of a batch, shape ``(N, ...)``, or a tuple or dict of them; a hundred items are enough to tell layers apart.
         num_bits_lower_limit: Smallest width.
         num_bits_upper_limit: Largest width.
+        widths: The widths to measure, ``[2, 4, 8]``, say, in place of all between the limits.
         divergence: Compares outputs with the float ones; by default Kullback-Leibler for logits, mean squared
             error otherwise.
         archive: Where each number is kept: an ``Archive``, the path of one, or None for nowhere.
@@ -174,7 +177,7 @@ def sensitivity(
         (5, 7)
     """
     check_qmodel(qmodel)
-    lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
+    wanted = Space.of(("every quantizer",), (num_bits_lower_limit, num_bits_upper_limit), widths=widths)
     images = as_tensors(images)
     if not any(tensor.dim() for tensor in tensors(images)) or not (items := count_items(images)):
         raise DataError("images have to be a tensor of shape (N, ...) with at least one image")
@@ -183,47 +186,93 @@ def sensitivity(
     if not all(bool(torch.isfinite(tensor).all()) for tensor in floating(images)):
         raise DataError("images hold NaN or infinity; give finite floating-point numbers")
     qmodel.check_device(images)
-    widths, names = tuple(range(lower, upper + 1)), qmodel.names
+    (widths,), names = wanted.allowed, qmodel.names
     for width in widths:
         qmodel.check_calibrated([width] * len(names))
     archive = archive if isinstance(archive, Archive) else Archive(archive)
+    workers = torch.get_num_threads() if qmodel.device.type == "cpu" else 1
     with qmodel.lock:
         try:
-            (replica,) = checked_replicas(qmodel, 1, take(images, slice(0, 8)))
+            replicas = checked_replicas(qmodel, workers, take(images, slice(0, 8)))
         except ReplicaError:
-            replica = qmodel  # which holds its lock, and its widths again in the end
+            replicas = [qmodel]  # which holds its lock, and its widths again in the end
         # After the check, which finds out what changes as the model runs.
         facts = _facts(qmodel, images, divergence)
         digest = digest_of(facts)
         known = archive.read_sensitivities(digest)
+    if qmodel in replicas:
+        check_thread(qmodel, take(images, slice(0, 2)))
     described = facts | {"names": names, "images": items, "network": type(qmodel.model).__name__}
     settings = [(index, width) for index in range(len(names)) for width in widths]
-    missing = [setting for setting in settings if setting not in known]
+    missing = {n: [width for width in widths if (n, width) not in known] for n in range(len(names))}
     on_setting = on_setting or (lambda: None)
     passes = 0.0
-    with progress_bar(len(settings), "setting", shown=progress) as bar, one_torch_thread():
-        for _ in range(len(settings) - len(missing)):
+    with progress_bar(len(settings), "setting", shown=progress) as bar:
+
+        def take_in(index: int, divergences: Sequence[float]) -> None:
+            for width, found in zip(missing[index], divergences, strict=True):
+                archive.write_sensitivity(digest, index, width, found, described)
+                known[index, width] = found
+                bar.update()
+                on_setting()
+
+        for _ in range(len(settings) - sum(map(len, missing.values()))):
             bar.update()
             on_setting()
-        if missing:
-            with replica.temporary_bit_widths([None] * len(names)):
-                starts = range(0, items, BATCH_SIZE)
-                batches = [take(images, slice(start, start + BATCH_SIZE)) for start in starts]
-                forward = IncrementalForward(replica, batches, network_may_change=False)
-                reference = numbers_of(forward(replica.bit_widths))
-                if bool(reference.isnan().any()):
-                    raise DataError("the float model returns NaN for some of the images: leave those out")
-                for index, width in missing:
-                    outputs = numbers_of(forward({names[index]: width}))
-                    found = min(LARGEST, max(0.0, diverges(divergence, outputs, reference)))
-                    archive.write_sensitivity(digest, index, width, found, described)
-                    known[index, width] = found
-                    bar.update()
-                    on_setting()
-            passes = forward.passes
+        if any(missing.values()):
+            passes = _run(qmodel, replicas, images, missing, divergence, take_in)
     table = np.array([[known[index, width] for width in widths] for index in range(len(names))])
     table.setflags(write=False)
     return SensitivityTable(names, widths, table, items, passes)
+
+
+def _run(
+    qmodel: QuantizedActivationsModel,
+    replicas: Sequence[QuantizedActivationsModel],
+    images: Any,
+    wanted: Mapping[int, Sequence[int]],
+    divergence: Divergence,
+    take_in: Callable[[int, Sequence[float]], None],
+) -> float:
+    """Runs each quantizer at its ``wanted`` widths, several quantizers side by side, and hands on what each finds; how many
+    whole passes that were."""
+    items, names = count_items(images), qmodel.names
+    batches = [take(images, slice(start, start + BATCH_SIZE)) for start in range(0, items, BATCH_SIZE)]
+    forwards: dict[QuantizedActivationsModel, IncrementalForward] = {}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(one_torch_thread())
+        for replica in replicas:
+            stack.enter_context(replica.temporary_bit_widths([None] * len(names)))
+            forwards[replica] = IncrementalForward(
+                replica, batches, network_may_change=False, memory_budget=GIBIBYTE // len(replicas)
+            )
+        reference = numbers_of(forwards[replicas[0]]({}))
+    if bool(reference.isnan().any()):
+        raise DataError("the float model returns NaN for some of the images: leave those out")
+    # Each with its quantizer alone at the first width that is wanted of it, which says whose it is.
+    tasks = {
+        tuple(found[0] if each == index else None for each in range(len(names))): index
+        for index, found in wanted.items()
+        if found
+    }
+
+    def run_quantizer(replica: QuantizedActivationsModel, _: int) -> list[float]:
+        index = tasks[replica.bit_widths]
+        results = []
+        for width in wanted[index]:
+            outputs = numbers_of(forwards[replica]({names[index]: width}))
+            results.append(min(LARGEST, max(0.0, diverges(divergence, outputs, reference))))
+        return results
+
+    run_tasks(
+        replicas,
+        [Task(bit_widths, additive=False) for bit_widths in tasks],
+        [items],
+        run_quantizer,
+        lambda task: take_in(tasks[task.bit_widths], task.sums[0]),
+        qmodel,
+    )
+    return sum(forward.passes for forward in forwards.values())
 
 
 def _facts(qmodel: QuantizedActivationsModel, images: Any, divergence: Divergence) -> dict[str, Any]:

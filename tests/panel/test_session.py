@@ -7,6 +7,7 @@ import sys
 import threading
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from tiny import TinyNet
@@ -35,6 +36,9 @@ class Recorder(View):
 
     def show_float(self, evaluation):
         self.told.append(("float", evaluation.score))
+
+    def show_sensitivities(self, table):
+        self.told.append(("sensitivities", table))
 
     def show_steps(self, steps):
         self.told.append(("steps", steps))
@@ -294,3 +298,26 @@ def test_what_a_search_left_alone_is_locked(evaluator):
     session = Session(evaluator, exploration=exploration)
     assert session.locked == ("input",) and session.unlocked(3) == (8, 3, 3, 3)
     assert Session(evaluator).locked == ()
+
+
+def test_sliders_keep_to_what_was_searched(evaluator):
+    rules = {"widths": [2, 4, 8], "fixed": {"input": 12}, "tied": [["shortcut", "conv2"]]}
+    exploration = explore(evaluator, evaluations=10, progress=False, **rules)
+    assert exploration.sensitivities.widths == (2, 4, 8, 12)
+    evaluator.qmodel.bit_widths = [12, 4, 4, 4]
+    session = Session(evaluator, exploration=exploration)
+    session.attach(view := Recorder())
+    assert session.wait()
+    assert session.limits == (2, 12)
+    assert session.unlocked(3) == (12, 4, 4, 4) and session.unlocked(None) == (12, None, None, None)
+    assert [table for _, table in view.of("sensitivities")] == [
+        exploration.sensitivities
+    ]  # no others were measured
+    assert {e.bit_widths for e in session.points.uniform} == {(12, n, n, n) for n in (2, 4, 8)}
+    steps = session.knowledge.next_steps((12, 4, 4, 4), session.locked)
+    assert steps.gain.after == 8 and steps.save.after == 2
+    together = {(12, *widths) for widths in ((2, 4, 2), (8, 4, 8), (4, 2, 4), (4, 8, 4))}
+    assert {steps.gain.bit_widths, steps.save.bit_widths} <= together
+    # A call may set anything.
+    assert session.set_bit_widths([12, 3, 5, 8]).total_bits == 28
+    assert np.isnan(session.knowledge.predict((12, 3, 5, 8)))

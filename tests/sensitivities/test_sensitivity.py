@@ -1,10 +1,12 @@
 """Against whole forward passes of the toolkit's definition: one layer quantized, all others off."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
 import torch
+from tiny import TinyNet
 
 from qa_lib import (
     Archive,
@@ -17,7 +19,14 @@ from qa_lib import (
     sensitivity,
 )
 from qa_lib.costs import WeightedBits, total_bits
-from qa_lib.errors import BitWidthError, CalibrationError, DataError, NotCalibratedError, SearchError
+from qa_lib.errors import (
+    BitWidthError,
+    CalibrationError,
+    DataError,
+    NotCalibratedError,
+    QAWarning,
+    SearchError,
+)
 from qa_lib.metrics.divergence import kullback_leibler, mean_squared_error
 from qa_lib.sensitivities import SensitivityTable
 
@@ -74,7 +83,7 @@ def test_the_archive_keeps_each_number(qmodel, images, tmp_path, monkeypatch):
 
     def impatient(self, bit_widths):
         seen.append(bit_widths)
-        if len(seen) == 12:
+        if len(seen) == 1 + 24:
             raise KeyboardInterrupt
         return call(self, bit_widths)
 
@@ -85,11 +94,65 @@ def test_the_archive_keeps_each_number(qmodel, images, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(IncrementalForward, "__call__", lambda self, w: seen.append(w) or call(self, w))
         first = quiet(qmodel, images, archive=path)
-        assert len(seen) == 1 + 28 - 10  # the float pass, and what was not finished
+        kept = 1 + 28 - len(seen)  # of the float pass and 28 settings
+        assert 14 <= kept <= 24 and kept % 7 == 0  # what was begun of a quantizer is run again
         seen.clear()
         again = quiet(qmodel, images, archive=Archive(path))
     assert not seen and again.passes == 0
     assert first == again == quiet(qmodel, images)
+
+
+def test_only_some_widths_are_the_same_numbers(qmodel, images, tmp_path):
+    path, asked = tmp_path / "archive.sqlite", []
+    some = quiet(qmodel, images, archive=path, widths=[8, 2, 4], on_setting=lambda: asked.append(1))
+    assert some.widths == (2, 4, 8) and len(asked) == 4 * 3
+    whole = quiet(qmodel, images)
+    assert some.divergence.tolist() == whole.divergence[:, [0, 2, 6]].tolist()
+    assert some.predicted_divergence((2, 4, 8, 8)) == whole.predicted_divergence((2, 4, 8, 8))
+    with pytest.raises(SearchError, match=r"are for 2, 4 and 8 bits, and 3 and 5 are asked for"):
+        some.predicted_divergence((2, 3, 5, 8))
+    assert {width for setting in some.front() for width in setting} <= {2, 4, 8}
+    # The rest is measured, and nothing twice.
+    rest = quiet(qmodel, images, archive=path)
+    assert rest == whole and rest.passes < whole.passes
+    assert some.to_frame().columns.tolist() == [2, 4, 8]
+
+
+def test_a_second_worker_finds_the_same(qmodel, images, monkeypatch):
+    before, ran = torch.get_num_threads(), set()
+    call = IncrementalForward.__call__
+
+    def noted(self, bit_widths):
+        ran.add(threading.current_thread())
+        return call(self, bit_widths)
+
+    try:
+        torch.set_num_threads(1)
+        with_one = quiet(qmodel, images)
+        torch.set_num_threads(2)
+        with monkeypatch.context() as patched:
+            patched.setattr(IncrementalForward, "__call__", noted)
+            assert quiet(qmodel, images) == with_one
+        assert len(ran - {threading.current_thread()}) == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_model_that_cannot_be_copied_is_measured_itself(qmodel, images):
+    class Alone(TinyNet):
+        def __deepcopy__(self, memo):
+            raise TypeError("there is one of me")
+
+    network = Alone().eval()
+    network.load_state_dict(qmodel.model.state_dict())
+    alone = QuantizedActivationsModel(network, conv2d_predicate)
+    calibrate(alone, images[:32])
+    calibrate(qmodel, images[:32])
+    alone.bit_widths = [3, 4, 5, 6]
+    with pytest.warns(QAWarning, match="cannot be copied"):
+        found = quiet(alone, images)
+    assert found == quiet(qmodel, images) and alone.bit_widths == (3, 4, 5, 6)
 
 
 def test_what_the_numbers_depend_on_is_part_of_the_key(qmodel, images, tmp_path):
