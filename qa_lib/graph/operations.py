@@ -6,7 +6,11 @@ from typing import Any
 from torch import nn
 
 
-class Operation(nn.Module):
+class Whole:
+    """A module that is one operation of a traced network, whatever is inside."""
+
+
+class Operation(Whole, nn.Module):
     """A function as a module: what it is called with, it hands on.
 
     Args:
@@ -30,6 +34,10 @@ class Add(Operation):
 
 class Concatenate(Operation):
     """Tensors joined along a dimension."""
+
+
+class Projection(Operation):
+    """``torch.nn.functional.linear`` with weights that no module is called with."""
 
 
 class MatMul(Operation):

@@ -3,7 +3,7 @@
 import copy
 import operator
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,16 @@ from torch.nn import functional
 
 from qa_lib.checks import check_kind, shown
 from qa_lib.errors import LayerError, PredicateError
-from qa_lib.graph.operations import Activation, Add, Attention, Concatenate, MatMul, Operation, Softmax
+from qa_lib.graph.operations import (
+    Activation,
+    Add,
+    Attention,
+    Concatenate,
+    MatMul,
+    Operation,
+    Projection,
+    Softmax,
+)
 from qa_lib.graph.tracing import Tracer
 
 
@@ -43,6 +52,7 @@ KINDS = {
         Activation, (functional.relu, functional.relu_, torch.relu, torch.relu_), ("relu", "relu_")
     ),
     "attention": _Kind(Attention, (functional.scaled_dot_product_attention,), (), 3),
+    "linear": _Kind(Projection, (functional.linear,), (), 2),
 }
 
 
@@ -53,11 +63,11 @@ def with_modules(
     split_calls: bool = False,
 ) -> fx.GraphModule:
     """The same network with a module in the place of each functional operation, so that a predicate can choose it: an accelerator
-    stores exactly these tensors. The same outputs, bit for bit; in evaluation mode, whatever mode ``model`` is in.
+    stores exactly these tensors. Modules that torch.fx does not look into, ``nn.MultiheadAttention`` say, are for ``open_functions``. The same outputs, bit for bit; in evaluation mode, whatever mode ``model`` is in.
 
     Args:
         model: Any that ``torch.fx`` can trace; it stays as it is. Its parameters are shared.
-        functions: Which operations: ``"add"``, ``"cat"``, ``"matmul"``, ``"softmax"``, ``"relu"``, ``"attention"`` (the fused one).
+        functions: Which operations: ``"add"``, ``"cat"``, ``"matmul"``, ``"softmax"``, ``"relu"``, ``"linear"``, ``"attention"`` (the fused one).
             They are called after the module that they stand in and what they do: ``"blocks.0.add"``, the next there ``"add_2"``.
         split_calls: Give each call of a module that is called several times, one ReLU for a whole block, a module of its own,
             ``"relu"``, ``"relu_2"``; weights stay shared.
@@ -110,19 +120,12 @@ def traced(model: nn.Module) -> tuple[nn.Module, fx.Graph]:
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     try:
         twin = copy.deepcopy(model, shared).eval()
-        return twin, _Tracer().trace(twin)
+        return twin, Tracer().trace(twin)
     except Exception as error:  # a user's forward may raise anything when it meets a proxy
         raise LayerError(
             f"torch.fx cannot trace {type(model).__name__} ({type(error).__name__}: {error}), so its operations cannot be told apart: make "
             "them modules in its code"
         ) from error
-
-
-class _Tracer(Tracer):
-    """Leaves whole what was made a module before."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Operation) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _is(node: fx.Node, kind: _Kind) -> bool:
@@ -139,12 +142,18 @@ def _method(name: str) -> Callable[..., Any]:
     return getattr(torch.Tensor, name)
 
 
-def _add(model: nn.Module, name: str, module: nn.Module, taken: set[str]) -> str:
-    """Makes ``module`` a part of ``model`` under ``name``, or the next that is free, and returns that."""
+def free_name(name: str, taken: Collection[str]) -> str:
+    """``name``, or with the first number behind it that makes it another than those ``taken``."""
     free, number = name, 1
     while free in taken:
         number += 1
         free = f"{name}_{number}"
+    return free
+
+
+def _add(model: nn.Module, name: str, module: nn.Module, taken: set[str]) -> str:
+    """Makes ``module`` a part of ``model`` under ``name``, or the next that is free, and returns that."""
+    free = free_name(name, taken)
     taken.add(free)
     parent, _, own = free.rpartition(".")
     model.get_submodule(parent).add_module(own, module)

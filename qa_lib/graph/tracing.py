@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import fx, nn
 
+from qa_lib.graph.operations import Whole
+
 # While torch.fx traces, it takes the place of what all modules of the process do when they are called. Two that do so at
 # once would not find back.
 _TRACING = threading.RLock()
@@ -13,6 +15,10 @@ _TRACING = threading.RLock()
 
 class Tracer(fx.Tracer):
     """A ``torch.fx`` tracer that leaves alone what other threads do meanwhile."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Leaves whole what was made a module before."""
+        return isinstance(m, Whole) or super().is_leaf_module(m, module_qualified_name)
 
     def trace(
         self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None

@@ -53,7 +53,7 @@ def hint_for_missed(model: nn.Module, missed: Iterable[str]) -> str:
     """Why modules may not be called though their weights are used, as the beginning of an advice; empty if nothing is known."""
     modules = dict(model.named_modules())
     if any(isinstance(modules.get(name.rpartition(".")[0]), nn.MultiheadAttention) for name in missed):
-        return "nn.MultiheadAttention uses its projections' weights without calling them: quantize its output, or "
+        return "nn.MultiheadAttention uses its projections' weights without calling them: open_functions(model, images) makes them modules; or "
     return ""
 
 
