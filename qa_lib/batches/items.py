@@ -7,6 +7,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from qa_lib.batches.memory import GivingBack
 from qa_lib.batches.structure import count_items, map_tensors, take
 from qa_lib.checks import naming
 from qa_lib.errors import DataError
@@ -58,6 +59,7 @@ class Batches(Sequence[tuple[Any, Any]]):
         targets: Sequence[Any] | None = None,
     ) -> None:
         self.items, self.channels_last, self.targets = items, channels_last, targets
+        self._giving_back = GivingBack(items.inputs)
         self.indices = [part.cpu() for part in order.split(batch_size)]
 
     def __len__(self) -> int:
@@ -70,6 +72,7 @@ class Batches(Sequence[tuple[Any, Any]]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
+        self._giving_back.count()
         inputs = self.items.batch(self.indices[index])
         return map_tensors(in_channels_last, inputs) if self.channels_last else inputs, self.targets_of(index)
 

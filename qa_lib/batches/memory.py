@@ -1,0 +1,31 @@
+"""Memory that was let go of, given back to the system."""
+
+import ctypes
+import itertools
+import os
+from typing import Any
+
+from qa_lib.batches.structure import tensors
+
+# From so many bytes of data on, and after so many batches. Each thread keeps what a batch let go of in pieces that the next
+# batches do not fit into: without this, several times as much as a batch takes.
+_LARGE, _BATCHES = 256 << 20, 32
+# Of glibc; others give back by themselves.
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+
+
+class GivingBack:
+    """Gives memory back every few batches of a large set of data.
+
+    Args:
+        data: All of it.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self._batches = itertools.count(1)
+        self._large = sum(tensor.nbytes for tensor in tensors(data)) >= _LARGE
+
+    def count(self) -> None:
+        """Another batch was made."""
+        if self._large and _trim is not None and next(self._batches) % _BATCHES == 0:
+            _trim(0)
