@@ -66,7 +66,7 @@ def _front(evaluations: list[Evaluation], min_accuracy: float) -> set[tuple[tupl
 
 def _report(problem: PlainProblem, turns: TakeTurns, own: Engine, alike: Engine) -> None:
     images = problem.images
-    plain = {w: Evaluation(w, images, images, c / images, c / images) for w, c, _ in problem.evaluated}
+    plain = {w: Evaluation(w, images, images, s, s) for w, s, _ in problem.evaluated}
     front = _front(list(plain.values()), problem.min_score)
     print(f"front of plain: {len(front)} settings; of the engine alike: {len(alike.front())}")
     print(f"identical fronts in plain's layout and batch size: {alike.front() == front}")

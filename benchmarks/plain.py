@@ -21,7 +21,7 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.optimize import minimize
 from side_by_side import work
 from toolkit_model import ToolkitModel, with_toolkit_quantizers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from qa_lib import QuantizedActivationsModel, Workload, calibrate, load_workload
@@ -38,33 +38,55 @@ class PictureDataset(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(Image.fromarray(self.images[index, 0].numpy())), int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        label = self.labels[index]
+        picture = self.transform(Image.fromarray(self.images[index, 0].numpy()))
+        return picture, label if label.dim() else int(label)
+
+
+def accuracy(model: nn.Module, loader: DataLoader) -> float:
+    return sum(int((model(x).argmax(dim=1) == y).sum()) for x, y in loader) / len(loader.dataset)
+
+
+def mean_iou(model: nn.Module, loader: DataLoader) -> float:
+    counts: Tensor | int = 0  # of pixels: their class, and what they are taken for
+    for x, y in loader:
+        outputs = model(x)
+        classes = outputs.shape[1]
+        pairs = (y * classes + outputs.argmax(dim=1)).flatten()
+        counts = counts + torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    right = counts.diag()
+    return float((right / (counts.sum(0) + counts.sum(1) - right)).nanmean())
 
 
 class PlainProblem(ElementwiseProblem):
-    """Accuracy against total bits, one candidate at a time."""
+    """The score against total bits, one candidate at a time."""
 
-    def __init__(self, model: ToolkitModel, loader: DataLoader, loss_allowed: float) -> None:
-        self.model, self.loader = model, loader
-        self.evaluated: list[tuple[tuple[int, ...], int, float]] = []  # widths, right answers, seconds
+    def __init__(
+        self,
+        model: ToolkitModel,
+        loader: DataLoader,
+        loss_allowed: float,
+        measure: Callable[[nn.Module, DataLoader], float],
+    ) -> None:
+        self.model, self.loader, self.measure = model, loader, measure
+        self.evaluated: list[tuple[tuple[int, ...], float, float]] = []  # widths, score, seconds
         self.images = len(loader.dataset)
         quantizers = len(model.quantizers)
-        self.min_score = self.count_correct([None] * quantizers) / self.images - loss_allowed
+        self.min_score = self.score([None] * quantizers) - loss_allowed
         super().__init__(n_var=quantizers, n_obj=2, n_ieq_constr=1, xl=2, xu=8, vtype=int)
 
     @torch.no_grad()
-    def count_correct(self, bit_widths: list[int | None]) -> int:
+    def score(self, bit_widths: list[int | None]) -> float:
         self.model.set_bit_widths(bit_widths)
-        return sum(int((self.model(x).argmax(dim=1) == y).sum()) for x, y in self.loader)
+        return self.measure(self.model, self.loader)
 
     def _evaluate(self, x: np.ndarray, out: dict, *args: object, **kwargs: object) -> None:
         start = time.perf_counter()
-        correct = self.count_correct(x.tolist())
-        self.evaluated.append((tuple(x.tolist()), correct, time.perf_counter() - start))
-        accuracy = correct / self.images
-        out["F"] = [-accuracy, sum(x)]
-        out["G"] = [self.min_score - accuracy]
+        score = self.score(x.tolist())
+        self.evaluated.append((tuple(x.tolist()), score, time.perf_counter() - start))
+        out["F"] = [-score, sum(x)]
+        out["G"] = [self.min_score - score]
 
 
 def calibrated(workload: Workload) -> QuantizedActivationsModel:
@@ -79,7 +101,8 @@ def plain_problem(workload: Workload, images: int | None = None, loss_allowed: f
     pictures = PictureDataset(
         workload.search_images[:images], workload.search_labels[:images], torchvision.transforms.ToTensor()
     )
-    return PlainProblem(model, DataLoader(pictures, batch_size=BATCH_SIZE), loss_allowed)
+    measure = accuracy if workload.metric.name == "accuracy" else mean_iou
+    return PlainProblem(model, DataLoader(pictures, batch_size=BATCH_SIZE), loss_allowed, measure)
 
 
 def plain_algorithm(population_size: int = 15) -> NSGA2:
@@ -99,8 +122,8 @@ def main() -> None:
     generations = 2 if options.quick else 30
     work(f"plain NSGA-II, 15 x {generations} candidates, {problem.images} images, bits 2..8")
     result = minimize(problem, plain_algorithm(), ("n_gen", generations), seed=1)
-    for accuracy, total_bits in sorted(result.F.tolist() if result.F is not None else [], key=lambda f: f[1]):
-        print(f"  {-accuracy:.2%} at {total_bits:.0f} total bits")
+    for loss, total_bits in sorted(result.F.tolist() if result.F is not None else [], key=lambda f: f[1]):
+        print(f"  {-loss:.2%} at {total_bits:.0f} total bits")
     seconds = [s for _, _, s in problem.evaluated]
     print(f"{len(seconds)} evaluations, median {np.median(seconds):.3f} s each, {sum(seconds):.1f} s in all")
 

@@ -171,7 +171,7 @@ def main() -> None:
         quick()
         return
     work(
-        f"plain {PLAIN_EVALUATIONS} and ours {options.full_passes:.0f} full passes, {options.seeds} seeds, 4,096 images"
+        f"plain {PLAIN_EVALUATIONS} and ours {options.full_passes:.0f} full passes, {options.seeds} seeds, the whole search sets"
     )
     for name in options.networks:
         bench = Bench(name, Archive(options.archives / f"{name}.sqlite") if options.archives else None)

@@ -24,7 +24,7 @@ from qa_lib.evaluation import Evaluation
 from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.sensitivities import SensitivityTable
 
-NETWORKS = ("fashion_mnist", "fashion_mnist_mobilenet")
+NETWORKS = ("fashion_mnist", "fashion_mnist_mobilenet", "garment_scenes")
 LOSS_ALLOWED = 0.05
 PLAIN_EVALUATIONS = 1000
 # Plain evaluations that are timed before each run of ours.
@@ -89,7 +89,11 @@ class Bench:
 
     def fresh_evaluator(self, archive: Archive | None = None) -> Evaluator:
         return Evaluator(
-            self.qmodel, self.workload.search_images, self.workload.search_labels, archive=archive
+            self.qmodel,
+            self.workload.search_images,
+            self.workload.search_labels,
+            metric=self.workload.metric,
+            archive=archive,
         )
 
     def time_plain(self, count: int = TIMED) -> None:
@@ -97,7 +101,7 @@ class Bench:
         random = np.random.default_rng(len(self.plain_seconds))
         for widths in random.integers(2, 8, (count, len(self.qmodel.names)), endpoint=True):
             start = time.perf_counter()
-            self.plain.count_correct(widths.tolist())
+            self.plain.score(widths.tolist())
             self.plain_seconds.append(time.perf_counter() - start)
 
     def run_plain(self, seed: int) -> Points:
@@ -138,7 +142,7 @@ class Bench:
 
         explore(
             evaluator,
-            min_accuracy=self.box.min_score,
+            min_score=self.box.min_score,
             full_passes=full_passes - preparing,
             seed=seed,
             sensitivities=table,
@@ -174,7 +178,9 @@ class HeldOut:
 
     def __init__(self, bench: Bench) -> None:
         workload = bench.workload
-        self.evaluator = Evaluator(bench.qmodel, workload.holdout_images, workload.holdout_labels)
+        self.evaluator = Evaluator(
+            bench.qmodel, workload.holdout_images, workload.holdout_labels, metric=workload.metric
+        )
         accuracy = self.evaluator.evaluate_uniform(None).score
         self.box = replace(bench.box, min_score=accuracy - LOSS_ALLOWED, float_score=accuracy)
 
