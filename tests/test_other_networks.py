@@ -1,5 +1,6 @@
 """Networks that are not ours, with their own inputs, outputs, data and scores, against a loop with the toolkit's quantizers."""
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -117,6 +118,37 @@ def test_an_lstm_on_tokens_has_no_quantizer_on_its_input():
     assert qmodel.layer_table()["output_shape"].tolist() == [(7, 16), (4,)]
     evaluator = Evaluator(qmodel, ids, labels, **PLAIN)
     assert same_scores(qmodel, evaluator, ids.split(8), labels.split(8), [*uniform(qmodel, 2, 3, 8), (8, 2)])
+    assert len(explore(evaluator, evaluations=15, progress=False).front)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_passes_begin_in_the_middle_of_what_returns_tuples(kind, which):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.recurrent, self.head = (
+                nn.Linear(3, 8),
+                kind(8, 8, batch_first=True),
+                nn.Linear(8, 4),
+            )
+
+        def forward(self, x):
+            states, last = self.recurrent(self.first(x))
+            return self.head(states[:, -1] + (last[0] if kind is nn.GRU else last[0][0]))
+
+    x = numbers(40, 6, 3)
+    outputs = {"recurrent": which}
+    qmodel = QuantizedActivationsModel(random_like(Recurrent()), of_kind(kind, nn.Linear), outputs=outputs)
+    calibrate(qmodel, x)
+    incremental = IncrementalForward(qmodel, x.split(8))
+    assert incremental.traced and qmodel.names == ("input", "first", "recurrent", "head")
+    for name in qmodel.names:
+        for num_bits in (2, 5, None):
+            with qmodel.temporary_bit_widths({name: num_bits}), torch.no_grad():
+                expected = torch.cat([qmodel(batch) for batch in x.split(8)])
+            assert torch.equal(incremental({name: num_bits}), expected)
+    assert np.isfinite(sensitivity(qmodel, x, progress=False).divergence).all()
 
 
 def test_work_is_saved_on_tokens_too():
@@ -353,5 +385,5 @@ def test_data_in_any_form_are_the_same_data(form, keep):
 
 def test_layers_whose_weights_are_used_without_calling_them_are_explained():
     attention = QuantizedActivationsModel(Attention(), lambda module: isinstance(module, nn.Linear))
-    with pytest.raises(LayerError, match="without calling them: quantize its output"):
+    with pytest.raises(LayerError, match=r"without calling them: open_functions\(model, images\)"):
         calibrate(attention, [((numbers(4, 5, 6), numbers(4, 4, 5)), None)])

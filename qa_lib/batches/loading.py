@@ -5,21 +5,16 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from qa_lib.batches.digests import add_structure
 from qa_lib.batches.items import Items
 from qa_lib.batches.joining import KEEP, Joiner
-from qa_lib.batches.reading import split_batch
-from qa_lib.batches.structure import check_plain, tensors
+from qa_lib.batches.reading import loader_of, split_batch
+from qa_lib.batches.structure import as_tensors, check_plain, tensors
 from qa_lib.checks import kind_of, naming, shown
 from qa_lib.errors import CalibrationError, DataError
 
-# Items of a data set that are read at a time.
-_READ_AT_A_TIME = 64
 _LOADER = "the loader or data set"
 
 
@@ -82,21 +77,10 @@ def read_items(
     return Items(inputs.whole(), found.whole(), transform)
 
 
-def as_tensors(batch: Any) -> Any:
-    """``batch`` with a tensor in the place of each array."""
-    if isinstance(batch, np.ndarray) and batch.dtype.kind in "biufc":
-        return torch.from_numpy(np.ascontiguousarray(batch))
-    if isinstance(batch, Mapping):
-        return {key: as_tensors(part) for key, part in batch.items()}
-    if type(batch) in (list, tuple):
-        return type(batch)(as_tensors(part) for part in batch)
-    return batch
-
-
 def _loader(data: Any) -> Iterable[Any]:
     """What gives batches again and again, and the same."""
-    if isinstance(data, Dataset) and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        return DataLoader(data, batch_size=_READ_AT_A_TIME)
+    if (loader := loader_of(data)) is not None:
+        return loader
     if not isinstance(data, Iterable) or isinstance(data, (str, bytes)):
         raise DataError(
             f"images is {kind_of(data)}; give a tensor, a tuple or dict of them, a Dataset, a DataLoader, or batches of inputs and labels"

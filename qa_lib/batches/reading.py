@@ -4,12 +4,16 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
-from qa_lib.batches.structure import count_items, tensors
+from qa_lib.batches.structure import as_tensors, count_items, tensors
 from qa_lib.errors import CalibrationError, DataError, DeviceError
 
+# Items of a data set that are read at a time.
+_READ_AT_A_TIME = 64
 # What the targets are called in a batch that is a dict.
 TARGETS = ("labels", "label", "targets", "target")
 
@@ -20,18 +24,19 @@ def input_batches(
     """The inputs in ``batches``, whatever shape these come in.
 
     Args:
-        batches: Inputs (tensors, dicts), tuples of inputs and targets, or a single tensor.
+        batches: Inputs (tensors, arrays, dicts), tuples of inputs and targets, or a single tensor; or a ``Dataset``.
         model: What they are for, so that nothing that it takes is left out.
         any_call: Whether the user says how the model is run on them, and so what it takes.
 
     Raises:
         CalibrationError: There are no items, or more than inputs that the model takes.
     """
-    if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes)):
+    if not isinstance(batches, (Iterable, Dataset)) or isinstance(batches, (str, bytes)):
         raise CalibrationError(f"batches is {type(batches).__name__}; give image tensors, or a DataLoader")
     count = 0
+    batches = as_tensors(batches) if isinstance(batches, np.ndarray) else loader_of(batches) or batches
     for batch in [batches] if isinstance(batches, (Tensor, dict)) else batches:
-        inputs, _ = split_batch(batch, model, any_call=any_call)
+        inputs, _ = split_batch(as_tensors(batch), model, any_call=any_call)
         try:
             items = count_items(inputs)
         except DataError:
@@ -46,6 +51,13 @@ def input_batches(
             yield inputs
     if not count:
         raise CalibrationError("there are no calibration images: batches is empty (or used up)")
+
+
+def loader_of(data: Any) -> DataLoader | None:
+    """What gives the items of ``data`` in batches if that is a ``Dataset``; None if it is something else."""
+    if isinstance(data, Dataset) and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return DataLoader(data, batch_size=_READ_AT_A_TIME)
+    return None
 
 
 def split_batch(batch: Any, model: nn.Module | None = None, *, any_call: bool = False) -> tuple[Any, Any]:

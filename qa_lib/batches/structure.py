@@ -4,9 +4,10 @@ A batch is a tensor or array with an item for each index, a list of items, or a 
 number, text) belongs to the whole batch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from qa_lib.errors import DataError
 from qa_lib.metrics.checks import count_items
 
 __all__ = [
-    "check_plain", "concatenated", "count_items", "floating", "item_shape", "map_tensors", "numbers_of", "shape_of", "take", "tensors",
+    "as_tensors", "check_plain", "concatenated", "count_items", "floating", "item_shape", "map_tensors", "numbers_of", "shape_of", "take", "tensors",
 ]  # fmt: skip
 
 
@@ -112,3 +113,14 @@ def shape_of(batch: Any) -> str:
     if isinstance(batch, tuple):
         return "(" + ", ".join(map(shape_of, batch)) + ")"
     return type(batch).__name__
+
+
+def as_tensors(batch: Any) -> Any:
+    """``batch`` with a tensor in the place of each array."""
+    if isinstance(batch, np.ndarray) and batch.dtype.kind in "biufc":
+        return torch.from_numpy(np.ascontiguousarray(batch))
+    if isinstance(batch, Mapping):
+        return {key: as_tensors(part) for key, part in batch.items()}
+    if type(batch) in (list, tuple):
+        return type(batch)(as_tensors(part) for part in batch)
+    return batch

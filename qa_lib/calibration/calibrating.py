@@ -37,7 +37,7 @@ def calibrate(
     Args:
         qmodel: The model to calibrate; its modules' training modes are put back afterwards.
         batches: Image tensors of shape ``(N, ...)``, or (images, labels, ...) tuples as a
-            ``DataLoader`` gives them; a single tensor is taken as one batch. Or statistics that were
+            ``DataLoader`` gives them; a single tensor or array, a ``Dataset``. Or statistics that were
             collected before, and then no image goes through the model.
         method: From the statistics of each layer: ``"max"``, ``"percentile"``, ``"mse"``, ``"entropy"``, or
             what ``register_calibration_method`` has added; their docstrings (``qa_lib.calibration.methods``) say

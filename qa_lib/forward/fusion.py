@@ -15,7 +15,6 @@ from qa_lib.forward.replicas import make_replicas
 from qa_lib.quantization.digests import structure_digest
 from qa_lib.quantization.quantize_output import QuantizeOutput, owns_its_output
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
@@ -86,8 +85,8 @@ def find_fusion(qmodel: QuantizedActivationsModel, images: Tensor) -> Fusion:
     for node in graph.nodes:
         if _is_sum(node) and (relu := taker(node, list(RELUS))):
             sums.append(_name(relu))
-        quantizer = getattr(node.target, "__self__", None) if node.op == "call_function" else None
-        if not isinstance(quantizer, TensorQuantizer):
+        hook = getattr(node.target, "__self__", None) if node.op == "call_function" else None
+        if not isinstance(hook, QuantizeOutput):
             continue
         conv, norm = node.args[0], taker(node, [nn.BatchNorm2d])
         suits = type(modules[conv.target]) in _CONVOLUTIONS and called.count(modules[conv.target]) == 1
@@ -95,7 +94,7 @@ def find_fusion(qmodel: QuantizedActivationsModel, images: Tensor) -> Fusion:
             relu = taker(norm, list(RELUS))
             chain = Chain(_name(conv), _name(norm), _name(relu) if relu else None)
             if same_bits(
-                FusedOutput(quantizer, modules[norm.target], modules[relu.target] if relu else None)
+                FusedOutput(hook.quantizer, modules[norm.target], modules[relu.target] if relu else None)
             ):
                 chains.append(chain)
     fusion = Fusion(tuple(chains), tuple(sums))

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from qa_lib.batches.forward import evaluation_mode, forward
+from qa_lib.batches.forward import forward
+from qa_lib.bit_widths import SMALLEST_NUM_BITS, Widths
 from qa_lib.errors import LayerError, ReplicaError
-from qa_lib.forward.replica_check import checked_replicas
+from qa_lib.forward.replica_check import checked_replicas, negatives_as_before, same, widths_at
 from qa_lib.forward.watching import Watch
 from qa_lib.graph.tracing import Tracer
 from qa_lib.quantization.quantize_output import QuantizeOutput
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.running import running
 
 # A function of values, the nodes whose values it takes, and those whose values it returns.
 Function = tuple[Callable[..., tuple[Any, ...]], list[fx.Node], list[fx.Node]]
@@ -56,12 +58,21 @@ class LayerGraph:
         except Exception as error:  # a layer that returns several tensors, say
             raise LayerError(f"its trace does not run: {type(error).__name__}: {error}") from error
         self._compiled: dict[tuple[frozenset[fx.Node], frozenset[fx.Node]], Function] = {}
-        with evaluation_mode(qmodel), torch.no_grad():
+        for widths in (qmodel.bit_widths, widths_at(qmodel, SMALLEST_NUM_BITS)):
+            self._compare(qmodel, widths, images)
+
+    def _compare(self, qmodel: QuantizedActivationsModel, widths: Widths, images: Tensor) -> None:
+        """Raises ``LayerError`` if the trace does something else than ``qmodel``, which stays as it is, at ``widths``."""
+        with running(qmodel, widths), negatives_as_before(qmodel):
             expected = forward(qmodel, images)
-            if not isinstance(expected, Tensor):
-                raise LayerError(f"it returns {type(expected).__name__}, and not one tensor")
-            values = self.evaluate([self.output_node], {self.images: images})
-        if not torch.equal(values[self.output_node], expected):
+        if not isinstance(expected, Tensor):
+            raise LayerError(f"it returns {type(expected).__name__}, and not one tensor")
+        try:
+            with running(self.replica, widths):
+                values = self.evaluate([self.output_node], {self.images: images})
+        except Exception as error:
+            raise LayerError(f"its trace does not run: {type(error).__name__}: {error}") from error
+        if not same(values[self.output_node], expected):
             raise LayerError("its trace gives other numbers than the model")
 
     @property
@@ -135,8 +146,9 @@ class LayerGraph:
         found: dict[str, list[fx.Node]] = {name: [] for name in self.replica.names}
         submodules = dict(self.replica.sequential.named_modules())
         for node in self.nodes:
-            if node.op == "call_function" and getattr(node.target, "__self__", None) in name_of:
-                found[name_of[node.target.__self__]].append(node)
+            acting = getattr(node.target, "__self__", None) if node.op == "call_function" else None
+            if isinstance(acting, QuantizeOutput):
+                found[acting.name].append(node)
             elif node.op == "call_module":
                 for module in submodules[node.target].modules():
                     if module in name_of:
@@ -170,23 +182,23 @@ def trace(replica: QuantizedActivationsModel) -> fx.Graph:
     Raises:
         LayerError: The model cannot be traced.
     """
-    quantizers = replica.activation_fake_quantizers
-    module_of = {module: quantizers[name] for name, module in replica.chosen_modules.items()}
+    chosen = set(replica.chosen_modules.values())
     try:
-        graph = _Tracer({replica.sequential[0], *module_of}).trace(replica.sequential)
+        graph = _Tracer({replica.sequential[0], *chosen}).trace(replica.sequential)
     except Exception as error:  # a user's forward may raise anything when it meets a proxy
         raise LayerError(f"{type(error).__name__}: {error}") from error
     submodules = dict(replica.sequential.named_modules())
-    calls = [
-        node for node in graph.nodes if node.op == "call_module" and submodules[node.target] in module_of
-    ]
+    hook_of: dict[nn.Module, QuantizeOutput] = {}
+    calls = [node for node in graph.nodes if node.op == "call_module" and submodules[node.target] in chosen]
     for node in calls:
         module = submodules[node.target]
         hooks = module._forward_hooks
-        for key in [key for key, hook in hooks.items() if isinstance(hook, QuantizeOutput)]:
-            del hooks[key]
+        for key, hook in list(hooks.items()):
+            if isinstance(hook, QuantizeOutput):
+                hook_of[module] = hook
+                del hooks[key]
         with graph.inserting_after(node):
-            quantized = graph.call_function(module_of[module].forward, (node,))
+            quantized = graph.call_function(hook_of[module].quantized, (node,))
         node.replace_all_uses_with(quantized, delete_user_cb=lambda user, new=quantized: user is not new)
     return graph
 

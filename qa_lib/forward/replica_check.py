@@ -66,9 +66,9 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
         for name, module in qmodel.model.named_modules()
         if name and quantized & set(module.modules())  # what has no quantizer does the same in every copy
     }
-    with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread():
+    with qmodel.lock, negatives_as_before(qmodel), one_torch_thread():
         for index, num_bits in enumerate(_TRIED):
-            widths, others = (_at(qmodel, _TRIED[(index + step) % len(_TRIED)]) for step in (0, 1))
+            widths, others = (widths_at(qmodel, _TRIED[(index + step) % len(_TRIED)]) for step in (0, 1))
             expected = _run_twice(qmodel, widths, inputs)
             if replica is qmodel:
                 continue
@@ -89,8 +89,8 @@ def check_thread(qmodel: QuantizedActivationsModel, inputs: Any) -> None:
     """Raises ``ReplicaError`` if the model itself returns something else for ``inputs`` in a thread like those of replicas. Not for
     whoever holds its lock."""
     for num_bits in _TRIED[:2]:
-        run = partial(_run, qmodel, _at(qmodel, num_bits), inputs)
-        with _negatives_as_before(qmodel), one_torch_thread():
+        run = partial(_run, qmodel, widths_at(qmodel, num_bits), inputs)
+        with negatives_as_before(qmodel), one_torch_thread():
             if not same(run(), _in_a_worker(run)):
                 raise ReplicaError(_OTHER_THREAD)
 
@@ -121,9 +121,9 @@ def behaviour_digest(
     """SHA-256 of what the model returns for ``inputs``, a few items, in float and at low widths: whatever changes it and is no part
     of the model's state that can be listed shows here, if it changes these outputs."""
     digest = hashlib.sha256()
-    with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread():
+    with qmodel.lock, negatives_as_before(qmodel), one_torch_thread():
         for num_bits in tried:
-            for leaf in pytree.tree_leaves(_run(qmodel, _at(qmodel, num_bits), inputs)):
+            for leaf in pytree.tree_leaves(_run(qmodel, widths_at(qmodel, num_bits), inputs)):
                 if isinstance(leaf, Tensor):
                     add_tensor(digest, leaf)
     return digest.hexdigest()
@@ -131,7 +131,7 @@ def behaviour_digest(
 
 def is_what_it_returns(qmodel: QuantizedActivationsModel, widths: Widths, inputs: Any, outputs: Any) -> bool:
     """Whether the model itself, at ``widths``, returns ``outputs`` for ``inputs``, bit for bit; it stays as it is."""
-    with qmodel.lock, _negatives_as_before(qmodel), one_torch_thread():
+    with qmodel.lock, negatives_as_before(qmodel), one_torch_thread():
         return same(_run(qmodel, widths, inputs), outputs)
 
 
@@ -197,7 +197,7 @@ def _run(model: QuantizedActivationsModel, widths: Widths, inputs: Any) -> Any:
         return try_forward(model, inputs)
 
 
-def _at(qmodel: QuantizedActivationsModel, num_bits: int | None) -> Widths:
+def widths_at(qmodel: QuantizedActivationsModel, num_bits: int | None) -> Widths:
     """``num_bits`` wherever there is an ``amax``."""
     return tuple(num_bits if q.calibrated else None for q in qmodel.activation_fake_quantizers.values())
 
@@ -211,7 +211,7 @@ def _state(qmodel: QuantizedActivationsModel) -> dict[str, str]:
 
 
 @contextmanager
-def _negatives_as_before(qmodel: QuantizedActivationsModel) -> Iterator[None]:
+def negatives_as_before(qmodel: QuantizedActivationsModel) -> Iterator[None]:
     """What is only a trial is not counted."""
     before = {quantizer: quantizer.negatives for quantizer in qmodel.activation_fake_quantizers.values()}
     try:

@@ -63,13 +63,18 @@ class QuantizeOutput:
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
         if id(self.quantizer) in _this_thread.refused:
             raise ReplicaError(CALLS_THE_MODEL.format(f"'{self.name}'"))
-        if not isinstance(output, Tensor) or not output.is_floating_point() or self.which:
-            return self._quantize_one_of(module, output)
-        if owns_its_output(module):
+        if self._is_one(output) and owns_its_output(module):
             return self.quantizer.quantize_in_place(output)
-        return self.quantizer(output)
+        return self.quantized(output, module)
 
-    def _quantize_one_of(self, module: nn.Module, output: Any) -> Any:
+    def quantized(self, output: Any, module: nn.Module | None = None) -> Any:
+        """What becomes of the ``output`` of a module; it stays as it is."""
+        return self.quantizer(output) if self._is_one(output) else self._quantize_one_of(module, output)
+
+    def _is_one(self, output: Any) -> bool:
+        return isinstance(output, Tensor) and output.is_floating_point() and not self.which
+
+    def _quantize_one_of(self, module: nn.Module | None, output: Any) -> Any:
         leaves, structure = pytree.tree_flatten(output)
         numbers = [
             i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()

@@ -156,7 +156,8 @@ class QuantizedActivationsModel(NamedQuantizers):
         with self.lock:
             self._learning = True
             try:
-                self.run(inputs)
+                with self.temporary_bit_widths([None] * len(self.names)):  # for whatever else is called
+                    self.run(inputs)
             except ArgumentsSeen as seen:
                 sites = self._inputs.learn(seen.arguments)
             else:

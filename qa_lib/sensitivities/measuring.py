@@ -15,8 +15,7 @@ from qa_lib.archive import Archive
 from qa_lib.batches.batched_set import check_numbers
 from qa_lib.batches.digests import add_structure
 from qa_lib.batches.forward import one_torch_thread
-from qa_lib.batches.loading import as_tensors
-from qa_lib.batches.structure import count_items, floating, numbers_of, take, tensors
+from qa_lib.batches.structure import as_tensors, count_items, floating, numbers_of, take, tensors
 from qa_lib.bit_widths import Widths, listed
 from qa_lib.costs import Cost, cost_table, total_bits
 from qa_lib.errors import DataError, ReplicaError, SearchError

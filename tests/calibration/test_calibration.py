@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import make_tiny_model
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from qa_lib import (
     Evaluator,
@@ -19,7 +20,7 @@ from qa_lib import (
     explore,
 )
 from qa_lib.calibration import collect_statistics
-from qa_lib.errors import CalibrationError, DeviceError, RemovedError
+from qa_lib.errors import CalibrationError, DataError, DeviceError, RemovedError
 from qa_lib.plots.activation_histogram import float_activations
 
 WIDTHS = range(2, 17)
@@ -443,4 +444,26 @@ def test_layers_that_return_nothing_are_named(images):
 
     qmodel = QuantizedActivationsModel(Nothing(), conv2d_predicate)
     with pytest.raises(CalibrationError, match="^unused returned no activations"):
+        calibrate(qmodel, images)
+
+
+@pytest.mark.parametrize("form", ["array", "data set", "batches of arrays", "pairs"])
+def test_images_in_any_form_that_is_searched_on_calibrate(qmodel, images, form):
+    calibrate(qmodel, images)
+    expected = {name: float(q.amax) for name, q in qmodel.activation_fake_quantizers.items()}
+    parts = images.split(64)
+    given = {
+        "array": images.numpy(),
+        "data set": TensorDataset(images, torch.arange(len(images))),
+        "batches of arrays": [part.numpy() for part in parts],
+        "pairs": [(part.numpy(), np.arange(len(part))) for part in parts],
+    }[form]
+    calibrate(qmodel, given)
+    assert {n: float(q.amax) for n, q in qmodel.activation_fake_quantizers.items()} == expected
+
+
+def test_a_forward_that_runs_another_model_is_refused_before_that_model_is_run(images):
+    model = make_tiny_model()
+    qmodel = QuantizedActivationsModel(model, conv2d_predicate, forward=lambda given, batch: model(batch))
+    with pytest.raises(DataError, match="does not call the model that it is handed"):
         calibrate(qmodel, images)
