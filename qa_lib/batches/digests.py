@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from qa_lib.batches.structure import count_items, take
+
 # What is looked at of a tensor whose digest is known: its version, its place, and so many of its numbers.
 _SAMPLE = 64
 _Mark = tuple[int, int, bytes]
@@ -35,6 +37,16 @@ def add_structure(digest: "hashlib._Hash", batch: Any) -> None:
             add_structure(digest, part)
     else:
         digest.update(repr(batch).encode())
+
+
+def item_digests(items: Any) -> frozenset[bytes]:
+    """A digest of each of ``items``: those of two sets tell which they share."""
+    found = set()
+    for index in range(count_items(items)):
+        digest = hashlib.sha256()
+        add_structure(digest, take(items, slice(index, index + 1)))
+        found.add(digest.digest()[:8])
+    return frozenset(found)
 
 
 def tensor_digest(tensor: Tensor) -> bytes:

@@ -2,24 +2,17 @@
 
 import argparse
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
-
-from qa_lib.bit_widths import width_columns
 from qa_lib.calibration.amax import all_methods
 from qa_lib.calibration.calibrating import calibrate
 from qa_lib.cli.arguments import user_path
+from qa_lib.cli.result import report
 from qa_lib.errors import QAError, ReportError
 from qa_lib.evaluation.evaluator import Evaluator
-from qa_lib.interrupts import uninterrupted
-from qa_lib.metrics import Scale
-from qa_lib.plots import plot_objective_space
-from qa_lib.plots.style import save_figure
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.report import write_page
+from qa_lib.search.checked_front import CheckedFront
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.exploring import DEFAULT_FULL_PASSES, explore
 from qa_lib.workloads.workload import known_workloads, load_workload
@@ -64,6 +57,9 @@ def fill(command: argparse.ArgumentParser) -> None:
         help=f"accuracy, 0 to 1, that a solution has to reach (default: {DEFAULT_MIN_ACCURACY})")  # fmt: skip
     add("--min-score", type=float, metavar="S",
         help="the same where the workload's score is no accuracy, in its own unit (default: none)")  # fmt: skip
+    add("--max-drop", type=float, metavar="D",
+        help="say which is the cheapest solution that loses at most so much of the score on the hold-out set, 0.01 of an accuracy "
+        "say, with 95 %% confidence")  # fmt: skip
     add("--full-passes", type=float, metavar="P",
         help=f"budget: passes over the search set, everything counted (default: {DEFAULT_FULL_PASSES:g} if no other "
         "budget is given)")  # fmt: skip
@@ -96,28 +92,24 @@ def _run(options: argparse.Namespace) -> int:
             f"--out '{options.out}' is no folder that can be made ({error.strerror}): give another one"
         ) from error
     try:
-        return report(_explore(options), options.out)
+        exploration, holdout = _explore(options)
+        return report(exploration, options.out, _checked(exploration, holdout), options.max_drop)
     except QAError as error:  # a full disk, say
         if error.exploration is not None and error.exploration.candidates:
             report(error.exploration, options.out)
         raise
 
 
-def _explore(options: argparse.Namespace) -> Exploration:
+def _explore(options: argparse.Namespace) -> tuple[Exploration, Evaluator | None]:
     workload = load_workload(options.workload)
     qmodel = QuantizedActivationsModel(workload.model, workload.predicate, forward=workload.forward)
     calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
-    evaluator = Evaluator(
-        qmodel,
-        workload.search_images,
-        workload.search_labels,
-        metric=workload.metric,
-        transform=workload.transform,
-    )
+    how: dict[str, Any] = {"metric": workload.metric, "transform": workload.transform}
+    evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels, **how)
     least = options.min_accuracy
     if least is None and options.min_score is None and "accuracy" in evaluator.metric.name:
         least = DEFAULT_MIN_ACCURACY
-    return explore(
+    exploration = explore(
         evaluator,
         num_bits_lower_limit=options.lower,
         num_bits_upper_limit=options.upper,
@@ -132,93 +124,18 @@ def _explore(options: argparse.Namespace) -> Exploration:
         seed=options.seed,
         archive=options.archive or options.out / "archive.sqlite",
     )
+    if workload.holdout_images is None or exploration.interrupted:
+        return exploration, None
+    return exploration, Evaluator(qmodel, workload.holdout_images, workload.holdout_labels, **how)
 
 
-def report(exploration: Exploration, folder: Path) -> int:
-    """Prints an exploration and writes it into ``folder``; returns the exit status."""
-    if not exploration.candidates:
-        print("\nStopped before anything was measured.")
-        return 130
-    with uninterrupted():
-        _show(exploration)
-    failed = _write(exploration, folder)
-    return 2 if failed else 1 if exploration.front.empty else 0
-
-
-def _write(exploration: Exploration, folder: Path) -> bool:
-    """Writes each file on its own, and says what could not be written; returns whether that was any."""
-    files: dict[Path, Callable[[Path], None]] = {
-        folder / "front.csv": exploration.to_csv,
-        folder / "front.png": lambda path: save_figure(plot_objective_space(exploration), path),
-    }
-    if exploration.measured:
-        files[folder / "front.html"] = partial(write_page, exploration)
-    written = []
-    for path, write in files.items():
-        try:
-            write(path)
-            written.append(str(path))
-        except ReportError as error:
-            print(f"qa_lib: {error}", file=sys.stderr)
-    print(f"Written: {', '.join(written) or 'nothing'}")
-    return len(written) < len(files)
-
-
-def _show(exploration: Exploration) -> None:
-    scale = exploration.scale
-    front = exploration.front.set_index(
-        pd.Index([f"front {n}" for n in range(1, len(exploration.front) + 1)])
-    )
-    print(f"\nquantizers, in the order of the widths: {', '.join(exploration.names)}\n")
-    print(
-        _as_text(
-            pd.concat([exploration.baselines(), front] if len(front) else [exploration.baselines()]),
-            exploration.names,
-            scale,
-        )
-    )
-    print(
-        f"\n{len(exploration.measured)} settings measured on {exploration.float_evaluation.images} images each, "
-        f"{len(exploration.stopped)} stopped early as hopeless ({exploration.images_saved:.0%} of all images saved); "
-        f"{exploration.full_passes:.1f} full passes in all.",
-        end=" ",
-    )
-    if exploration.interrupted:
-        print("Stopped early.", end=" ")
-    if front.empty:
-        nearest = exploration.nearest
-        print(
-            f"None reaches the minimum {scale.name} {scale.text(exploration.min_score)}: the nearest has "
-            f"{'' if nearest.complete else 'at most '}{nearest.text} ({scale.difference(exploration.shortfall)} short) at "
-            f"{nearest.total_bits} total bits. {_what_to_relax(exploration)}Ask for less, or raise --upper."
-        )
-    else:
-        least = (
-            f" at or above {scale.text(exploration.min_score)}" if exploration.min_score > scale.worst else ""
-        )
-        print(f"The front has {len(front)} solutions{least}.")
-
-
-def _what_to_relax(exploration: Exploration) -> str:
-    """The layers that disturb most, as a sentence."""
-    if exploration.sensitivities is None:
-        return ""
-    relax = exploration.layers_to_relax().head(3)
-    layers = ", ".join(
-        f"{row.layer} ({row.num_bits} bits, {100 * row.share:.0f} %)" for row in relax.itertuples()
-    )
-    return f"By the sensitivities (an estimate), these layers disturb most: {layers}. Give them more bits. "
-
-
-def _as_text(frame: pd.DataFrame, names: tuple[str, ...], scale: Scale) -> str:
-    columns = list(width_columns(names, [scale.column]))
-    widths = frame[columns].astype(object).where(frame[columns].notna(), "-")
-    table = pd.DataFrame(
-        {
-            scale.name: frame[scale.column].map(lambda s: "infeasible" if pd.isna(s) else scale.text(s)),
-            "total bits": frame["total_bits"],
-            "mean bits": frame["mean_bits"].map("{:.2f}".format),
-            "widths": widths.apply(lambda row: " ".join(map(str, row)), axis=1),
-        }
-    )
-    return table.to_string(justify="right")
+def _checked(exploration: Exploration, holdout: Evaluator | None) -> CheckedFront | None:
+    """The front on the hold-out set, if there are both."""
+    if holdout is None or not exploration.front_evaluations:
+        return None
+    print(f"Checking the front on {holdout.images:,} items that chose nothing ...", file=sys.stderr)
+    try:
+        return exploration.check(holdout)
+    except (QAError, KeyboardInterrupt) as error:  # which takes nothing from what was found
+        print(f"qa_lib: the front is not checked: {str(error) or 'interrupted'}", file=sys.stderr)
+        return None

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from qa_lib.archive import Archive
@@ -18,6 +19,7 @@ from qa_lib.checks import call_back, check_count, check_kind, kind_of
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.early_stop import Needed, StopRule
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.items import item_sums
 from qa_lib.evaluation.known import Known
 from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.records import Records, opened
@@ -226,6 +228,12 @@ class Evaluator(Known):
                 finish(task, measured=False)
         self._runner.run(replicas, unfinished, finish)
         return [evaluations[w] for w in asked]
+
+    def item_sums(self, candidates: Iterable[BitWidths]) -> list[np.ndarray] | None:
+        """What each item by itself adds to the metric's sums, for each of ``candidates``: shape ``(N, k)``, the items in the order in
+        which they are shown. None if the metric is no sum over items. Nothing of it is archived."""
+        self.qmodel.check_usable()
+        return item_sums(self._runner, [self.qmodel.check_bit_widths(candidate) for candidate in candidates])
 
     def _tasks(
         self,

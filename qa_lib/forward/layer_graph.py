@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from qa_lib.batches.forward import forward

@@ -40,6 +40,11 @@ class Accuracy(Metric):
         logits = self._check_logits(outputs, targets)
         return torch.tensor([int(self._right(logits, targets).sum()), targets.numel()])
 
+    def measure_items(self, outputs: Any, targets: Any) -> Tensor:
+        each = self._right(self._check_logits(outputs, targets), targets).reshape(len(targets), -1)
+        right = each.sum(dim=1)
+        return torch.stack([right, torch.full_like(right, each.shape[1])], dim=1)
+
     def score(self, sums: Tensor) -> float:
         correct, answers = sums.tolist()
         return correct / answers

@@ -82,6 +82,10 @@ class Metric(Protocol):
         """
         return None
 
+    def measure_items(self, outputs: Any, targets: Any) -> Tensor | None:
+        """What each item of a batch adds by itself, shape ``(N, k)``; None measures one after the other, which takes longer."""
+        return None
+
     def by_class(self, outputs: Any, targets: Any) -> Tensor | None:
         """Right answers and items of each class, shape ``(2, classes)``; None where there are no classes."""
         return None

@@ -31,6 +31,10 @@ class PerItem(Metric):
         # One after the other: a sum that no layout of the memory changes.
         return torch.tensor([sum(scores.tolist()), items], dtype=torch.float64)
 
+    def measure_items(self, outputs: Any, targets: Any) -> Tensor:
+        scores = self._scores(outputs, targets, count_items(targets))
+        return torch.stack([scores, torch.ones_like(scores)], dim=1)
+
     def score(self, sums: Tensor) -> float:
         total, items = sums.tolist()
         return total / items

@@ -5,6 +5,7 @@ from qa_lib.plots.activation_histogram import activation_histogram, plot_activat
 from qa_lib.plots.bit_width_map import bit_width_map, plot_bit_width_map
 from qa_lib.plots.calibration_grids import calibration_grids, plot_calibration_grids
 from qa_lib.plots.calibration_size import calibration_size, plot_calibration_size
+from qa_lib.plots.checked_front import checked_drops, plot_checked_front
 from qa_lib.plots.fake_quantization import fake_quantization, plot_fake_quantization
 from qa_lib.plots.held_out import held_out_curve, plot_held_out
 from qa_lib.plots.hypervolume_by_cost import hypervolume_by_cost, plot_hypervolume_by_cost
@@ -21,6 +22,7 @@ __all__ = [
     "bit_width_map",
     "calibration_grids",
     "calibration_size",
+    "checked_drops",
     "fake_quantization",
     "held_out_curve",
     "hypervolume_by_cost",
@@ -30,6 +32,7 @@ __all__ = [
     "plot_bit_width_map",
     "plot_calibration_grids",
     "plot_calibration_size",
+    "plot_checked_front",
     "plot_fake_quantization",
     "plot_held_out",
     "plot_hypervolume_by_cost",

@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 
 from qa_lib.bit_widths import FACTS, width_columns
+from qa_lib.checks import shown
 from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
+from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
 from qa_lib.metrics import Scale
+from qa_lib.search.checked_front import CheckedFront, check_front, check_holdout
 from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.search.provenance import Provenance
 from qa_lib.sensitivities.measuring import SensitivityTable
@@ -182,6 +185,34 @@ class Exploration:
     def hypervolume(self) -> float:
         """The share of the box that the front dominates (``Hypervolume``); higher is better."""
         return self.hypervolume_box((e.score, self.cost(e.bit_widths)) for e in self.front_evaluations)
+
+    def check(self, holdout: Evaluator, *, level: float = 0.95) -> CheckedFront:
+        """What the front is worth on data that chose nothing: each of its settings and the float model, measured on a hold-out set, with
+        intervals for what each loses that hold for all of them together.
+
+        Args:
+            holdout: An evaluator of the same model and metric on other items than the search set's; what it measures is kept in its archive.
+            level: How sure all intervals together are to hold the true drops, 0 to 1.
+
+        Raises:
+            SearchError: There is no front, or ``level`` is no share.
+            DataError: ``holdout`` is of another model or metric, shares items with the search set, or is too small.
+
+        Example:
+            >>> checked = exploration.check(Evaluator(qmodel, images, labels))
+            >>> checked.frame.columns[1:5].tolist()
+            ['holdout_score', 'holdout_drop', 'low', 'high']
+        """
+        check_holdout(holdout, self.names, self.scale, self.made)
+        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
+            raise SearchError(f"level is {shown(level)}; it is a share between 0 and 1, 0.95 say")
+        if not self.front_evaluations:
+            raise SearchError(
+                "nothing that was measured is feasible, so that there is no front to check: ask for less, or search on"
+            )
+        return check_front(
+            self.front_evaluations, self.float_evaluation, holdout, self.names, self.cost, level
+        )
 
     def baselines(self) -> pd.DataFrame:
         """The float model and the uniform widths, as rows of the same columns as ``front``; the score of those

@@ -7,6 +7,7 @@ from importlib import metadata
 from platform import python_version
 from typing import Any
 
+from qa_lib.batches.digests import item_digests
 from qa_lib.batches.structure import item_shape
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.quantization.calibration_record import CalibrationRecord
@@ -51,6 +52,8 @@ class Provenance:
         versions: Package -> version.
         environment: What else the numbers depend on: device, instruction set, settings of torch.
         seconds: How long the search took.
+        digests: Of what was searched on, ``"model"`` and ``"metric_digest"``, as ``Evaluator.facts`` has them.
+        items: A digest of each item of the search set.
     """
 
     date: str
@@ -66,6 +69,8 @@ class Provenance:
     versions: dict[str, str] = field(hash=False)
     environment: dict[str, Any] = field(hash=False, repr=False)
     seconds: float = 0.0
+    digests: dict[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    items: frozenset[bytes] = field(default=frozenset(), repr=False)
 
     @classmethod
     def begin(cls, evaluator: Evaluator, settings: Mapping[str, Any]) -> "Provenance":
@@ -89,6 +94,8 @@ class Provenance:
             settings=dict(settings),
             versions=versions(),
             environment=environment(qmodel.device),
+            digests={name: evaluator.facts(at_once=True)[name] for name in ("model", "metric_digest")},
+            items=item_digests(search_set.items.inputs),
         )
 
 

@@ -11,7 +11,7 @@ import pytest
 from qa_lib import Archive, Exploration, Workload, conv2d_predicate
 from qa_lib.__main__ import main
 from qa_lib.archive.file import ArchiveFile
-from qa_lib.cli.explore import report
+from qa_lib.cli.result import report
 from qa_lib.errors import ArchiveError
 from qa_lib.sensitivities import SensitivityTable
 from qa_lib.workloads import workload as workloads

@@ -1,0 +1,149 @@
+"""What a search has found, printed and written into a folder."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from qa_lib.bit_widths import width_columns
+from qa_lib.errors import ReportError, SearchError
+from qa_lib.interrupts import uninterrupted
+from qa_lib.metrics import Scale
+from qa_lib.plots import plot_objective_space
+from qa_lib.plots.style import save_figure
+from qa_lib.report import write_page
+from qa_lib.search.checked_front import CheckedFront
+from qa_lib.search.exploration import Exploration
+
+
+def report(
+    exploration: Exploration,
+    folder: Path,
+    checked: CheckedFront | None = None,
+    max_drop: float | None = None,
+) -> int:
+    """Prints an exploration, and what its front is worth where that was ``checked``, and writes it into ``folder``; returns the exit status."""
+    if not exploration.candidates:
+        print("\nStopped before anything was measured.")
+        return 130
+    with uninterrupted():
+        _show(exploration, checked)
+        if checked is not None:
+            _show_checked(checked, max_drop)
+        elif max_drop is not None:
+            print("--max-drop needs a front and a hold-out set: nothing says what is lost.")
+    failed = _write(exploration, folder, checked)
+    return 2 if failed else 1 if exploration.front.empty else 0
+
+
+def _write(exploration: Exploration, folder: Path, checked: CheckedFront | None) -> bool:
+    """Writes each file on its own, and says what could not be written; returns whether that was any."""
+    files: dict[Path, Callable[[Path], None]] = {
+        folder / "front.csv": exploration.to_csv,
+        folder / "front.png": lambda path: save_figure(plot_objective_space(exploration), path),
+    }
+    if checked is not None:
+        files[folder / "holdout.csv"] = checked.to_csv
+    if exploration.measured:
+        files[folder / "front.html"] = partial(write_page, exploration)
+    written = []
+    for path, write in files.items():
+        try:
+            write(path)
+            written.append(str(path))
+        except ReportError as error:
+            print(f"qa_lib: {error}", file=sys.stderr)
+    print(f"Written: {', '.join(written) or 'nothing'}")
+    return len(written) < len(files)
+
+
+def _show_checked(checked: CheckedFront, max_drop: float | None) -> None:
+    scale = checked.float_held_out.scale
+    apart = len(checked.told_apart()) if checked.items_known else None
+    print(
+        f"\nhold-out: {checked.held_out[0].search_images:,} items that chose nothing; drop: from the float model there "
+        f"({checked.float_held_out.text}), {checked.level:.0%} sure of all rows together ({checked.method})."
+        + (f" {apart} of {len(checked.held_out)} solutions can be told apart." if apart else "")
+    )
+    if max_drop is not None:
+        try:
+            chosen = checked.cheapest(max_drop)
+        except SearchError as error:
+            print(f"{str(error)[0].upper()}{str(error)[1:]}.")
+        else:
+            print(
+                f"The cheapest that loses at most {scale.difference(max_drop)}: {chosen.total_bits} total bits, {chosen.text} on the hold-out "
+                f"set, widths {' '.join('-' if n is None else str(n) for n in chosen.bit_widths)}."
+            )
+
+
+def _show(exploration: Exploration, checked: CheckedFront | None) -> None:
+    scale = exploration.scale
+    front = exploration.front.set_index(
+        pd.Index([f"front {n}" for n in range(1, len(exploration.front) + 1)])
+    )
+    print(f"\nquantizers, in the order of the widths: {', '.join(exploration.names)}\n")
+    print(
+        _as_text(
+            pd.concat([exploration.baselines(), front] if len(front) else [exploration.baselines()]),
+            exploration.names,
+            scale,
+            checked,
+        )
+    )
+    print(
+        f"\n{len(exploration.measured)} settings measured on {exploration.float_evaluation.images} images each, "
+        f"{len(exploration.stopped)} stopped early as hopeless ({exploration.images_saved:.0%} of all images saved); "
+        f"{exploration.full_passes:.1f} full passes in all.",
+        end=" ",
+    )
+    if exploration.interrupted:
+        print("Stopped early.", end=" ")
+    if front.empty:
+        nearest = exploration.nearest
+        print(
+            f"None reaches the minimum {scale.name} {scale.text(exploration.min_score)}: the nearest has "
+            f"{'' if nearest.complete else 'at most '}{nearest.text} ({scale.difference(exploration.shortfall)} short) at "
+            f"{nearest.total_bits} total bits. {_what_to_relax(exploration)}Ask for less, or raise --upper."
+        )
+    else:
+        least = (
+            f" at or above {scale.text(exploration.min_score)}" if exploration.min_score > scale.worst else ""
+        )
+        print(f"The front has {len(front)} solutions{least}.")
+
+
+def _what_to_relax(exploration: Exploration) -> str:
+    """The layers that disturb most, as a sentence."""
+    if exploration.sensitivities is None:
+        return ""
+    relax = exploration.layers_to_relax().head(3)
+    layers = ", ".join(
+        f"{row.layer} ({row.num_bits} bits, {100 * row.share:.0f} %)" for row in relax.itertuples()
+    )
+    return f"By the sensitivities (an estimate), these layers disturb most: {layers}. Give them more bits. "
+
+
+def _as_text(frame: pd.DataFrame, names: tuple[str, ...], scale: Scale, checked: CheckedFront | None) -> str:
+    columns = list(width_columns(names, [scale.column]))
+    widths = frame[columns].astype(object).where(frame[columns].notna(), "-")
+    table = pd.DataFrame(
+        {
+            scale.name: frame[scale.column].map(lambda s: "infeasible" if pd.isna(s) else scale.text(s)),
+            "total bits": frame["total_bits"],
+            "mean bits": frame["mean_bits"].map("{:.2f}".format),
+            "widths": widths.apply(lambda row: " ".join(map(str, row)), axis=1),
+        }
+    )
+    if checked is not None:
+        scores = [e.text for e in (checked.float_held_out, *checked.held_out)]
+        ends = [
+            f"{scale.factor * low:.2f} to {scale.factor * high:.2f}"
+            for low, high in zip(checked.low, checked.high, strict=True)
+        ]
+        rest = [""] * (len(frame) - len(scores))  # the uniform widths, which stand between
+        table.insert(1, "hold-out", [scores[0], *rest, *scores[1:]])
+        table.insert(2, "drop", ["", *rest, *ends])
+    return table.to_string(justify="right")

@@ -1,0 +1,207 @@
+"""A front on data that chose nothing, against scores and pairs that are counted by hand."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import make_tiny_model
+
+from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, explore, plots
+from qa_lib.errors import DataError, ReportError, SearchError
+from qa_lib.metrics import SQNR, Accuracy, Agreement, MeanSquaredError, Metric
+from qa_lib.search.intervals import drops_of_shares
+
+NAMES = ("input", "shortcut", "conv1", "conv2")
+
+
+def others(count=200, seed=7):
+    random = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 1, 6, 6, generator=random), torch.randint(5, (count,), generator=random)
+
+
+@pytest.fixture
+def exploration(evaluator):
+    return explore(evaluator, evaluations=40, progress=False)
+
+
+@pytest.fixture
+def holdout(qmodel):
+    images, labels = others()
+    with torch.no_grad(), qmodel.temporary_bit_widths([None] * 4):
+        answers = qmodel(images).argmax(dim=1)
+    return Evaluator(qmodel, images, torch.where(labels > 2, answers, labels))  # right for many
+
+
+def right_by_hand(qmodel, holdout, widths):
+    found = []
+    with torch.no_grad(), qmodel.temporary_bit_widths(widths):
+        for images, labels in holdout.search_set.batches:
+            found.append(qmodel(images).argmax(dim=1) == labels)
+    return torch.cat(found).numpy()
+
+
+def test_what_a_front_is_worth_on_items_that_chose_nothing(exploration, holdout, qmodel):
+    checked = exploration.check(holdout)
+    frame, front = checked.frame, exploration.front
+    assert frame.columns[:7].tolist() == [
+        "accuracy", "holdout_score", "holdout_drop", "low", "high", "total_bits", "mean_bits"
+    ]  # fmt: skip
+    pd.testing.assert_frame_equal(frame[front.columns], front)
+    reference = right_by_hand(qmodel, holdout, [None] * 4)
+    settings = np.array([right_by_hand(qmodel, holdout, e.bit_widths) for e in exploration.front_evaluations])
+    assert frame["holdout_score"].tolist() == [s.mean() for s in settings]
+    assert frame["holdout_drop"].tolist() == pytest.approx(list(reference.mean() - settings.mean(axis=1)))
+    low, high = drops_of_shares(reference, settings)
+    assert np.array_equal(checked.low, low) and np.array_equal(checked.high, high)
+    assert (frame["low"] <= frame["holdout_drop"]).all() and (frame["holdout_drop"] <= frame["high"]).all()
+    assert checked.method.startswith("Tango") and checked.units == 200
+    # Once more, the same, and kept in the hold-out evaluator's own archive.
+    before = holdout.images_forwarded
+    again = exploration.check(holdout)
+    assert again.frame.equals(frame)
+    assert holdout.images_forwarded - before == 200 * (len(front) + 1)
+
+
+def test_the_figure_shows_drops_and_their_intervals(exploration, holdout, tmp_path):
+    checked = exploration.check(holdout)
+    data = plots.checked_drops(checked)
+    frame = checked.frame
+    assert data.costs.tolist() == frame["total_bits"].tolist() and data.items == 200
+    assert data.held_out == pytest.approx(100 * frame["holdout_drop"])
+    assert data.low == pytest.approx(100 * frame["low"]) and data.high == pytest.approx(100 * frame["high"])
+    expected = 100 * (exploration.float_evaluation.score - frame["accuracy"])
+    assert data.searched == pytest.approx(expected)
+    figure = plots.plot_checked_front(checked)
+    axes = figure.axes[0]
+    assert axes.yaxis_inverted() and axes.get_ylabel() == "drop in accuracy (points)"
+    shown = [line.get_xydata().tolist() for line in axes.lines]
+    assert np.column_stack([data.costs, data.searched]).tolist() in shown
+    assert np.column_stack([data.costs, data.held_out]).tolist() in shown
+    figure.savefig(tmp_path / "drops.png")
+    with pytest.raises(ReportError, match=r"what exploration.check\(\) returns"):
+        plots.plot_checked_front(exploration)
+
+
+def test_the_cheapest_that_loses_little_is_sure(exploration, holdout):
+    checked = exploration.check(holdout, level=0.9)
+    for max_drop in (1.0, float(checked.high[-1]), float(checked.high.min())):
+        chosen = checked.cheapest(max_drop)
+        fit = [e for e, high in zip(checked.held_out, checked.high, strict=True) if high <= max_drop]
+        assert chosen == fit[0]
+    with pytest.raises(SearchError, match="with 90% confidence, and none was measured to: the least drop is"):
+        checked.cheapest(float(checked.drops.min()) - 0.01)
+    between = float((checked.drops.min() + checked.high.min()) / 2)
+    with pytest.raises(SearchError, match=r"200 items are too few .*, some \d+ would be needed"):
+        checked.cheapest(between)
+    for wrong in (float("nan"), "0.01", None, True):
+        with pytest.raises(SearchError, match="max_drop is"):
+            checked.cheapest(wrong)
+
+
+def test_what_cannot_be_told_apart_is_left_out(exploration, holdout, qmodel):
+    checked = exploration.check(holdout)
+    kept = checked.told_apart()
+    assert kept[0] == checked.held_out[0] and 1 <= len(kept) < len(checked.held_out)
+    scores = [e.score for e in kept]
+    assert scores == sorted(set(scores))
+    each = 1 - 0.05 / (len(checked.held_out) - 1)
+    present = kept[0]
+    for evaluation in checked.held_out[1:]:
+        pair = [right_by_hand(qmodel, holdout, e.bit_widths) for e in (evaluation, present)]
+        low, _ = drops_of_shares(pair[0], pair[1][None], each)
+        assert (low[0] > 0) == (evaluation in kept)
+        present = evaluation if low[0] > 0 else present
+
+
+class Pooled(Metric):
+    """Right answers of a batch, of which only batches are a sum."""
+
+    name, unit, best = "pooled", "%", 1.0
+
+    def measure(self, outputs, targets):
+        return torch.tensor([int((outputs.argmax(1) == targets).sum()), 1 + len(targets)])
+
+    def score(self, sums):
+        return float(sums[0] / sums[1])
+
+
+class NoSum(Metric):
+    name, unit, best, additive = "no sum", "%", 1.0, False
+
+    def measure(self, outputs, targets):
+        return int((outputs.argmax(1) == targets).sum())
+
+    def score(self, sums):
+        return min(1.0, sum(sums) / 1000)
+
+
+@pytest.mark.parametrize(
+    ("metric", "method"),
+    [
+        (Accuracy(top_k=2), "Tango"),
+        (Agreement(), "Tango"),
+        (MeanSquaredError(), "bootstrap over items"),
+        (SQNR(), "bootstrap over items"),
+        (Pooled(), "bootstrap over batches"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_any_score_that_is_a_sum(qmodel, images, labels, metric, method):
+    shown, answers = others(64)
+    if isinstance(metric, MeanSquaredError):
+        labels, answers = torch.rand(len(images), 5), torch.rand(64, 5)
+    given = [(labels,), (answers,)] if metric.needs_targets else [(), ()]
+    evaluator = Evaluator(qmodel, images, *given[0], metric=metric, batch_size=8)
+    found = explore(evaluator, evaluations=25, progress=False)
+    holdout = Evaluator(qmodel, shown, *given[1], metric=metric, batch_size=8)
+    checked = found.check(holdout)
+    assert checked.method.startswith(method)
+    scores = [holdout.evaluate(e.bit_widths).score for e in found.front_evaluations]
+    assert checked.frame["holdout_score"].tolist() == scores
+    assert (checked.low <= checked.drops + 1e-12).all() and (checked.drops <= checked.high + 1e-12).all()
+    if method == "bootstrap over batches":
+        assert checked.units == 8 and not checked.items_known
+        with pytest.raises(SearchError, match="cannot be told apart by this metric"):
+            checked.told_apart()
+    else:
+        sums = holdout.item_sums([e.bit_widths for e in found.front_evaluations])
+        assert [metric.score(torch.from_numpy(s.sum(axis=0))) for s in sums] == pytest.approx(scores)
+        assert len(checked.told_apart()) >= 1
+
+
+def test_a_holdout_set_that_is_none_is_a_sentence(exploration, evaluator, holdout, qmodel, images, labels):
+    with pytest.raises(DataError, match=r"96 of the hold-out set's 96 items are in the search set"):
+        exploration.check(evaluator)
+    shown, answers = others()
+    mixed = Evaluator(qmodel, torch.cat([shown, images[:3]]), torch.cat([answers, labels[:3]]))
+    with pytest.raises(DataError, match=r"3 of the hold-out set's 203 items are in the search set"):
+        exploration.check(mixed)
+    with pytest.raises(DataError, match=r"has 12 items, too few to say anything: give 30 or more"):
+        exploration.check(Evaluator(qmodel, shown[:12], answers[:12]))
+    with pytest.raises(
+        DataError, match="the search was by accuracy, and the hold-out evaluator measures agreement"
+    ):
+        exploration.check(Evaluator(qmodel, shown, metric=Agreement()))
+    for level in (0, 1, 1.5, "0.95", True):
+        with pytest.raises(SearchError, match="level is"):
+            exploration.check(holdout, level=level)
+    with pytest.raises(DataError):
+        exploration.check(shown)
+    other = QuantizedActivationsModel(make_tiny_model(), conv2d_predicate, inputs=())
+    calibrate(other, images)
+    with pytest.raises(DataError, match="of another model: give one of the model"):
+        exploration.check(Evaluator(other, shown, answers))
+    unfeasible = dataclasses.replace(exploration, min_score=1.01)
+    with pytest.raises(SearchError, match="nothing that was measured is feasible"):
+        unfeasible.check(holdout)
+    calibrate(qmodel, images, method="percentile", percentile=80)
+    with pytest.raises(DataError, match="another model, or it was calibrated or changed since"):
+        exploration.check(Evaluator(qmodel, shown, answers))
+
+
+def test_a_metric_that_is_no_sum_is_a_sentence(qmodel, images, labels):
+    found = explore(Evaluator(qmodel, images, labels, metric=NoSum()), evaluations=10, progress=False)
+    with pytest.raises(DataError, match="no sum is no sum over items or batches"):
+        found.check(Evaluator(qmodel, *others(), metric=NoSum()))
