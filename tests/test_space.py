@@ -85,9 +85,10 @@ def test_the_front_of_the_sensitivities_is_that_of_all_settings(qmodel, images, 
     assert np.allclose(pairs, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 def test_a_search_measures_nothing_else_and_finds_the_front(qmodel, evaluator, rules):
-    exploration = explore(evaluator, full_passes=200, progress=False, **rules)
+    exploration = explore(evaluator, full_passes=80, progress=False, **rules)
     inside = members(rules)
     assert set(e.bit_widths for e in exploration.candidates) <= inside
     truth = non_dominated(evaluator.evaluate_many(sorted(inside)))
@@ -95,7 +96,7 @@ def test_a_search_measures_nothing_else_and_finds_the_front(qmodel, evaluator, r
     exact = {(e.total_bits, e.score) for e in truth}
     assert len(reached & exact) >= 0.6 * len(exact)
     assert 0 < exploration.hypervolume <= 1.2
-    again = explore(evaluator, full_passes=200, progress=False, **rules)
+    again = explore(evaluator, full_passes=80, progress=False, **rules)
     assert again.front.equals(exploration.front)
 
 

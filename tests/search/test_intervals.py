@@ -51,7 +51,7 @@ def test_what_never_differs_is_as_sure_as_the_count_lets_it_be():
 @pytest.mark.slow
 @pytest.mark.parametrize(("items", "widest"), [(300, 3.4), (3000, 2.75)])
 def test_intervals_of_shares_hold_together_and_are_not_wide(items, widest):
-    held, widths, runs = 0, [], 400
+    held, widths, runs = 0, [], 200
     for seed in range(runs):
         reference, settings, truth = shares(items, seed)
         low, high = drops_of_shares(reference, settings, seed=seed)
@@ -65,7 +65,7 @@ def test_intervals_of_shares_hold_together_and_are_not_wide(items, widest):
 
 @pytest.mark.slow
 def test_bootstrapped_intervals_hold_together_and_are_not_wide():
-    held, widths, runs, items = 0, [], 150, 300
+    held, widths, runs, items = 0, [], 100, 300
     for seed in range(runs):
         random = np.random.default_rng(seed)
         error = random.gamma(2, 0.1, items)
