@@ -27,7 +27,7 @@ from qa_lib.panel.view import View
 from qa_lib.plots import plot_setting
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.pareto import Standing
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 
 # Images for a look inside a layer.
 _IMAGES = 128

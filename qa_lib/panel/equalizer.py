@@ -16,7 +16,7 @@ from qa_lib.panel.fits import check_names, check_positions
 from qa_lib.panel.groups import Groups, by_block
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.panel.view import View
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
 _HERE = Path(__file__).parent

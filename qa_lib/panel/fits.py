@@ -12,7 +12,7 @@ from qa_lib.checks import check_kind, shown
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.exploration import Exploration
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 
 SIDES = ("A", "B")
 

@@ -10,7 +10,8 @@ from qa_lib.panel.next_steps import LEAST_LOSS, NextSteps, next_steps
 from qa_lib.panel.points import Points
 from qa_lib.panel.predictor import ScorePredictor
 from qa_lib.panel.requests import SupersededError
-from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
+from qa_lib.sensitivities.measuring import sensitivity
+from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
 # Images for sensitivities that nobody has measured yet.

@@ -7,7 +7,7 @@ import numpy as np
 from qa_lib.bit_widths import Widths
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.score_model import ScoreModel
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 
 # Measurements that it learns from: those nearest to where the hand is. The time to learn grows with their cube.
 _MOST_LEARNED = 150

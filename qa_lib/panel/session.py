@@ -20,7 +20,7 @@ from qa_lib.panel.requests import Gathering, LatestOnly
 from qa_lib.panel.view import View, Views
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.problem import least_score
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
 Table = tuple[SensitivityTable | None]

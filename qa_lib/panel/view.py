@@ -9,7 +9,7 @@ from qa_lib.bit_widths import Widths
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.panel.next_steps import NextSteps
 from qa_lib.search.pareto import Standing
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 
 
 class View:

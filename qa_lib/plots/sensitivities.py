@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from qa_lib.checks import check_kind
 from qa_lib.errors import DataError
 from qa_lib.plots import style
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 
 _LARGEST_ANNOTATED = 400  # cells
 # Of the largest: below this share, all is as good as nothing.

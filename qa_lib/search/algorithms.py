@@ -5,7 +5,7 @@ from pymoo.operators.crossover.pntx import TwoPointCrossover
 from qa_lib.costs import Cost, total_bits
 from qa_lib.search.operators import SensitivitySampling, StepMutation
 from qa_lib.search.screening import ScreenedNSGA2
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 
 
 def default_algorithm(

@@ -20,7 +20,7 @@ from qa_lib.metrics import Scale
 from qa_lib.search.checked_front import CheckedFront, check_front, check_holdout
 from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.search.provenance import Provenance
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
 
@@ -199,7 +199,7 @@ class Exploration:
             DataError: ``holdout`` is of another model or metric, shares items with the search set, or is too small.
 
         Example:
-            >>> checked = exploration.check(Evaluator(qmodel, images, labels))
+            >>> checked = exploration.check(Evaluator(qmodel, workload.holdout_images, workload.holdout_labels))
             >>> checked.frame.columns[1:5].tolist()
             ['holdout_score', 'holdout_drop', 'low', 'high']
         """

@@ -26,7 +26,7 @@ from qa_lib.search.problem import LayerwiseQuantizationProblem
 from qa_lib.search.progress import search_progress_bar
 from qa_lib.search.provenance import Provenance
 from qa_lib.search.run import SearchRun
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
 # What a search may cost if nothing is said. On images that no search has seen, more was not worth more

@@ -34,8 +34,8 @@ def drops_of_shares(
         Lower and upper ends, shape ``(settings,)`` each, as shares of the items; positive is a drop.
 
     Example:
-        >>> right = np.arange(1000) % 10 > 0
-        >>> low, high = drops_of_shares(right, np.array([right & (np.arange(1000) % 50 != 1)]))
+        >>> right = torch.arange(1000) % 10 > 0
+        >>> low, high = drops_of_shares(right, right[None] & (torch.arange(1000) % 50 != 1))
         >>> bool(0 < low[0] < 0.02 < high[0] < 0.04)
         True
     """

@@ -17,7 +17,7 @@ from qa_lib.bit_widths import Widths
 from qa_lib.checks import check_kind, shown
 from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
 # Of a step's change in predicted divergence: below this share of the candidate's own, a step counts as flat.

@@ -5,7 +5,8 @@ import warnings
 from qa_lib.errors import QAWarning
 from qa_lib.search.progress import SearchProgressBar
 from qa_lib.search.run import SearchRun
-from qa_lib.sensitivities.measuring import SensitivityTable, sensitivity
+from qa_lib.sensitivities.measuring import sensitivity
+from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
 # Images of the search set for the sensitivities: fewer for many layers on a small search set, so that they cost at most so

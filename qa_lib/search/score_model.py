@@ -18,7 +18,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from qa_lib.bit_widths import Widths
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 
 # Scores below this share of the float model's are all the same: useless.
 _LEAST_SHARE = 0.05

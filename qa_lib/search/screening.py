@@ -13,7 +13,7 @@ from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.problem import LayerwiseQuantizationProblem, whole_widths
 from qa_lib.search.score_model import ScoreModel
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 
 # Measurements that the model learns from: those nearest to the front. Its time grows with their cube.
 _MOST_LEARNED = 300

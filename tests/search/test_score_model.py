@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import check_grad
 
 from qa_lib.search.score_model import ScoreModel, _negative_log_likelihood
-from qa_lib.sensitivities.measuring import SensitivityTable
+from qa_lib.sensitivities.table import SensitivityTable
 
 FLOAT_ACCURACY = 0.9
 
