@@ -222,6 +222,9 @@ def test_a_tuple_is_several_inputs_and_one_may_be_left_out():
         evaluator = Evaluator(qmodel, (left, right), labels, **PLAIN)
         inputs = list(zip(left.split(8), right.split(8), strict=True))
         assert same_scores(qmodel, evaluator, inputs, labels.split(8), uniform(qmodel, 2, 5))
+        found = explore(evaluator, evaluations=5, progress=False)
+        table = found.sensitivities  # counted by items, and not by how many inputs there are
+        assert found.full_passes > table.divergence.size * table.images / 24
 
 
 def test_a_calibrated_model_of_several_inputs_survives_saving_and_loading():

@@ -10,12 +10,10 @@ from qa_lib.panel.next_steps import LEAST_LOSS, NextSteps, next_steps
 from qa_lib.panel.points import Points
 from qa_lib.panel.predictor import ScorePredictor
 from qa_lib.panel.requests import SupersededError
+from qa_lib.search.preparing import images_for_sensitivities
 from qa_lib.sensitivities.measuring import sensitivity
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
-
-# Images for sensitivities that nobody has measured yet.
-_IMAGES = 128
 
 
 class Knowledge:
@@ -58,8 +56,8 @@ class Knowledge:
         self.live.prepare()
         if table is None or not set(self.space.widths) <= set(table.widths):
             table = sensitivity(
-                evaluator.qmodel, evaluator.sample_images(_IMAGES), widths=self.space.widths,
-                archive=evaluator.archive, progress=False, on_setting=go_on,
+                evaluator.qmodel, images_for_sensitivities(evaluator, len(self.space.widths)),
+                widths=self.space.widths, archive=evaluator.archive, progress=False, on_setting=go_on,
             )  # fmt: skip
         go_on()
         on_sensitivities(table)

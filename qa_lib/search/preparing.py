@@ -1,8 +1,11 @@
 """The sensitivities that a search begins with, within what it may spend on them."""
 
 import warnings
+from typing import Any
 
+from qa_lib.batches.structure import count_items
 from qa_lib.errors import QAWarning
+from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.search.progress import SearchProgressBar
 from qa_lib.search.run import SearchRun
 from qa_lib.sensitivities.measuring import sensitivity
@@ -15,16 +18,21 @@ _SENSITIVITY_IMAGES, _FEWEST_SENSITIVITY_IMAGES = 128, 16
 _SENSITIVITY_PASSES = 15.0
 
 
+def images_for_sensitivities(evaluator: Evaluator, widths: int) -> Any:
+    """The images of the search set on which each layer is measured at so many ``widths``."""
+    settings = len(evaluator.qmodel.names) * widths
+    affordable = max(_FEWEST_SENSITIVITY_IMAGES, int(_SENSITIVITY_PASSES * evaluator.images / settings))
+    return evaluator.sample_images(min(_SENSITIVITY_IMAGES, affordable))
+
+
 def measure_sensitivities(
     run: SearchRun, space: Space, budget: float | None, bar: SearchProgressBar
 ) -> SensitivityTable:
     """On images of the search set, counted as passes as if nothing were reused."""
-    evaluator, layers = run.evaluator, len(run.evaluator.qmodel.names)
-    settings = layers * len(space.widths)
-    affordable = max(_FEWEST_SENSITIVITY_IMAGES, int(_SENSITIVITY_PASSES * evaluator.images / settings))
-    images = evaluator.sample_images(min(_SENSITIVITY_IMAGES, affordable))
-    share = len(images) / evaluator.images
-    warn_if_costly(settings * share, budget)
+    evaluator = run.evaluator
+    images = images_for_sensitivities(evaluator, len(space.widths))
+    share = count_items(images) / evaluator.images
+    warn_if_costly(len(evaluator.qmodel.names) * len(space.widths) * share, budget)
 
     def count() -> None:
         run.passes_before += share
