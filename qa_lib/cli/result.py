@@ -44,10 +44,10 @@ def _write(exploration: Exploration, folder: Path, checked: CheckedFront | None)
         folder / "front.csv": exploration.to_csv,
         folder / "front.png": lambda path: save_figure(plot_objective_space(exploration), path),
     }
-    if checked is not None:
-        files[folder / "holdout.csv"] = checked.to_csv
     if exploration.measured:
         files[folder / "front.html"] = partial(write_page, exploration)
+    if checked is not None:
+        files[folder / "holdout.csv"] = checked.to_csv
     written = []
     for path, write in files.items():
         try:

@@ -7,6 +7,7 @@ import explorations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from qa_lib import Archive, Exploration, Workload, conv2d_predicate
 from qa_lib.__main__ import main
@@ -139,3 +140,42 @@ def test_what_a_search_had_found_when_it_failed_is_printed(tmp_path, capsys, mon
     shown = capsys.readouterr()
     assert "front 1" in shown.out and "Stopped early" in shown.out and (tmp_path / "front.csv").exists()
     assert shown.err.strip().splitlines()[-1] == "qa_lib: the disk is full: make room"
+
+
+@pytest.mark.slow
+def test_a_front_is_checked_on_images_that_chose_nothing(
+    tmp_path, capsys, tiny_model, images, labels, monkeypatch
+):
+    shown = torch.rand(300, 1, 6, 6, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        answers = tiny_model(shown).argmax(dim=1)
+    tiny = Workload(
+        "tiny", tiny_model, conv2d_predicate, images, labels, images, labels, shown, answers, tuple("abcde")
+    )
+    fresh = lambda: dataclasses.replace(tiny, model=copy.deepcopy(tiny_model))  # noqa: E731
+    monkeypatch.setattr(workloads, "_builders", {"tiny": fresh})
+    options = ["--min-accuracy", "0", "--out", str(tmp_path), "--max-drop"]
+    assert main([*ARGUMENTS, *options, "1"]) == 0
+    printed = capsys.readouterr()
+    assert "Checking the front on 300 items" in printed.err
+    assert "hold-out: 300 items that chose nothing" in printed.out and "Tango" in printed.out
+    checked, front = pd.read_csv(tmp_path / "holdout.csv"), pd.read_csv(tmp_path / "front.csv")
+    assert checked["total_bits"].tolist() == front["total_bits"].tolist()
+    row = checked.iloc[0]
+    assert f"{row['holdout_score']:.2%}" in printed.out
+    assert f"{100 * row['low']:.2f} to {100 * row['high']:.2f}" in printed.out
+    assert f"loses at most 100.00 points: {row['total_bits']:.0f} total bits" in printed.out
+    assert main([*ARGUMENTS, *options, "-1"]) == 0
+    assert (
+        "No setting of the front loses at most -100.00 points with 95% confidence" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.slow
+def test_a_hold_out_set_that_has_chosen_the_front_takes_nothing_from_it(tmp_path, capsys):
+    options = ["--min-accuracy", "0", "--out", str(tmp_path), "--max-drop", "0.1"]
+    assert main([*ARGUMENTS, *options]) == 0
+    printed = capsys.readouterr()
+    assert "the front is not checked: 96 of the hold-out set's 96 items are in the search set" in printed.err
+    assert "--max-drop needs a front and a hold-out set" in printed.out and "front 1" in printed.out
+    assert not (tmp_path / "holdout.csv").exists() and (tmp_path / "front.csv").exists()

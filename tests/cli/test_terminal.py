@@ -62,7 +62,7 @@ def test_each_file_is_written_on_its_own_after_the_front_is_printed(once):
     assert done.returncode == 2
     assert "front 1" in done.stdout
     assert "front.png' is a folder" in done.stderr
-    assert f"Written: {once}/front.csv, {once}/front.html" in done.stdout
+    assert f"Written: {once}/front.csv, {once}/front.html, {once}/holdout.csv" in done.stdout
 
 
 @pytest.mark.parametrize("seconds", [0.3, 4.0])
