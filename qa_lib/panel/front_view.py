@@ -72,7 +72,7 @@ class FrontView(View):
                 "infeasible": infeasible,
             }
             self._draw("front", front, [f"#{number}" for number in range(1, len(front) + 1)])
-            self._draw("uniform", uniform, [f"{e.bit_widths[0]} bits everywhere" for e in uniform])
+            self._draw("uniform", uniform, [f"{n} bits everywhere" for n in self.points.uniform_num_bits])
             self._draw("dominated", dominated, ["dominated"] * len(dominated))
             self._draw("infeasible", infeasible, ["infeasible"] * len(infeasible))
 

@@ -29,7 +29,8 @@ class Points:
 
     Attributes:
         front: The feasible evaluations that no other dominates, cheapest first: #1, #2, ...
-        uniform: The same width everywhere, as what one would do without a search.
+        uniform: The same width everywhere (wherever it is allowed), as what one would do without a search.
+        uniform_num_bits: Those widths, one for each of ``uniform``.
 
     Example:
         >>> points = Points(min_score=0.85)
@@ -41,6 +42,7 @@ class Points:
         self.min_score, self.cost, self.scale = min_score, cost, scale or Scale()
         self.front: list[Evaluation] = []
         self.uniform: tuple[Evaluation, ...] = ()
+        self.uniform_num_bits: tuple[int, ...] = ()
         self._known: dict[Widths, Evaluation] = {}
         self._lock = threading.RLock()
 
@@ -68,13 +70,14 @@ class Points:
     def add_uniform(self, evaluations: Mapping[int, Evaluation]) -> None:
         """Takes in the same width everywhere, by the width."""
         with self._lock:
-            self.uniform = tuple(e for e in evaluations.values() if e.complete)
+            measured = {num_bits: e for num_bits, e in evaluations.items() if e.complete}
+            self.uniform, self.uniform_num_bits = tuple(measured.values()), tuple(measured)
             self.add(self.uniform)
 
     def clear(self) -> None:
         """Forgets all points."""
         with self._lock:
-            self._known, self.uniform, self.front = {}, (), []
+            self._known, self.uniform, self.uniform_num_bits, self.front = {}, (), (), []
 
     def beside_the_front(self) -> tuple[list[Evaluation], list[Evaluation]]:
         """The others: those that are feasible, and those that are not."""

@@ -61,6 +61,7 @@ class Report:
         infeasible: Points below ``min_score``, the nearest to it first.
         not_shown: How many of ``dominated`` and of ``infeasible`` were left out.
         uniform: Points with one width everywhere that were measured to the end.
+        uniform_num_bits: Those widths, one for each point of ``uniform``.
         uniform_stopped: Uniform widths that were stopped early.
         nearest: The best point if nothing is feasible, otherwise None.
         sensitivities: ``widths``, ``divergence`` and ``images`` of the table, or None.
@@ -85,6 +86,7 @@ class Report:
     infeasible: tuple[Point, ...]
     not_shown: tuple[int, int]
     uniform: tuple[Point, ...]
+    uniform_num_bits: tuple[int, ...]
     uniform_stopped: tuple[int, ...]
     nearest: Point | None
     sensitivities: dict[str, Any] | None
@@ -117,6 +119,7 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
 
     images, scale = exploration.float_evaluation.search_images, exploration.scale
     front = tuple(map(point, exploration.front_evaluations))
+    uniform = {n: e for n, e in exploration.uniform_evaluations.items() if e.complete and e.score > -math.inf}
     on_front = {p.widths for p in front}
     others = [p for p in map(point, known.values()) if p.widths not in on_front]
     kept = _nearest_to_front(others, front, exploration.min_score)[:most_others]
@@ -143,7 +146,8 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
         dominated=feasible,
         infeasible=infeasible,
         not_shown=(len(every[0]) - len(feasible), len(every[1]) - len(infeasible)),
-        uniform=tuple(point(e) for e in exploration.uniform_evaluations.values() if e.complete and e.score > -math.inf),
+        uniform=tuple(map(point, uniform.values())),
+        uniform_num_bits=tuple(uniform),
         uniform_stopped=tuple(n for n, e in exploration.uniform_evaluations.items() if not e.complete),
         nearest=None if front else point(exploration.nearest),
         sensitivities=None if table is None else {

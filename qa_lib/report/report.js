@@ -50,7 +50,10 @@ for (const kind of ["front", "dominated", "infeasible", "uniform"]) {
     infeasible: () => "Infeasible", uniform: () => "Measured" }[kind];
   data[kind] = data[kind].map(read(title));
 }
-for (const point of data.uniform) point.title += `, ${point.widths[0]} bits everywhere`;
+data.uniform.forEach((point, index) => {
+  point.label = `${data.uniform_num_bits[index]} bits`;
+  point.title += `, ${point.label} everywhere`;
+});
 const nearest = data.nearest && read(() => "Infeasible")(data.nearest, 0);
 if (nearest) nearest.title += ", the nearest to feasible";
 const drop = (point) => baseline.score - point.score;
@@ -170,7 +173,7 @@ function uniformLabels() {
   return data.uniform.filter((p) => p.score >= view.y[0]).flatMap((p) => {
     const lower = [14, -14].find((side) => free(p, side));
     const font = { size: 11, color: colour("text") };
-    return lower ? [{ x: p.cost, y: p.score, text: `${p.widths[0]} bits`, showarrow: false, yshift: -lower, font }] : [];
+    return lower ? [{ x: p.cost, y: p.score, text: p.label, showarrow: false, yshift: -lower, font }] : [];
   });
 }
 const shared = () => ({
@@ -362,8 +365,9 @@ const table = data.sensitivities;
 function outlines() {
   const [x, y] = [[], []];
   (hovered || selected).widths.forEach((width, row) => {
-    if (!width) return;
-    x.push(width - 0.5, width + 0.5, width + 0.5, width - 0.5, width - 0.5, null);
+    const column = table.widths.indexOf(width);
+    if (column < 0) return;
+    x.push(column - 0.5, column + 0.5, column + 0.5, column - 0.5, column - 0.5, null);
     y.push(row - 0.5, row - 0.5, row + 0.5, row + 0.5, row - 0.5, null);
   });
   return { x, y };
@@ -380,10 +384,10 @@ function drawSensitivities() {
   const brief = (value) => (value >= 1e-3 || !value ? String(Number(value.toPrecision(2))) : value.toExponential(0));
   const traces = [
     {
-      type: "heatmap", x: table.widths, y: data.names.map((_, index) => index), z, zmin: low, zmax: high > low ? high : low + 1,
+      type: "heatmap", x: table.widths.map((_, column) => column), y: data.names.map((_, index) => index), z, zmin: low, zmax: high > low ? high : low + 1,
       colorscale: "Cividis", reversescale: true, xgap: 1, ygap: 1,
-      customdata: table.divergence.map((row, index) => row.map((value) => [escape(data.names[index]), value])),
-      hovertemplate: "<b>%{customdata[0]}</b><br>%{x} bits: divergence %{customdata[1]:.3g}<extra></extra>",
+      customdata: table.divergence.map((row, index) => row.map((value, column) => [escape(data.names[index]), value, table.widths[column]])),
+      hovertemplate: "<b>%{customdata[0]}</b><br>%{customdata[2]} bits: divergence %{customdata[1]:.3g}<extra></extra>",
       ...(few ? { text: table.divergence.map((row) => row.map(brief)), texttemplate: "%{text}", textfont: { size: 10 } } : {}),
       colorbar: {
         thickness: 12, outlinewidth: 1, outlinecolor: colour("line"),
@@ -400,8 +404,8 @@ function drawSensitivities() {
   const layout = {
     ...shared(), height: Math.max(220, 70 + 19 * data.names.length), margin: { l: 10, r: 10, t: 44, b: 8 },
     xaxis: {
-      side: "top", tickvals: table.widths, zeroline: false, showgrid: false, fixedrange: true, ticks: "",
-      range: [table.widths[0] - edge, table.widths[table.widths.length - 1] + edge],
+      side: "top", tickvals: table.widths.map((_, column) => column), ticktext: table.widths.map(String), zeroline: false, showgrid: false, fixedrange: true, ticks: "",
+      range: [-edge, table.widths.length - 1 + edge],
       title: { text: "bits of this layer, all others in float", standoff: 4, font: { size: 12 } },
     },
     yaxis: {

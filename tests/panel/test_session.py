@@ -313,7 +313,8 @@ def test_sliders_keep_to_what_was_searched(evaluator):
     assert [table for _, table in view.of("sensitivities")] == [
         exploration.sensitivities
     ]  # no others were measured
-    assert {e.bit_widths for e in session.points.uniform} == {(12, n, n, n) for n in (2, 4, 8)}
+    uniform = dict(zip(session.points.uniform_num_bits, session.points.uniform, strict=True))
+    assert {n: e.bit_widths for n, e in uniform.items()} == {n: (12, n, n, n) for n in (2, 4, 8)}
     steps = session.knowledge.next_steps((12, 4, 4, 4), session.locked)
     assert steps.gain.after == 8 and steps.save.after == 2
     together = {(12, *widths) for widths in ((2, 4, 2), (8, 4, 8), (4, 2, 4), (4, 8, 4))}

@@ -62,6 +62,7 @@ def test_what_was_stopped_early_is_no_point():
     searched = Exploration(NAMES, tuple(uniform.values()), setting([None] * 3, 930), uniform, 0.5, (2, 8))
     data = report(searched)
     assert (data.uniform_stopped, [p.widths for p in data.uniform]) == ((2,), ["888"])
+    assert data.uniform_num_bits == (8,)
     assert (data.dominated, data.infeasible) == ((), ())
 
 
