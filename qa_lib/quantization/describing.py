@@ -1,15 +1,17 @@
 """What an object is, in words that are the same in every process: its class, its code, and what it holds."""
 
 import argparse
+import dis
 import functools
 import hashlib
 import re
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from operator import itemgetter
 from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
@@ -131,21 +133,22 @@ class _Describer:
         if function.__module__ and _is_installed(package := function.__module__.partition(".")[0]):
             return f"{function.__qualname__} {_code(function.__code__)} {_version(package)}".rstrip()
         cells = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
-        names = _names(function.__code__)
-        used = self._looked_up(names, function.__globals__)
+        used = self._looked_up(_globals(function.__code__), _names(function.__code__), function.__globals__)
         defaults = [function.__defaults__, function.__kwdefaults__]
         own = [vars(function)] if vars(function) else []
         return repr((_code(function.__code__), [*map(self.text, (*defaults, *cells, *own))], used))
 
-    def _looked_up(self, names: set[str], where: Mapping[str, Any]) -> list[tuple[str, Any]]:
-        """Of what a function with these ``names`` in its code finds in its file, or in another of the user's own files, what says
-        something by what is in it: a user's own class by its constants, an object of one by what it holds."""
+    def _looked_up(
+        self, here: Collection[str], names: Collection[str], where: Mapping[str, Any]
+    ) -> list[tuple[str, Any]]:
+        """Of what a function that looks up ``here``, with these ``names`` in its code, finds in its file, or in another of the user's own
+        files, what says something by what is in it: a user's own class by its constants, an object of one by what it holds."""
         found: list[tuple[str, Any]] = []
-        for name, value in sorted((name, where[name]) for name in names if name in where):
+        for name, value in sorted(((name, where[name]) for name in here if name in where), key=itemgetter(0)):
             if isinstance(value, ModuleType):
                 if not _is_installed(value.__name__.partition(".")[0]) and id(value) not in self.seen:
                     self.seen[id(value)] = len(self.seen), value
-                    found.append((name, self._looked_up(names, vars(value))))
+                    found.append((name, self._looked_up(names, names, vars(value))))
                     del self.seen[id(value)]
             elif isinstance(value, _KNOWN) or not _is_others(
                 value if isinstance(value, type) else type(value)
@@ -208,6 +211,16 @@ def _names(code: CodeType) -> set[str]:
     """What a function may look up, the functions within it, too."""
     inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
     return set(code.co_names).union(*map(_names, inner))
+
+
+@functools.lru_cache(4096)
+def _globals(code: CodeType) -> frozenset[str]:
+    """Of these the names that it looks up in its own file, and not in something else: ``self.weight`` is no ``weight`` of the file."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    own = {
+        str(step.argval) for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    return frozenset(own.union(*map(_globals, inner)))
 
 
 def _code(code: CodeType) -> str:

@@ -555,3 +555,22 @@ def test_a_class_is_described_wherever_it_is_met_first():
 def test_the_attributes_of_a_function_are_part_of_it():
     assert function_digest(with_an_attribute(1.0)) == function_digest(with_an_attribute(1.0))
     assert function_digest(with_an_attribute(1.0)) != function_digest(with_an_attribute(2.0))
+
+
+conv1, offset = "a variable of this file that is called as an attribute is", 1.0
+
+
+class Shifted(TinyNet):
+    def forward(self, images):
+        return super().forward(images) + self.conv1.bias[0] * offset
+
+
+def test_a_variable_that_is_called_as_an_attribute_is_no_part_of_the_model(images, labels, monkeypatch):
+    qmodel = QuantizedActivationsModel(Shifted().eval(), conv2d_predicate)
+    calibrate(qmodel, images)
+    evaluator = Evaluator(qmodel, images, labels)
+    before = evaluator.fingerprint()
+    monkeypatch.setitem(globals(), "conv1", "something else")
+    assert evaluator.fingerprint() == before
+    monkeypatch.setitem(globals(), "offset", 2.0)  # which it looks up
+    assert evaluator.fingerprint() != before
