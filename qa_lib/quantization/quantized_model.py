@@ -89,7 +89,7 @@ class QuantizedActivationsModel(NamedQuantizers):
             )
         self.lock = threading.RLock()
         self._chosen = {name: chosen[name] for name in traced_call_order(model, chosen)}
-        self._inputs, self._run, self._learning = Inputs(model, inputs), forward, False
+        self._inputs, self._run, self._learning = Inputs(model, inputs), forward, 0
         self._calls: Mapping[str, Calls] = {}
         self._removed = False
         self.volatile: frozenset[str] = frozenset()
@@ -132,7 +132,7 @@ class QuantizedActivationsModel(NamedQuantizers):
         """What ``model`` returns for these arguments, images of shape ``(N, ...)`` say, with quantized activations."""
         self.check_usable()
         self.check_device(args[0] if len(args) == 1 and not kwargs else (*args, *kwargs.values()))
-        if self._learning:
+        if self._learning == threading.get_ident():  # and not in another thread, which waits
             raise ArgumentsSeen(self._inputs.named(args, kwargs))
         with self.lock:  # not while another thread has other widths in it
             one = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
@@ -154,7 +154,7 @@ class QuantizedActivationsModel(NamedQuantizers):
             DataError: A chosen input is not among them, or ``forward=`` does not call the model that it is given.
         """
         with self.lock:
-            self._learning = True
+            self._learning = threading.get_ident()
             try:
                 with self.temporary_bit_widths([None] * len(self.names)):  # for whatever else is called
                     self.run(inputs)
@@ -166,7 +166,7 @@ class QuantizedActivationsModel(NamedQuantizers):
                     "model(...)"
                 )
             finally:
-                self._learning = False
+                self._learning = 0
             self._set_inputs(sites)
 
     def check_usable(self) -> None:
