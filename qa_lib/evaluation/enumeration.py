@@ -4,7 +4,6 @@ import itertools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import torch
 
@@ -17,6 +16,7 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import IncrementalForward
 from qa_lib.forward.replica_check import checked_replicas
+from qa_lib.forward.replicas import Measured
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -74,6 +74,7 @@ def enumerate_settings(
     prefixes = list(itertools.product(widths, repeat=first))
     endings = list(itertools.product(widths, repeat=layers - first))
     facts = evaluator.facts()
+    evaluator.keep_up()
     some, _ = evaluator.search_set.batches[0]
     replicas = checked_replicas(qmodel, min(evaluator.workers, len(prefixes)), some)
     evaluations: list[Evaluation] = []
@@ -92,11 +93,11 @@ class _Worker:
     """Runs settings on a copy of the model, and keeps what they have in common."""
 
     def __init__(self, evaluator: Evaluator, replica: QuantizedActivationsModel) -> None:
-        self.search_set, self.measuring = evaluator.search_set, evaluator.measuring
-        batches = BatchInputs(self.search_set.batches, range(len(self.search_set.batches)))
+        self.evaluator, search_set = evaluator, evaluator.search_set
+        batches = BatchInputs(search_set.batches, range(len(search_set.batches)))
         self.forward = IncrementalForward(replica, batches, network_may_change=False)
 
-    def run(self, prefix: Widths, endings: Sequence[Widths]) -> list[tuple[Widths, list[Any], float]]:
+    def run(self, prefix: Widths, endings: Sequence[Widths]) -> list[tuple[Widths, list[Measured], float]]:
         torch.set_num_threads(1)
         rows = []
         for ending in endings:
@@ -104,9 +105,9 @@ class _Worker:
             if all(width == endings[0][-1] for width in ending[1:]):
                 self.forward.rebase((*prefix, *ending))
             outputs = self.forward.batches_of((*prefix, *ending))
-            sums = [
-                self.measuring.sums(part, targets, (*prefix, *ending))
-                for part, targets in zip(outputs, self.search_set.targets(), strict=True)
+            measured = [
+                self.evaluator.measure_batch(index, part, (*prefix, *ending))
+                for index, part in enumerate(outputs)
             ]
-            rows.append(((*prefix, *ending), sums, time.perf_counter() - start))
+            rows.append(((*prefix, *ending), measured, time.perf_counter() - start))
         return rows

@@ -24,6 +24,7 @@ class Evaluation:
         sums: What each batch added to the metric's sums, in the evaluator's order: k numbers.
         fingerprint: What it was measured under, ``Evaluator.fingerprint``; "" if nobody recorded it.
         scale: How the score is called and written.
+        divergences: How far each batch's outputs are from the float model's, summed over its images; empty if that was not measured.
     """
 
     bit_widths: Widths
@@ -35,6 +36,7 @@ class Evaluation:
     sums: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
     fingerprint: str = field(default="", repr=False, compare=False)
     scale: Scale = field(default=Scale(), repr=False, compare=False)
+    divergences: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def complete(self) -> bool:
@@ -46,6 +48,17 @@ class Evaluation:
         """What the metric makes of the whole search set: the accuracy, 0 to 1; higher is better. NaN if it was stopped: it
         was not measured then."""
         return self.upper_bound if self.complete else math.nan
+
+    @property
+    def divergence(self) -> float:
+        """How far an image's outputs are from the float model's on average, in what the metric measures that by (for classes
+        Kullback-Leibler divergence in nats); lower is better. NaN if it was stopped, or if nobody measured that."""
+        return self.least_divergence if self.complete and self.divergences else math.nan
+
+    @property
+    def least_divergence(self) -> float:
+        """What the divergence is at least, given the images that were shown; 0 if nobody measured it."""
+        return math.fsum(self.divergences) / self.search_images
 
     @property
     def text(self) -> str:

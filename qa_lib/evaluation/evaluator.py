@@ -136,14 +136,23 @@ class Evaluator(Known):
             channels_last=channels_last, hardest_first=hardest_first, replicas=replicas,
         )  # fmt: skip
         self._scoring = Scoring(self.metric, self.search_set)
-        self._records = Records(qmodel, self._scoring, *where, model_key)
+        self._records = self._records_in(where, model_key)
 
     def using(self, archive: Archive | str | Path) -> "Evaluator":
         """The same evaluator with another archive."""
         other = copy.copy(self)
         other._runner = copy.copy(self._runner)
-        other._records = Records(self.qmodel, self._scoring, *opened(archive), self._records.model_key)
+        other._records = self._records_in(opened(archive), self._records.model_key)
         return other
+
+    def _records_in(self, where: tuple[Archive, bool], model_key: str) -> Records:
+        return Records(
+            self.qmodel,
+            self._scoring,
+            *where,
+            model_key,
+            measures_divergence=self.measures_divergence,
+        )
 
     def evaluate(self, bit_widths: BitWidths, *, remeasure: bool = False) -> Evaluation:
         """Measures one setting of the bit widths on all images, or answers from the archive. What was
@@ -188,11 +197,16 @@ class Evaluator(Known):
 
         Raises:
             QAError: As ``evaluate``; what was finished by then is in the archive.
+            SearchError: It is to be stopped by divergence, and the metric has none.
         """
         self.qmodel.check_usable()
         check_no_autocast()
         check_kind("remeasure", remeasure, bool, DataError, "True or False")
         check_kind("stop", stop, (StopRule, NoneType), SearchError, "a StopRule, or None")
+        if stop is not None and stop.by == "divergence" and not self.measures_divergence:
+            raise SearchError(
+                f"the metric {self.metric.name!r} measures no divergence to stop by: say by='score'"
+            )
         if not isinstance(candidates, Iterable) or isinstance(candidates, (str, bytes, Mapping)):
             raise BitWidthError(f"candidates is {kind_of(candidates)}; give a list of settings")
         asked = [self.qmodel.check_bit_widths(candidate) for candidate in candidates]
@@ -204,15 +218,18 @@ class Evaluator(Known):
         needed = stop.needed(widths) if stop else [None] * len(widths)
         with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
             facts = self._records.facts(at_once=not remeasure)
-            tasks = self._tasks(facts, widths, needed, remeasure)
+            by_divergence = stop is not None and stop.by == "divergence"
+            tasks = self._tasks(facts, widths, needed, remeasure, by_divergence)
             if not (self._records.ran or all(task.finished for task in tasks)) and facts != (
                 now := self.facts()
             ):
-                facts, tasks = now, self._tasks(now, widths, needed, remeasure)
+                facts, tasks = now, self._tasks(now, widths, needed, remeasure, by_divergence)
             unfinished = [task for task in tasks if not task.finished]
             replicas = self._runner.make_replicas(
                 len(unfinished) * len(self.search_set.batches), facts["behaviour"]
             )
+        if unfinished:
+            self._runner.keep_up(facts["model"])  # without the lock, which a model that is measured itself needs
         digest = digest_of(facts)
         evaluations: dict[Widths, Evaluation] = {}
 
@@ -241,7 +258,10 @@ class Evaluator(Known):
         widths: Sequence[Widths],
         needed: Sequence[Needed | None],
         remeasure: bool,
+        by_divergence: bool,
     ) -> list[Task]:
         """What is to be done of these settings, given what is known of them under ``facts``."""
-        known = {} if remeasure else self._records.read(digest_of(facts), widths)
+        known = {}
+        if not remeasure:
+            known = self._records.read(digest_of(facts), widths, by_divergence=by_divergence)
         return [self._scoring.task(w, n, known.get(w)) for w, n in zip(widths, needed, strict=True)]

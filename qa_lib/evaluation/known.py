@@ -13,6 +13,7 @@ from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.records import Records
 from qa_lib.evaluation.runner import Runner
+from qa_lib.forward.replicas import Measured
 from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -60,15 +61,30 @@ class Known:
         self.close()
 
     def record(
-        self, measured: Iterable[tuple[Widths, Sequence[Any], float]], facts: dict[str, Any]
+        self, measured: Iterable[tuple[Widths, Sequence[Measured], float]], facts: dict[str, Any]
     ) -> list[Evaluation]:
         """Puts what was measured elsewhere, on this model and in the batches of ``search_set``, into the archive.
 
         Args:
-            measured: Bit widths, what each batch adds to the metric's sums (``k`` numbers), and seconds.
+            measured: Bit widths, what each batch adds (``measure_batch``), and seconds.
             facts: ``facts()`` of the model that it was measured on, as it was then.
         """
-        return [self._records.write_sums(*row, facts) for row in measured]
+        return [self._records.write_measured(*row, facts) for row in measured]
+
+    @property
+    def measures_divergence(self) -> bool:
+        """Whether evaluations come with their divergence from the float model's outputs: whether the metric has such a companion."""
+        return self._runner.measures_divergence
+
+    def measure_batch(self, index: int, outputs: Any, bit_widths: Widths) -> Measured:
+        """What batch ``index`` of ``search_set`` adds if the setting ``bit_widths`` returns ``outputs`` for it; ``keep_up`` before the
+        first."""
+        targets = self.search_set.batches.targets_of(index)
+        return self._runner.measured(index, outputs, targets, bit_widths)
+
+    def keep_up(self) -> None:
+        """Has divergences measured from what the float model returns now, if its weights have changed."""
+        self._runner.keep_up(self.facts(at_once=True)["model"])
 
     def facts(self, *, at_once: bool = False) -> dict[str, Any]:
         """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment, and of what the

@@ -18,10 +18,11 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
 from qa_lib.forward.replica_check import is_what_it_returns
+from qa_lib.forward.replicas import Measured
 from qa_lib.quantization.digests import digest_of
 
-# What a batch adds to the metric's sums, and to each class.
-_OfBatch = tuple[Any, Tensor | None]
+# What a batch adds, and to each class.
+_OfBatch = tuple[Measured, Tensor | None]
 
 
 # How often a model that changes meanwhile is measured anew.
@@ -130,6 +131,7 @@ class LiveEvaluator:
 
     def _prepare(self) -> None:
         if not self._workers:
+            self.evaluator.keep_up()
             self._behaviour = self.evaluator.facts()["behaviour"]
             search_set, count = self.evaluator.search_set, self.evaluator.workers
             batches = BatchInputs(search_set.batches, range(len(search_set.batches)))
@@ -183,8 +185,8 @@ class LiveEvaluator:
             ):
                 self._behaviour = ""
                 return None
-            sums = self.evaluator.measuring.sums(outputs, targets, widths)
-            found.append((sums, metric.by_class(outputs, targets)))
+            measured = self.evaluator.measure_batch(index, outputs, widths)
+            found.append((measured, metric.by_class(outputs, targets)))
             if superseded():
                 return None
         return found
@@ -193,7 +195,7 @@ class LiveEvaluator:
         self, facts: dict[str, Any], widths: Widths, found: Sequence[Sequence[_OfBatch]], seconds: float
     ) -> Evaluation:
         count = len(self.evaluator.search_set.batches)
-        sums, by_class = zip(*(found[i % len(found)][i // len(found)] for i in range(count)), strict=True)
+        measured, by_class = zip(*(found[i % len(found)][i // len(found)] for i in range(count)), strict=True)
         known = None not in by_class
         self._by_class[digest_of(facts), widths] = torch.stack(by_class).sum(dim=0) if known else None
-        return self.evaluator.record([(widths, sums, seconds)], facts)[0]
+        return self.evaluator.record([(widths, measured, seconds)], facts)[0]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from qa_lib.batches.forward import try_forward
 from qa_lib.batches.items import Items, in_channels_last
-from qa_lib.batches.structure import floating, map_tensors
+from qa_lib.batches.structure import count_items, floating, map_tensors
 from qa_lib.errors import QAWarning
 from qa_lib.evaluation.measuring import Measuring
 from qa_lib.quantization.inputs import INPUT
@@ -20,14 +20,18 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _OTHER_SCALE = 8.0
 
 
-def check_outputs(qmodel: QuantizedActivationsModel, measuring: Measuring, inputs: Any, targets: Any) -> None:
-    """Raises ``DataError`` unless what the float model returns for ``inputs`` can be measured."""
+def check_outputs(
+    qmodel: QuantizedActivationsModel, measuring: Measuring, inputs: Any, targets: Any
+) -> Tensor | None:
+    """Raises ``DataError`` unless what the float model returns for ``inputs`` can be measured; returns what divergences are measured
+    from, of these items, if the metric has such a companion."""
     floats = (None,) * len(qmodel.names)
     with running(qmodel, floats):
         outputs = try_forward(qmodel, inputs)
         if not measuring.metric.needs_targets:
             targets = measuring.metric.reference(outputs)
         measuring.sums(outputs, targets, floats)
+        return measuring.keep(outputs, count_items(inputs)) if measuring.metric.additive else None
 
 
 def indexed(targets: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ from qa_lib.checks import kind_of, naming
 from qa_lib.errors import DataError, MetricError, QAWarning
 from qa_lib.metrics import Metric
 
+# The divergence of an item whose outputs are no numbers, and the largest there is.
+MOST_DIVERGENCE = 1e6
+
 
 def check_score(metric: Metric, score: Any) -> float:
     """``score`` as a float; raises ``MetricError`` unless ``metric`` has made a number of the sums, at most its best."""
@@ -62,6 +65,55 @@ class Measuring:
             return added
         self._check(added)
         return added.cpu().numpy()
+
+    def keep(self, outputs: Any, items: int) -> Tensor | None:
+        """What divergences are measured from, of what the float model returns for ``items`` items; None if the metric has no companion.
+
+        Raises:
+            MetricError: The metric raises, or keeps something else than a tensor of so many items.
+        """
+        with naming(f"keep() of the metric {self.metric.name!r}", MetricError):
+            kept = self.metric.keep(outputs)
+        if kept is None:
+            return None
+        if not isinstance(kept, Tensor) or not kept.dim() or len(kept) != items:
+            given = f"shape {tuple(kept.shape)}" if isinstance(kept, Tensor) else kind_of(kept)
+            raise MetricError(
+                f"the metric {self.metric.name!r} keeps {given} of {items} items; it has to be a tensor of shape ({items}, ...), or None"
+            )
+        return kept.detach().cpu()
+
+    def keep_rows(self, rows: Tensor, outputs: Any) -> None:
+        """Writes what ``keep`` makes of ``outputs`` into ``rows``; raises ``MetricError`` if it does not fit there."""
+        kept = self.keep(outputs, len(rows))
+        if kept is None or kept.shape != rows.shape:
+            given = "nothing" if kept is None else f"shape {tuple(kept.shape)}"
+            raise MetricError(
+                f"the metric {self.metric.name!r} keeps {given} of one batch, and shape {tuple(rows.shape)} of another: it has to be as much "
+                "of each item"
+            )
+        rows.copy_(kept)
+
+    def divergence(self, outputs: Any, kept: Tensor) -> float:
+        """How far ``outputs`` are from what was ``kept`` of the float model's, summed over the items; 0 or more, finite.
+
+        Raises:
+            MetricError: The metric raises, or returns something else than one number from 0 up for each item.
+        """
+        with naming(f"divergence() of the metric {self.metric.name!r}", MetricError):
+            found = self.metric.divergence(outputs, kept)
+        if not isinstance(found, Tensor) or tuple(found.shape) != (len(kept),):
+            given = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else kind_of(found)
+            raise MetricError(
+                f"the divergence of the metric {self.metric.name!r} is {given} for {len(kept)} items; it has to be shape ({len(kept)},)"
+            )
+        each = found.double().nan_to_num(nan=MOST_DIVERGENCE).clamp(max=MOST_DIVERGENCE)
+        if bool((each < 0).any()):
+            raise MetricError(
+                f"the divergence of the metric {self.metric.name!r} is {float(each.min()):g} for an item; it has to be 0 or more"
+            )
+        # One after the other: a sum that no layout of the memory changes.
+        return float(sum(each.tolist()))
 
     def _check(self, added: Any) -> None:
         """Raises ``MetricError`` unless ``added`` are numbers, as many as ever."""

@@ -15,8 +15,8 @@ from qa_lib.costs import Cost
 from qa_lib.errors import QAWarning
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.fingerprint import Facts, archived_facts
-from qa_lib.evaluation.scoring import Scoring, resumed
-from qa_lib.forward.replicas import Task
+from qa_lib.evaluation.scoring import Scoring
+from qa_lib.forward.replicas import Measured, Task
 from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -30,6 +30,7 @@ class Records:
         archive: Where they are.
         owned: Whether ``close`` closes it.
         model_key: What else evaluations depend on, in the user's words.
+        measures_divergence: Whether evaluations come with their divergences.
     """
 
     def __init__(
@@ -39,10 +40,14 @@ class Records:
         archive: Archive,
         owned: bool,
         model_key: str = "",
+        *,
+        measures_divergence: bool = False,
     ) -> None:
         self.qmodel, self.scoring, self.archive, self.owned = qmodel, scoring, archive, owned
         self._facts = Facts(qmodel, scoring.search_set, scoring.metric, model_key)
-        self._impossible: set[Widths] = set()
+        self.measures_divergence = measures_divergence
+        # What the archive holds, and is not believed or not enough.
+        self._anew: set[Widths] = set()
 
     @property
     def search_set(self) -> BatchedSet:
@@ -91,23 +96,28 @@ class Records:
             settings = [settings[index] for index in sorted(nearest)]
         return [self._evaluation(row, digest) for row in self.read(digest, settings).values()]
 
-    def read(self, digest: str, widths: Iterable[Widths]) -> dict[Widths, Row]:
-        """What is known under ``digest`` of these settings, and can be of this search set."""
-        return {row.bit_widths: row for row in self._possible(self.archive.read(digest, widths).values())}
+    def read(
+        self, digest: str, widths: Iterable[Widths], *, by_divergence: bool = False
+    ) -> dict[Widths, Row]:
+        """What is known under ``digest`` of these settings, and can be of this search set; less those of which ``by_divergence`` too
+        little is known."""
+        rows = self._possible(self.archive.read(digest, widths).values())
+        return {row.bit_widths: row for row in rows if not self._lacks_divergence(row, by_divergence)}
 
     def write(self, evaluation: Evaluation, facts: dict[str, Any], *, again: bool = False) -> None:
         """Keeps ``evaluation`` under ``facts``; ``again`` in place of what is there."""
         e, described = evaluation, facts | archived_facts(self.qmodel, self.search_set)
-        row = Row(e.bit_widths, e.sums, e.images, e.seconds, e.upper_bound)
-        again = again or e.bit_widths in self._impossible
+        row = Row(e.bit_widths, e.sums, e.images, e.seconds, e.upper_bound, e.divergences)
+        again = again or e.bit_widths in self._anew
         self.archive.write(digest_of(facts), row, described, again=again)
 
-    def write_sums(
-        self, widths: Widths, sums: Sequence[Any], seconds: float, facts: dict[str, Any]
+    def write_measured(
+        self, widths: Widths, measured: Sequence[Measured], seconds: float, facts: dict[str, Any]
     ) -> Evaluation:
-        """Keeps what each batch adds to the metric's sums (``k`` numbers), and returns the evaluation that it makes."""
+        """Keeps what each batch adds, and returns the evaluation that it makes."""
         task = Task(widths, additive=self.scoring.metric.additive)
-        task = resumed(task, self.search_set.batch_sizes, sums, seconds)
+        for index, added in enumerate(measured):
+            task.take(self.search_set.batch_sizes, index, added, seconds / len(measured))
         evaluation = self.scoring.evaluation(task, digest_of(facts))
         self.write(evaluation, facts)
         return evaluation
@@ -117,12 +127,21 @@ class Records:
         if self.owned:
             self.archive.close()
 
+    def _lacks_divergence(self, row: Row, by_divergence: bool) -> bool:
+        """Whether an earlier version wrote ``row``, without the divergences that are asked for, or with which it has to go on."""
+        if not self.measures_divergence or len(row.divergences) == len(row.sums):
+            return False
+        lacks = by_divergence or row.images < self.search_set.images
+        if lacks:
+            self._anew.add(row.bit_widths)
+        return lacks
+
     def _possible(self, rows: Iterable[Row]) -> list[Row]:
         """The rows, but for those that no measurement can have made, which is said."""
         rows = list(rows)
         possible = [row for row in rows if self.scoring.is_possible(row)]
         if wrong := len(rows) - len(possible):
-            self._impossible |= {row.bit_widths for row in rows} - {row.bit_widths for row in possible}
+            self._anew |= {row.bit_widths for row in rows} - {row.bit_widths for row in possible}
             warnings.warn(
                 f"archive {self.archive.path}: {wrong} of {len(rows)} rows say what no measurement on this search set can have found, "
                 "and are not used; what is asked for is measured anew",

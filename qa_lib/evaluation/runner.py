@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from qa_lib.batches.batched_set import BatchedSet, check_numbers
-from qa_lib.batches.forward import forward, try_forward
+from qa_lib.batches.forward import try_forward
 from qa_lib.batches.items import Items
 from qa_lib.batches.structure import count_items, map_tensors, take
+from qa_lib.bit_widths import Widths
 from qa_lib.errors import ReplicaError
 from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.looking import (
@@ -26,7 +27,7 @@ from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replica_check import behaviour_digest, check_replica, check_thread
-from qa_lib.forward.replicas import RunBatch, Task, run_tasks
+from qa_lib.forward.replicas import Measured, RunBatch, Task, run_tasks
 from qa_lib.quantization.digests import network_digest, structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -59,6 +60,10 @@ class Runner:
     ) -> None:
         self.qmodel, self.measuring, self.search_set, self.replicas = qmodel, measuring, search_set, replicas
         self._checked: set[tuple[str, str, tuple[bool, ...]]] = set()
+        self._as_given = search_set
+        # What divergences are measured from, of each item as given; and the models whose float outputs these are.
+        self._kept: Tensor | None = None
+        self._kept_of: dict[str, str] = {}
         self.images_forwarded = 0
         self._negatives = NegativesReport(qmodel)
         self._fusing = Fusing()
@@ -83,7 +88,7 @@ class Runner:
         if qmodel.takes_numbers:
             check_numbers(images)
         qmodel.check_device(images)
-        check_outputs(qmodel, measuring, images, labels)
+        kept = check_outputs(qmodel, measuring, images, labels)
         batch_size = batch_size or suitable_batch_size(qmodel, images)
         if channels_last is None:
             channels_last = suits_channels_last(images) and takes_channels_last(qmodel, images)
@@ -93,7 +98,12 @@ class Runner:
         warn_of_batch_statistics(qmodel, batch_size)
         warn_of_another_range(qmodel, items)
         runner.take_reference()
-        if hardest_first and (order := runner.hardest_first()) is not None:
+        runner._as_given = runner.search_set
+        if kept is not None:
+            runner._kept = kept.new_empty((len(items), *kept.shape[1:]))
+            runner._kept_of[""] = network_digest(qmodel)
+        order = runner.look_at_float() if hardest_first or kept is not None else None
+        if hardest_first and order is not None:
             runner.search_set = BatchedSet.cut(items, order, batch_size, channels_last)
             runner.take_reference()  # in the batches that candidates are measured in
         # For what comes next.
@@ -146,10 +156,23 @@ class Runner:
                     replicas, tasks, sizes, run_batch, on_finished, self.qmodel
                 )
 
-    def measure(self, replica: QuantizedActivationsModel, index: int) -> np.ndarray:
-        """What batch ``index`` adds to the metric's sums, shape ``(k,)``."""
+    @property
+    def measures_divergence(self) -> bool:
+        """Whether it is measured how far outputs are from the float model's: whether the metric has such a companion."""
+        return self._kept is not None
+
+    def measure(self, replica: QuantizedActivationsModel, index: int) -> Measured:
+        """What batch ``index`` adds."""
         inputs, targets = self.search_set.batches[index]
-        return self.measuring.sums(try_forward(replica, inputs), targets, replica.bit_widths)
+        return self.measured(index, try_forward(replica, inputs), targets, replica.bit_widths)
+
+    def measured(self, index: int, outputs: Any, targets: Any, bit_widths: Widths) -> Measured:
+        """What batch ``index`` adds if a setting returns ``outputs`` for it."""
+        sums = self.measuring.sums(outputs, targets, bit_widths)
+        if self._kept is None:
+            return Measured(sums)
+        kept = self._kept[self.search_set.batches.indices[index]].to(self.qmodel.device)
+        return Measured(sums, self.measuring.divergence(outputs, kept))
 
     def take_reference(self) -> None:
         """Makes the targets of what the float model returns, for a metric that needs none of its own."""
@@ -167,20 +190,40 @@ class Runner:
         targets = [found[index] for index in range(len(found))]
         self.search_set = self.search_set.with_targets(targets, network_digest(self.qmodel))
 
-    def hardest_first(self) -> Tensor | None:
-        """The items in the order of how safely the float model answers them, the least safe first; None if the metric does
-        not say."""
+    def keep_up(self, model: str) -> None:
+        """Takes anew what divergences are measured from, if the network is another than it was taken of.
+
+        Args:
+            model: Digest of the quantized model as it is.
+        """
+        if self._kept is not None and model not in self._kept_of:
+            network = network_digest(self.qmodel)
+            if network not in self._kept_of.values():
+                self.look_at_float()
+                self._kept_of = {}
+            self._kept_of[model] = network
+
+    def look_at_float(self) -> Tensor | None:
+        """Runs the float model over the search set as it was given, and keeps what divergences are measured from.
+
+        Returns:
+            The items in the order of how safely it answers them, the least safe first; None if the metric does not say.
+        """
         # One array for all: small ones in between would keep the memory of the batches from being given back.
         margins = np.full(self.search_set.images, np.nan)
-        starts = [0, *itertools.accumulate(self.search_set.batch_sizes)]
+        sizes = self._as_given.batch_sizes
+        starts = [0, *itertools.accumulate(sizes)]
 
         def look(replica: QuantizedActivationsModel, index: int) -> np.ndarray:
-            inputs, targets = self.search_set.batches[index]
-            outputs = forward(replica, inputs)
+            inputs, targets = self._as_given.batches[index]
+            outputs = try_forward(replica, inputs)
             self.measuring.look_for_nan(outputs, replica.bit_widths)
+            rows = slice(starts[index], starts[index + 1])
+            if self._kept is not None:
+                self.measuring.keep_rows(self._kept[rows], outputs)
             found = self.measuring.metric.margins(outputs, targets)
             if found is not None:
-                margins[starts[index] : starts[index + 1]] = np.nan_to_num(
+                margins[rows] = np.nan_to_num(
                     found.double().cpu().numpy(), nan=-np.inf, posinf=np.inf, neginf=-np.inf
                 )
             return np.zeros(1)

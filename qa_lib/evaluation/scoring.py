@@ -1,5 +1,6 @@
 """What the sums of a metric over some of the batches say about the whole search set."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from qa_lib.errors import MetricError
 from qa_lib.evaluation.early_stop import Needed
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.measuring import check_score
-from qa_lib.forward.replicas import Task
+from qa_lib.forward.replicas import Measured, Task
 from qa_lib.metrics import Metric, Scale
 
 # Relative; far more than rounding adds up to.
@@ -33,7 +34,12 @@ class Scoring:
     def __init__(self, metric: Metric, search_set: BatchedSet) -> None:
         self.metric, self.search_set, self.scale = metric, search_set, Scale.of(metric)
 
-    def task(self, bit_widths: Widths, needed: Needed | None = None, known: Row | None = None) -> Task:
+    def task(
+        self,
+        bit_widths: Widths,
+        needed: Needed | None = None,
+        known: Row | None = None,
+    ) -> Task:
         """A candidate that stops once ``needed`` is out of its reach, None measures it to the end; it goes on from what is
         ``known`` of it."""
         task = Task(bit_widths, additive=self.metric.additive)
@@ -45,9 +51,15 @@ class Scoring:
                 True,
             )
             return task
-        if needed is not None and self._perfect_rests is not None:
-            task.hopeless = lambda task: needed.out_of_reach(self._upper_bound(task))
-        return resumed(task, self.search_set.batch_sizes, known.sums, known.seconds) if known else task
+        if needed is not None:
+            images = self.search_set.images
+            # Summed exactly, so that a part of it is never more than the whole.
+            task.hopeless = lambda task: needed.out_of_reach(
+                self._upper_bound(task), math.fsum(task.divergences) / images
+            )
+        if known is None:
+            return task
+        return resumed(task, self.search_set.batch_sizes, known.sums, known.seconds, known.divergences)
 
     def is_possible(self, row: Row) -> bool:
         """Whether ``row`` can be of this search set and metric."""
@@ -57,7 +69,9 @@ class Scoring:
         added, sizes = np.asarray(row.sums), self.search_set.batch_sizes
         perfect = None if self._perfect is None else self._perfect[: len(added)]
         return (
-            len(added) <= len(sizes)
+            len(row.divergences) in (0, len(row.sums))
+            and all(0 <= divergence < math.inf for divergence in row.divergences)
+            and len(added) <= len(sizes)
             and row.images == sum(sizes[: len(added)])
             and (not len(added) or self.metric.possible(added.reshape(len(added), -1), perfect))
         )
@@ -68,7 +82,7 @@ class Scoring:
         sums = tuple(tuple(added.tolist()) for added in task.sums) if task.additive else ()
         return Evaluation(
             task.bit_widths, task.images, self.search_set.images, upper_bound, self._estimate(task, upper_bound),
-            task.seconds, sums, fingerprint, self.scale,
+            task.seconds, sums, fingerprint, self.scale, tuple(task.divergences),
         )  # fmt: skip
 
     def _upper_bound(self, task: Task) -> float:
@@ -131,9 +145,18 @@ class Scoring:
         return None if self._perfect is None else np.cumsum(self._perfect[::-1], axis=0)[::-1]
 
 
-def resumed(task: Task, batch_sizes: Sequence[int], sums: Sequence[Any], seconds: float) -> Task:
+def resumed(
+    task: Task,
+    batch_sizes: Sequence[int],
+    sums: Sequence[Any],
+    seconds: float,
+    divergences: Sequence[float] = (),
+) -> Task:
     """``task`` with what its first batches are known to have added, in ``seconds`` altogether."""
     for index, added in enumerate(sums):
         if not task.finished:
-            task.take(batch_sizes, index, np.asarray(added) if task.additive else added, seconds / len(sums))
+            measured = Measured(
+                np.asarray(added) if task.additive else added, divergences[index] if divergences else None
+            )
+            task.take(batch_sizes, index, measured, seconds / len(sums))
     return task

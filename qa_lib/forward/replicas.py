@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,18 @@ RunBatch = Callable[[QuantizedActivationsModel, int], Any]
 WORKER = "qa_lib worker"
 
 
+class Measured(NamedTuple):
+    """What one batch adds.
+
+    Attributes:
+        sums: To what is summed, or whatever is kept of it.
+        divergence: To how far the outputs are from the float model's; None if that is not measured.
+    """
+
+    sums: Any
+    divergence: float | None = None
+
+
 def _never(task: "Task") -> bool:
     return False
 
@@ -42,6 +54,8 @@ class Task:
         sums: What each batch so far has added, from the first batch on without a gap.
         additive: Whether that can be summed.
         total: Their sum.
+        divergences: How far the outputs of each of these batches are from the float model's, summed over its images; empty if that is
+            not measured.
         score: What is known already of a finished one that holds no sums.
         images: Images in those batches.
         seconds: Time that their forward passes took, in one thread.
@@ -55,6 +69,7 @@ class Task:
     sums: list[Any] = field(default_factory=list)
     additive: bool = True
     total: np.ndarray | int = 0
+    divergences: list[float] = field(default_factory=list)
     score: float | None = None
     images: int = 0
     seconds: float = 0.0
@@ -73,6 +88,10 @@ class Task:
         while not self.finished and len(self.sums) in self._ahead:
             added, seconds = self._ahead.pop(len(self.sums))
             self.images += batch_sizes[len(self.sums)]
+            if isinstance(added, Measured):
+                added, divergence = added
+                if divergence is not None:
+                    self.divergences.append(divergence)
             self.sums.append(added)
             if self.additive:
                 self.total = self.total + added

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from qa_lib.checks import check_count
 from qa_lib.errors import DataError, MetricError
+from qa_lib.metrics.divergence import item_divergences, keep_log_probabilities
 from qa_lib.metrics.metric import Metric
 
 
@@ -67,6 +68,12 @@ class Accuracy(Metric):
         rank = min(self.top_k, logits.shape[1])
         lead = logits.gather(1, right)[:, 0] - others.topk(rank, dim=1).values[:, -1]
         return lead if lead.dim() == 1 else lead.flatten(1).mean(dim=1)
+
+    def keep(self, outputs: Any) -> Tensor | None:
+        return keep_log_probabilities(outputs)
+
+    def divergence(self, outputs: Any, kept: Tensor) -> Tensor:
+        return item_divergences(outputs, kept)
 
     def by_class(self, outputs: Any, targets: Any) -> Tensor:
         logits = self._check_logits(outputs, targets)

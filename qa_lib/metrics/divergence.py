@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from qa_lib.errors import CalibrationError
 
 # (outputs, reference) -> 0 or more; smaller is better.
 Divergence = Callable[[Tensor, Tensor], float]
+
+# Numbers that are kept of the float model's outputs for an item; of dense outputs so many places.
+_MOST_KEPT = 2**14
 
 
 def kullback_leibler(outputs: Tensor, reference: Tensor) -> float:
@@ -26,6 +31,53 @@ def kullback_leibler(outputs: Tensor, reference: Tensor) -> float:
     shares = expected.exp()
     # A class that is ruled out (a logit of minus infinity) adds nothing.
     return float(torch.where(shares > 0, shares * (expected - found), 0.0).sum(dim=1).mean())
+
+
+def keep_log_probabilities(logits: Any) -> Tensor | None:
+    """The logarithms of the classes' probabilities, for ``item_divergences``; None if these are no logits.
+
+    Args:
+        logits: Shape ``(N, classes)``, or with an answer for each pixel or token ``(N, classes, ...)``.
+
+    Returns:
+        Half precision, shape ``(N, classes, places)``: all places, or evenly spread ones where all would take too much memory.
+    """
+    if not isinstance(logits, Tensor) or logits.dim() < 2 or not logits.is_floating_point():
+        return None
+    return torch.log_softmax(_some_places(logits).double(), dim=1).half()
+
+
+def item_divergences(logits: Tensor, kept: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of each item's classes from those that were ``kept`` of the float network, in nats, the mean over the
+    places: shape ``(N,)``, float64, 0 or more."""
+    # Normalized again: half precision has rounded them, and only probabilities are never closer than 0.
+    expected, found = (torch.log_softmax(each.double(), dim=1) for each in (kept, _some_places(logits)))
+    shares = expected.exp()
+    each = torch.where(shares > 0, shares * (expected - found), 0.0).sum(dim=1)
+    return each.clamp(min=0.0).mean(dim=1)
+
+
+def keep_logits(logits: Any) -> Tensor | None:
+    """Logits of several yes-or-no labels an item, shape ``(N, labels)``, in half precision, for ``item_label_divergences``."""
+    return logits.half() if isinstance(logits, Tensor) and logits.is_floating_point() else None
+
+
+def item_label_divergences(logits: Tensor, kept: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of each item's yes-or-no labels from those that were ``kept`` of the float network, in nats, summed
+    over the labels: shape ``(N,)``, float64, 0 or more."""
+    expected, found = kept.double(), logits.double()
+    each = torch.zeros_like(found)
+    for sign in (1.0, -1.0):
+        share = torch.sigmoid(sign * expected)
+        more = logsigmoid(sign * expected) - logsigmoid(sign * found)
+        each += torch.where(share > 0, share * more, 0.0)
+    return each.clamp(min=0.0).sum(dim=1)
+
+
+def _some_places(logits: Tensor) -> Tensor:
+    """The logits of the places that are kept, shape ``(N, classes, places)``."""
+    places = logits.flatten(2) if logits.dim() > 2 else logits[:, :, None]
+    return places[:, :, :: math.ceil(places.shape[1] * places.shape[2] / _MOST_KEPT)]
 
 
 def mean_squared_error(outputs: Tensor, reference: Tensor) -> float:

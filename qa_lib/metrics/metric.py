@@ -86,6 +86,23 @@ class Metric(Protocol):
         """What each item of a batch adds by itself, shape ``(N, k)``; None measures one after the other, which takes longer."""
         return None
 
+    def keep(self, outputs: Any) -> Tensor | None:
+        """What ``divergence`` needs of what the float model returns for a batch, shape ``(N, ...)``; None if the score has no smooth
+        companion, or is smooth itself. It is kept for the whole search set: make it small."""
+        return None
+
+    def divergence(self, outputs: Any, kept: Tensor) -> Tensor:
+        """How far each item's outputs are from the float model's: a smooth companion of the score, which needs no targets.
+
+        Args:
+            outputs: What the model returned for the batch.
+            kept: What ``keep`` made of the float model's outputs for the same items, shape ``(N, ...)``.
+
+        Returns:
+            Shape ``(N,)``, float64, 0 or more each; smaller is better. NaN outputs are infinitely far.
+        """
+        raise NotImplementedError
+
     def by_class(self, outputs: Any, targets: Any) -> Tensor | None:
         """Right answers and items of each class, shape ``(2, classes)``; None where there are no classes."""
         return None

@@ -8,6 +8,12 @@ from torch import Tensor
 
 from qa_lib.checks import check_count, check_share
 from qa_lib.errors import DataError, MetricError
+from qa_lib.metrics.divergence import (
+    item_divergences,
+    item_label_divergences,
+    keep_log_probabilities,
+    keep_logits,
+)
 from qa_lib.metrics.metric import Metric
 
 
@@ -85,6 +91,12 @@ class MeanIoU(_Counts):
         right = ((logits.argmax(dim=1) == labels) & counted).flatten(1).sum(dim=1)
         return right.double() / counted.flatten(1).sum(dim=1).clamp(min=1)
 
+    def keep(self, outputs: Any) -> Tensor | None:
+        return keep_log_probabilities(_logits(outputs))
+
+    def divergence(self, outputs: Any, kept: Tensor) -> Tensor:
+        return item_divergences(_logits(outputs), kept)
+
     def _labels(self, targets: Any) -> tuple[Tensor, Tensor]:
         """The class numbers, and which of them count."""
         if not isinstance(targets, Tensor) or targets.dim() < 2:
@@ -109,7 +121,7 @@ class MeanIoU(_Counts):
         return labels, counted
 
     def _check_logits(self, outputs: Any, targets: Any) -> Tensor:
-        logits = outputs["out"] if isinstance(outputs, dict) and "out" in outputs else outputs
+        logits = _logits(outputs)
         wanted = (len(targets), self.classes, *targets.shape[1:])
         if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted or not logits.is_floating_point():
             given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -159,6 +171,12 @@ class MultilabelF1(_Counts):
     def perfect(self, targets: Any) -> Tensor:
         return self._check_targets(targets).sum(dim=0).repeat(3)
 
+    def keep(self, outputs: Any) -> Tensor | None:
+        return keep_logits(outputs)
+
+    def divergence(self, outputs: Any, kept: Tensor) -> Tensor:
+        return item_label_divergences(outputs, kept)
+
     def _check_targets(self, targets: Any) -> Tensor:
         if not isinstance(targets, Tensor) or targets.dim() != 2:
             given = tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
@@ -170,3 +188,7 @@ class MultilabelF1(_Counts):
                 "targets hold other numbers than 0 and 1; F1 needs 1 where a label is there, 0 where not"
             )
         return targets.bool()
+
+
+def _logits(outputs: Any) -> Any:
+    return outputs["out"] if isinstance(outputs, dict) and "out" in outputs else outputs

@@ -351,9 +351,8 @@ def test_an_error_in_the_model_reaches_the_caller(images, labels):
 
     qmodel = QuantizedActivationsModel(Moody(), conv2d_predicate)
     calibrate(qmodel, images)
-    evaluator = Evaluator(qmodel, images[:95], labels[:95], batch_size=8, hardest_first=False, workers=2)
     with pytest.raises(DataError, match="fails on 7 images.*RuntimeError: seven is too many"):
-        evaluator.evaluate([4, 4])
+        Evaluator(qmodel, images[:95], labels[:95], batch_size=8, hardest_first=False, workers=2)
     assert not [thread for thread in threading.enumerate() if thread.name == "qa_lib worker"]
 
 

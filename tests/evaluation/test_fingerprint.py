@@ -138,7 +138,8 @@ def test_a_change_under_a_living_evaluator_is_measured_anew(qmodel, evaluator, c
     change(qmodel, {})
     before = evaluator.images_forwarded
     found = evaluator.evaluate([3, 4, 5, 6])
-    assert 0 <= evaluator.images_forwarded - before - 96 <= 15 * 3  # the images, and a check of the replica
+    # The images, a check of the replica, and once more the float model.
+    assert 0 <= evaluator.images_forwarded - before - 96 <= 15 * 3 + 96
     with torch.no_grad(), qmodel.temporary_bit_widths([3, 4, 5, 6]):
         batches = [(images, labels) for images, labels in evaluator.search_set.batches]
         correct = [int((qmodel(images).argmax(1) == labels).sum()) for images, labels in batches]
