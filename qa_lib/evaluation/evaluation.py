@@ -61,6 +61,15 @@ class Evaluation:
         return math.fsum(self.divergences) / self.search_images
 
     @property
+    def divergence_estimate(self) -> float:
+        """The divergence if it was measured; otherwise a guess for ranking, at least ``least_divergence``: the images that were not
+        shown count as the last batch did. NaN if nobody measured any."""
+        if self.complete or not self.divergences:
+            return self.divergence
+        rest = 1 - self.images / self.search_images
+        return self.least_divergence + rest * self.divergences[-1] * len(self.divergences) / self.images
+
+    @property
     def text(self) -> str:
         """The score, or the bound of what was stopped, with its unit."""
         return self.scale.text(self.upper_bound)

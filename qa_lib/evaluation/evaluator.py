@@ -229,7 +229,9 @@ class Evaluator(Known):
                 len(unfinished) * len(self.search_set.batches), facts["behaviour"]
             )
         if unfinished:
-            self._runner.keep_up(facts["model"])  # without the lock, which a model that is measured itself needs
+            self._runner.keep_up(
+                facts["model"], facts["behaviour"]
+            )  # without the lock, which a model that is measured itself needs
         digest = digest_of(facts)
         evaluations: dict[Widths, Evaluation] = {}
 

@@ -84,7 +84,8 @@ class Known:
 
     def keep_up(self) -> None:
         """Has divergences measured from what the float model returns now, if its weights have changed."""
-        self._runner.keep_up(self.facts(at_once=True)["model"])
+        facts = self.facts(at_once=True)
+        self._runner.keep_up(facts["model"], facts["behaviour"])
 
     def facts(self, *, at_once: bool = False) -> dict[str, Any]:
         """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment, and of what the

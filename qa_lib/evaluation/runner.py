@@ -190,20 +190,21 @@ class Runner:
         targets = [found[index] for index in range(len(found))]
         self.search_set = self.search_set.with_targets(targets, network_digest(self.qmodel))
 
-    def keep_up(self, model: str) -> None:
+    def keep_up(self, model: str, behaviour: str) -> None:
         """Takes anew what divergences are measured from, if the network is another than it was taken of.
 
         Args:
             model: Digest of the quantized model as it is.
+            behaviour: As of ``make_replicas``.
         """
         if self._kept is not None and model not in self._kept_of:
             network = network_digest(self.qmodel)
             if network not in self._kept_of.values():
-                self.look_at_float()
+                self.look_at_float(behaviour)
                 self._kept_of = {}
             self._kept_of[model] = network
 
-    def look_at_float(self) -> Tensor | None:
+    def look_at_float(self, behaviour: str = "") -> Tensor | None:
         """Runs the float model over the search set as it was given, and keeps what divergences are measured from.
 
         Returns:
@@ -228,12 +229,14 @@ class Runner:
                 )
             return np.zeros(1)
 
-        self._look(look)
+        self._look(look, behaviour)
         return None if np.isnan(margins).any() else torch.argsort(torch.from_numpy(margins), stable=True)
 
-    def _look(self, look: RunBatch) -> None:
+    def _look(self, look: RunBatch, behaviour: str = "") -> None:
         """Runs the float model over the search set."""
-        self.run(self.make_replicas(len(self.search_set.batches)), [self._float_task()], _ignore, look)
+        self.run(
+            self.make_replicas(len(self.search_set.batches), behaviour), [self._float_task()], _ignore, look
+        )
 
     def _as_it_is(self, behaviour: str) -> tuple[str, str, tuple[bool, ...]]:
         """What a check of replicas holds for."""

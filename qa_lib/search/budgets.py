@@ -62,7 +62,9 @@ class StalledHypervolume(Termination):
 
     def _update(self, algorithm: Any) -> float:
         run = _run(algorithm)
-        now = algorithm.problem.hypervolume((e.score, run.cost(e.bit_widths)) for e in run.front())
+        now = algorithm.problem.hypervolume(
+            (run.yardstick.score(e), run.cost(e.bit_widths)) for e in run.front()
+        )
         measured = (e.score - run.floor for e in run.evaluations.values() if e.complete)
         reached = (True, now) if now > 0 else (False, max(measured, default=0.0))
         if self._best is None or reached > (self._best[0], self._best[1] * (1 + self.least_growth)):

@@ -1,7 +1,7 @@
 """Everything that one search measured, and what follows from it."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,10 @@ from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
 from qa_lib.metrics import Scale
 from qa_lib.search.checked_front import CheckedFront, check_front, check_holdout
+from qa_lib.search.expected import ExpectedScore
 from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.search.provenance import Provenance
+from qa_lib.search.yardstick import Yardstick, yardstick
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
@@ -43,6 +45,7 @@ class Exploration:
         full_passes: What the search has cost: images that were shown, in passes over the search set, with those
             for the float model and the sensitivities.
         cost: What was minimised beside the error.
+        by: What the settings were compared by, ``"divergence"`` or ``"score"``.
         made: How it was made: model, calibration, data, settings, versions; None if nobody recorded it.
 
     Raises:
@@ -61,6 +64,7 @@ class Exploration:
     full_passes: float = 0.0
     cost: Cost = field(default=total_bits, repr=False)
     made: Provenance | None = field(default=None, repr=False, compare=False)
+    by: str = "score"
     space: Space | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -114,16 +118,37 @@ class Exploration:
 
     @cached_property
     def front(self) -> pd.DataFrame:
-        """The feasible settings that no other setting dominates, of all that was ever measured (the
-        archive's included), cheapest first: the score by its name (``accuracy``, 0 to 1; higher is better), ``total_bits`` (lower
-        is better), ``mean_bits``, the cost by its name if that is not the total bits, then one column of widths for each
-        quantizer. Settings that tie are all kept."""
-        return self._frame(self.front_evaluations)
+        """The recommended settings: the feasible ones that no other dominates in what the search compared ``by``, of all that was ever
+        measured (the archive's included), cheapest first: the score by its name as it was measured (``accuracy``, 0 to 1; higher is
+        better), ``expected_score`` (what it is worth without luck, an estimate), ``total_bits`` (lower is better), ``mean_bits``, the
+        cost by its name if that is not the total bits, then one column of widths for each quantizer. Settings that tie are all kept."""
+        return self._front_frame(self.front_evaluations)
+
+    @cached_property
+    def front_as_measured(self) -> pd.DataFrame:
+        """The feasible settings that no other dominates in the score as it was measured: the luckier the longer the search. Columns as of
+        ``front``."""
+        return self._front_frame(feasible_front(self._known, self.min_score, self.cost))
 
     @cached_property
     def front_evaluations(self) -> list[Evaluation]:
         """The settings of ``front``, in its order."""
-        return feasible_front((*self.measured, *self.archived), self.min_score, self.cost)
+        return feasible_front(self._known, self.min_score, self.cost, self.yardstick)
+
+    @property
+    def _known(self) -> tuple[Evaluation, ...]:
+        return *self.measured, *self.archived
+
+    @cached_property
+    def yardstick(self) -> Yardstick:
+        """What the settings are compared by."""
+        return yardstick(self.by, self.float_evaluation, self._known, self.floor)
+
+    def expected_scores(self, evaluations: Iterable[Evaluation]) -> list[float]:
+        """What each of ``evaluations`` is worth without the luck of the search set, in the unit of the score: an estimate. NaN where
+        nothing lets expect any."""
+        expected = ExpectedScore.of(self.float_evaluation, self._known, self.floor)
+        return [expected(e.divergence) for e in evaluations]
 
     @property
     def nearest(self) -> Evaluation:
@@ -136,13 +161,19 @@ class Exploration:
         known = (*self.measured, *self.archived) or self.candidates
         if not known:
             raise SearchError("the search was interrupted before anything was measured: start it again")
-        return max(known, key=lambda e: (e.estimate, -self.cost(e.bit_widths)))
+        return max(known, key=lambda e: (self._surely(e), -self.cost(e.bit_widths)))
 
     @property
     def shortfall(self) -> float:
         """How much score the nearest setting lacks, or at least lacks if it was not measured to the end; 0 if
         there is a feasible one."""
-        return max(0.0, self.min_score - self.nearest.upper_bound)
+        return max(0.0, self.min_score - self._surely(self.nearest, self.nearest.upper_bound))
+
+    def _surely(self, evaluation: Evaluation, score: float | None = None) -> float:
+        """The score, or the expected one if that is less: a setting is feasible if both are."""
+        score = evaluation.estimate if score is None else score
+        expected = self.yardstick.score(evaluation) if evaluation.complete else math.nan
+        return score if math.isnan(expected) else min(score, expected)
 
     def layers_to_relax(self) -> pd.DataFrame:
         """Which layers of the nearest setting disturb the output most, by the sensitivities: those to give more bits,
@@ -183,8 +214,9 @@ class Exploration:
 
     @cached_property
     def hypervolume(self) -> float:
-        """The share of the box that the front dominates (``Hypervolume``); higher is better."""
-        return self.hypervolume_box((e.score, self.cost(e.bit_widths)) for e in self.front_evaluations)
+        """The share of the box that the front dominates (``Hypervolume``), by what its settings are compared by; higher is better."""
+        worth = self.yardstick.score
+        return self.hypervolume_box((worth(e), self.cost(e.bit_widths)) for e in self.front_evaluations)
 
     def check(self, holdout: Evaluator, *, level: float = 0.95) -> CheckedFront:
         """What the front is worth on data that chose nothing: each of its settings and the float model, measured on a hold-out set, with
@@ -235,6 +267,11 @@ class Exploration:
             ReportError: The file cannot be written.
         """
         write_csv(self.front, path, "the front")
+
+    def _front_frame(self, evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+        frame = self._frame(evaluations)
+        frame.insert(1, "expected_score", self.expected_scores(evaluations))
+        return frame
 
     def _frame(self, evaluations: Iterable[Evaluation]) -> pd.DataFrame:
         evaluations = list(evaluations)

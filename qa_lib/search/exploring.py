@@ -26,6 +26,7 @@ from qa_lib.search.problem import LayerwiseQuantizationProblem
 from qa_lib.search.progress import search_progress_bar
 from qa_lib.search.provenance import Provenance
 from qa_lib.search.run import SearchRun
+from qa_lib.search.yardstick import check_by
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
@@ -54,6 +55,7 @@ def explore(
     widths: Iterable[int] | Mapping[str, Iterable[int]] | None = None,
     fixed: Mapping[str, int] | None = None,
     tied: Iterable[Iterable[str]] = (),
+    by: str | None = None,
     sensitivities: SensitivityTable | None = None,
     algorithm: Algorithm | None = None,
     archive: Archive | str | Path | None = None,
@@ -66,7 +68,7 @@ def explore(
     widths, and shows progress::
 
         table = sensitivity(evaluator.qmodel, evaluator.sample_images(128))
-        problem = LayerwiseQuantizationProblem(evaluator.qmodel, evaluator, 2, 8, min_accuracy)
+        problem = LayerwiseQuantizationProblem(evaluator.qmodel, evaluator, 2, 8, min_accuracy, by="divergence")
         algorithm = ScreenedNSGA2(
             table,
             pop_size=population_size,
@@ -109,6 +111,9 @@ def explore(
             all within the limits.
         fixed: Name -> the width that a quantizer keeps: ``{"input": 8}``.
         tied: Lists of names that share a width, such as the inputs of a sum: ``[["conv1", "shortcut"]]``.
+        by: What candidates are compared by, stopped by, and put on the recommended front by: ``"divergence"``, how far the outputs are
+            from the float model's, of which less lets expect a higher score, or ``"score"``, the measured one, which a long search
+            makes more and more of luck. None takes the divergence where the metric has one. Scores that are shown are measured.
         sensitivities: What ``sensitivity`` returned; None measures them on up to 128 images of the search set.
         algorithm: A pymoo algorithm of your own with integer operators in place of the one above.
         archive: Where evaluations and sensitivities are kept, in place of the evaluator's own archive.
@@ -157,7 +162,7 @@ def explore(
         evaluator = evaluator.using(archive)
     problem = LayerwiseQuantizationProblem(
         qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy, cost, min_score,
-        widths=widths, fixed=fixed, tied=tied,
+        widths=widths, fixed=fixed, tied=tied, by=check_by(by, evaluator),
     )  # fmt: skip
     space, limits = problem.space, problem.space.limits
     run = problem.run
@@ -181,6 +186,7 @@ def explore(
         **budgets,
         "patience": patience,
         "population_size": population_size,
+        "by": run.by,
     }
     rules = {
         "widths": widths,
@@ -206,6 +212,7 @@ def explore(
             sensitivities=sensitivities,
             full_passes=run.full_passes,
             cost=cost,
+            by=run.by,
             made=replace(made, seconds=time.perf_counter() - begun),
         )
 

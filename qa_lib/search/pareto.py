@@ -11,39 +11,51 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from qa_lib.costs import Cost, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.search.yardstick import BY_SCORE, Yardstick
 
 
-def non_dominated(evaluations: Sequence[Evaluation], cost: Cost = total_bits) -> list[Evaluation]:
+def non_dominated(
+    evaluations: Sequence[Evaluation], cost: Cost = total_bits, by: Yardstick = BY_SCORE
+) -> list[Evaluation]:
     """Those of ``evaluations``, all complete, that no other one of them dominates, in the order given;
     ties are all kept."""
     if not evaluations:
         return []
-    objectives = np.array([(-e.score, cost(e.bit_widths)) for e in evaluations])
+    objectives = np.array([(-by.rank(e), cost(e.bit_widths)) for e in evaluations])
     kept = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
     return [evaluations[index] for index in sorted(kept)]
 
 
 def feasible_front(
-    evaluations: Iterable[Evaluation], min_score: float, cost: Cost = total_bits
+    evaluations: Iterable[Evaluation], min_score: float, cost: Cost = total_bits, by: Yardstick = BY_SCORE
 ) -> list[Evaluation]:
     """The complete ones of ``evaluations`` with ``min_score`` or more, and a finite score, that no other of them dominates, cheapest first;
-    ties are all kept."""
+    ties are all kept.
+
+    Args:
+        evaluations: Settings.
+        min_score: The least score.
+        cost: What is minimised.
+        by: What settings are compared by.
+    """
     # What has no finite score, for its errors are endless, is worth nothing at any cost.
-    feasible = [e for e in evaluations if e.complete and e.score >= min_score and e.score > -math.inf]
-    return sorted(non_dominated(feasible, cost), key=lambda e: (cost(e.bit_widths), e.bit_widths))
+    feasible = [e for e in evaluations if by.feasible(e, min_score) and not math.isnan(by.rank(e))]
+    return sorted(non_dominated(feasible, cost, by), key=lambda e: (cost(e.bit_widths), e.bit_widths))
 
 
-def knee(front: Sequence[Evaluation], cost: Cost = total_bits) -> Evaluation | None:
+def knee(front: Sequence[Evaluation], cost: Cost = total_bits, by: Yardstick = BY_SCORE) -> Evaluation | None:
     """The point of ``front``, the cheapest first, that lies farthest above the line between its ends, both objectives scaled
     to the front's range (Das, "On characterizing the knee of the Pareto curve", 1999); None if there is no front."""
     if len(front) < 3:
         return front[0] if front else None
     first, last = front[0], front[-1]
     width = cost(last.bit_widths) - cost(first.bit_widths) or 1.0
-    height = last.score - first.score or 1.0
+    height = by.score(last) - by.score(first) or 1.0
 
     def above(e: Evaluation) -> float:
-        return (e.score - first.score) / height - (cost(e.bit_widths) - cost(first.bit_widths)) / width
+        return (by.score(e) - by.score(first)) / height - (
+            cost(e.bit_widths) - cost(first.bit_widths)
+        ) / width
 
     return max(front, key=above)
 
@@ -74,17 +86,21 @@ class Standing:
 
 
 def standing(
-    evaluation: Evaluation, front: Sequence[Evaluation], min_score: float = -math.inf, cost: Cost = total_bits
+    evaluation: Evaluation,
+    front: Sequence[Evaluation],
+    min_score: float = -math.inf,
+    cost: Cost = total_bits,
+    by: Yardstick = BY_SCORE,
 ) -> Standing:
     """Where ``evaluation``, measured, stands in relation to ``front``."""
     own, better = cost(evaluation.bit_widths), []
     for number, other in enumerate(front, 1):
         costs = cost(other.bit_widths)
-        as_good = other.score >= evaluation.score and costs <= own
-        if as_good and (other.score > evaluation.score or costs < own):
+        as_good = by.rank(other) >= by.rank(evaluation) and costs <= own
+        if as_good and (by.rank(other) > by.rank(evaluation) or costs < own):
             better.append(number)
     on_front = any(evaluation.bit_widths == other.bit_widths for other in front)
-    return Standing(on_front, tuple(better), evaluation.score >= min_score)
+    return Standing(on_front, tuple(better), by.feasible(evaluation, min_score))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.pareto import Hypervolume
 from qa_lib.search.run import SearchRun
+from qa_lib.search.yardstick import check_by
 from qa_lib.space import Space
 
 INTEGER_OPERATORS = (
@@ -33,7 +34,7 @@ class LayerwiseQuantizationProblem(Problem):
     """Per-layer ``num_bits`` as a two-objective integer problem for pymoo.
 
     Variables: ``num_bits`` of each fake quantizer, in the order of ``activation_fake_quantizers``.
-    Objectives, both minimised as pymoo wants it: minus the score, and the cost (the total bits).
+    Objectives, both minimised as pymoo wants it: minus the score, or the divergence, and the cost (the total bits).
     Constraint: the score is at least ``min_score``.
 
     Candidates that can no longer be feasible, or no longer be better than what was measured before, are
@@ -51,6 +52,8 @@ class LayerwiseQuantizationProblem(Problem):
         widths: The widths that quantizers may have, ``[2, 4, 8]``, or by name those of some; None allows all within the limits.
         fixed: Name -> the width that a quantizer keeps.
         tied: Lists of names that share a width. Whatever pymoo asks for, what is measured is the setting of this space next to it.
+        by: What candidates are compared by: ``"score"``, or ``"divergence"``, how far the outputs are from the float model's, which is
+            less a matter of luck. Either says what can stop.
 
     Raises:
         BitWidthError: A limit is no allowed width.
@@ -84,6 +87,7 @@ class LayerwiseQuantizationProblem(Problem):
         widths: Iterable[int] | Mapping[str, Iterable[int]] | None = None,
         fixed: Mapping[str, int] | None = None,
         tied: Iterable[Iterable[str]] = (),
+        by: str = "score",
     ) -> None:
         check_limits(num_bits_lower_limit, num_bits_upper_limit)
         check_qmodel(qmodel)
@@ -94,7 +98,7 @@ class LayerwiseQuantizationProblem(Problem):
         lower, upper = self.space.limits
         cost = check_cost(cost, (upper,) * len(qmodel.names))
         qmodel.check_calibrated([upper] * len(qmodel.names))
-        self.run = SearchRun(evaluator, self.min_score, cost)
+        self.run = SearchRun(evaluator, self.min_score, cost, check_by(by, evaluator))
         super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
 
     @cached_property
@@ -112,7 +116,10 @@ class LayerwiseQuantizationProblem(Problem):
         cost = np.array([self.run.cost(evaluation.bit_widths) for evaluation in evaluations])
         stopped = np.array([not evaluation.complete for evaluation in evaluations])
         # pymoo minimises: the score, where more is better, changes its sign here and nowhere else.
-        out["F"] = np.column_stack([-score, cost])
+        error = -score
+        if self.run.by == "divergence":
+            error = np.array([evaluation.divergence_estimate for evaluation in evaluations])
+        out["F"] = np.column_stack([error, cost])
         # pymoo takes G <= 0 as feasible. Stopped candidates are not: no estimate gets into its result.
         least = np.where(stopped, 1 / self.run.evaluator.images, -np.inf)
         least = np.where(score > _LEAST, least, -_LEAST)

@@ -10,6 +10,7 @@ from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.progress_bar import progress_bar
 from qa_lib.search.pareto import feasible_front
 from qa_lib.search.run import SearchRun
+from qa_lib.search.yardstick import BY_SCORE, Yardstick
 
 _SECONDS_BETWEEN_TEXTS = 0.5
 _UNITS = {"full_passes": " full passes", "evaluations": " candidates", "seconds": " seconds"}
@@ -59,7 +60,10 @@ class SearchProgressBar:
     def _describe(self) -> None:
         self._described = time.monotonic()
         self.bar.set_postfix_str(
-            best_so_far(list(self.evaluations.values()), self.run.min_score, self.run.cost), refresh=False
+            best_so_far(
+                list(self.evaluations.values()), self.run.min_score, self.run.cost, self.run.yardstick
+            ),
+            refresh=False,
         )
 
 
@@ -75,10 +79,12 @@ def search_progress_bar(
         bar.close()
 
 
-def best_so_far(evaluations: list[Evaluation], min_score: float, cost: Cost = total_bits) -> str:
+def best_so_far(
+    evaluations: list[Evaluation], min_score: float, cost: Cost = total_bits, by: Yardstick = BY_SCORE
+) -> str:
     """The cheapest feasible setting and the size of the front, or the best setting if nothing is
     feasible; and the share of images that did not have to be shown."""
-    front = feasible_front(evaluations, min_score, cost)
+    front = feasible_front(evaluations, min_score, cost, by)
     saved = f"images saved {images_saved(evaluations):.0%}"
     if not front:
         complete = [e for e in evaluations if e.complete]

@@ -12,6 +12,7 @@ from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.search.pareto import feasible_front
+from qa_lib.search.yardstick import Yardstick, yardstick
 
 # Candidates that are measured together when the nearest to feasible is looked for.
 _NEAREST_AT_A_TIME = 8
@@ -28,6 +29,7 @@ class SearchRun:
         evaluator: Measures the candidates.
         min_score: Score below which a candidate is infeasible; minus infinity if none is asked for.
         cost: What is minimised beside the error.
+        by: What candidates are compared by, ``"divergence"`` or ``"score"``.
 
     Attributes:
         evaluations: Bit widths -> evaluation, in the order in which they were handed in.
@@ -35,14 +37,22 @@ class SearchRun:
         on_evaluation: Called with each evaluation that was asked for, as soon as it is there.
     """
 
-    def __init__(self, evaluator: Evaluator, min_score: float = -math.inf, cost: Cost = total_bits) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        min_score: float = -math.inf,
+        cost: Cost = total_bits,
+        by: str = "score",
+    ) -> None:
         self.evaluator = evaluator
+        self.by = by
         self.min_score = min_score
         self.cost = named_cost(cost)
         self.passes_before = 0.0
         self.evaluations: dict[Widths, Evaluation] = {}
         self._images_shown = 0
         self._fingerprint = ""
+        self._yardstick: Yardstick | None = None
         self.on_evaluation: Callable[[Evaluation], None] | None = None
 
     @cached_property
@@ -70,7 +80,15 @@ class SearchRun:
 
     def front(self) -> list[Evaluation]:
         """The feasible candidates that no other dominates, cheapest first; ties are all kept."""
-        return feasible_front(self.evaluations.values(), self.min_score, self.cost)
+        return feasible_front(self.evaluations.values(), self.min_score, self.cost, self.yardstick)
+
+    @property
+    def yardstick(self) -> Yardstick:
+        """What candidates are compared by, given what was measured so far."""
+        if self._yardstick is None:
+            complete = (e for e in self.evaluations.values() if e.complete)
+            self._yardstick = yardstick(self.by, self.float_evaluation, complete, self.floor)
+        return self._yardstick
 
     def evaluate_many(self, candidates: Iterable[BitWidths]) -> list[Evaluation]:
         """The evaluations of ``candidates``, in order; those that came up before as they were then."""
@@ -101,8 +119,12 @@ class SearchRun:
                 self._measure(chunk, StopRule(more_than=best))
 
     def _stop_rule(self) -> StopRule:
-        completed = ((e.bit_widths, e.score) for e in self.evaluations.values() if e.complete)
-        return StopRule(self.min_score, tuple(completed), self.cost)
+        complete = [e for e in self.evaluations.values() if e.complete]
+        if self.by == "divergence":
+            # What is not feasible is on no front, and keeps nobody from it.
+            complete = [e for e in complete if e.score >= self.min_score]
+        found = ((e.bit_widths, e.divergence if self.by == "divergence" else e.score) for e in complete)
+        return StopRule(self.min_score, tuple(found), self.cost, by=self.by)
 
     def _measure(self, candidates: Sequence[Widths], stop: StopRule) -> None:
         finished: dict[Widths, Evaluation] = {}
@@ -117,6 +139,7 @@ class SearchRun:
         try:
             self.evaluator.evaluate_many(candidates, stop=stop, on_evaluation=keep)
         finally:  # interrupted or not, what is finished stays
+            self._yardstick = None
             self.evaluations |= {widths: finished[widths] for widths in candidates if widths in finished}
 
     def _of_one_model(self, evaluation: Evaluation) -> Evaluation:

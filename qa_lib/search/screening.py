@@ -100,7 +100,9 @@ class ScreenedNSGA2(NSGA2):
             self.model = ScoreModel(self.table, measured.score, **ends, pairs=self.pairs)
         known = nearest_to_front(self.problem, list(run.evaluations.values()), _MOST_LEARNED)
         self.model.fit(
-            [e.bit_widths for e in known], [e.upper_bound for e in known], [not e.complete for e in known]
+            [e.bit_widths for e in known],
+            [run.yardstick.bound(e) for e in known],
+            [not e.complete for e in known],
         )
         return self.model
 
@@ -108,10 +110,10 @@ class ScreenedNSGA2(NSGA2):
 def nearest_to_front(
     problem: LayerwiseQuantizationProblem, evaluations: Sequence[Evaluation], count: int
 ) -> list[Evaluation]:
-    """Those of ``evaluations`` whose score, or upper bound, comes nearest to the best at no higher cost."""
+    """Those of ``evaluations`` that are worth, or can be worth, most nearly the best at no higher cost."""
     costs = np.array([problem.run.cost(e.bit_widths) for e in evaluations], float)
     floor = problem.run.floor
-    bounds = np.maximum([e.upper_bound for e in evaluations], floor)
+    bounds = np.maximum([problem.run.yardstick.bound(e) for e in evaluations], floor)
     measured = np.where([e.complete for e in evaluations], bounds, floor)
     best = np.array([measured[costs <= cost].max() for cost in costs])
     return [evaluations[index] for index in np.sort(np.argsort(best - bounds, kind="stable")[:count])]
@@ -147,7 +149,7 @@ def _that_add_most(
     box, front = problem.hypervolume, problem.run.front()
     costs = box.loss([problem.run.cost(widths) for widths in brood])
     front_costs = box.loss([problem.run.cost(e.bit_widths) for e in front])
-    front_gains = box.gain([e.score for e in front])
+    front_gains = box.gain([problem.run.yardstick.score(e) for e in front])
     # A front is a stair: at each of these levels it has reached some score, and keeps it up to the next.
     levels = np.unique(np.concatenate([costs, front_costs, [1.0]]))
     lengths = np.diff(levels)
