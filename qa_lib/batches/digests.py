@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from qa_lib.batches.structure import count_items, take
+from qa_lib.batches.items import Items
+from qa_lib.batches.structure import count_items, take, tensors
 
 # What is looked at of a tensor whose digest is known: its version, its place, and so many of its numbers.
 _SAMPLE = 64
+# Items that are looked at together.
+_TOGETHER = 64
 _Mark = tuple[int, int, bytes]
 _known: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
@@ -39,14 +42,18 @@ def add_structure(digest: "hashlib._Hash", batch: Any) -> None:
         digest.update(repr(batch).encode())
 
 
-def item_digests(items: Any) -> frozenset[bytes]:
-    """A digest of each of ``items``: those of two sets tell which they share."""
-    found = set()
-    for index in range(count_items(items)):
-        digest = hashlib.sha256()
-        add_structure(digest, take(items, slice(index, index + 1)))
-        found.add(digest.digest()[:8])
-    return frozenset(found)
+def item_digests(items: Items) -> list[bytes]:
+    """A digest of what the model takes of each item, in whatever kind and structure it is kept: those of two sets tell which they share."""
+    found = []
+    for start in range(0, len(items), _TOGETHER):
+        batch = items.batch(slice(start, start + _TOGETHER))
+        for index in range(count_items(batch)):
+            digest = hashlib.sha256()
+            for part in tensors(take(batch, slice(index, index + 1))):
+                # As numbers of one kind, and no zero below zero.
+                digest.update((part.detach().cpu().double() + 0.0).contiguous().numpy().data)
+            found.append(digest.digest()[:8])
+    return found
 
 
 def tensor_digest(tensor: Tensor) -> bytes:

@@ -1,6 +1,7 @@
 """``python -m qa_lib explore``: from a workload to its front, as files and on the screen."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def fill(command: argparse.ArgumentParser) -> None:
         help=f"accuracy, 0 to 1, that a solution has to reach (default: {DEFAULT_MIN_ACCURACY})")  # fmt: skip
     add("--min-score", type=float, metavar="S",
         help="the same where the workload's score is no accuracy, in its own unit (default: none)")  # fmt: skip
-    add("--max-drop", type=float, metavar="D",
+    add("--max-drop", type=_drop, metavar="D",
         help="say which is the cheapest solution that loses at most so much of the score on the hold-out set, 0.01 of an accuracy "
         "say, with 95 %% confidence")  # fmt: skip
     add("--full-passes", type=float, metavar="P",
@@ -80,6 +81,13 @@ def fill(command: argparse.ArgumentParser) -> None:
         help="folder for the front and the archive, made if missing (default: %(default)s)")  # fmt: skip
 
 
+def _drop(text: str) -> float:
+    drop = float(text)
+    if not 0 <= drop < math.inf:
+        raise ValueError
+    return drop
+
+
 def _list_of_widths(text: str) -> list[int]:
     return [int(each) for each in text.split(",")]
 
@@ -93,7 +101,8 @@ def _run(options: argparse.Namespace) -> int:
         ) from error
     try:
         exploration, holdout = _explore(options)
-        return report(exploration, options.out, _checked(exploration, holdout), options.max_drop)
+        checked, unchecked = _checked(exploration, holdout)
+        return report(exploration, options.out, checked, options.max_drop, unchecked)
     except QAError as error:  # a full disk, say
         if error.exploration is not None and error.exploration.candidates:
             report(error.exploration, options.out)
@@ -129,13 +138,18 @@ def _explore(options: argparse.Namespace) -> tuple[Exploration, Evaluator | None
     return exploration, Evaluator(qmodel, workload.holdout_images, workload.holdout_labels, **how)
 
 
-def _checked(exploration: Exploration, holdout: Evaluator | None) -> CheckedFront | None:
-    """The front on the hold-out set, if there are both."""
-    if holdout is None or not exploration.front_evaluations:
-        return None
+def _checked(exploration: Exploration, holdout: Evaluator | None) -> tuple[CheckedFront | None, str]:
+    """The front on the hold-out set, or why there is none."""
+    if exploration.interrupted:
+        return None, "the search was interrupted; run it again, it goes on where it stopped"
+    if holdout is None:
+        return None, "the workload has no hold-out set"
+    if not exploration.front_evaluations:
+        return None, "there is no front"
     print(f"Checking the front on {holdout.images:,} items that chose nothing ...", file=sys.stderr)
     try:
-        return exploration.check(holdout)
+        return exploration.check(holdout), ""
     except (QAError, KeyboardInterrupt) as error:  # which takes nothing from what was found
-        print(f"qa_lib: the front is not checked: {str(error) or 'interrupted'}", file=sys.stderr)
-        return None
+        why = str(error) or "interrupted"
+        print(f"qa_lib: the front is not checked: {why}", file=sys.stderr)
+        return None, why

@@ -23,8 +23,10 @@ def report(
     folder: Path,
     checked: CheckedFront | None = None,
     max_drop: float | None = None,
+    unchecked: str = "it was not checked",
 ) -> int:
-    """Prints an exploration, and what its front is worth where that was ``checked``, and writes it into ``folder``; returns the exit status."""
+    """Prints an exploration, and what its front is worth where that was ``checked``, or why it was not, and writes it into ``folder``;
+    returns the exit status."""
     if not exploration.candidates:
         print("\nStopped before anything was measured.")
         return 130
@@ -33,7 +35,7 @@ def report(
         if checked is not None:
             _show_checked(checked, max_drop)
         elif max_drop is not None:
-            print("--max-drop needs a front and a hold-out set: nothing says what is lost.")
+            print(f"Nothing says what the front loses on a hold-out set (--max-drop): {unchecked}.")
     failed = _write(exploration, folder, checked)
     return 2 if failed else 1 if exploration.front.empty else 0
 
@@ -48,6 +50,8 @@ def _write(exploration: Exploration, folder: Path, checked: CheckedFront | None)
         files[folder / "front.html"] = partial(write_page, exploration)
     if checked is not None:
         files[folder / "holdout.csv"] = checked.to_csv
+    else:
+        (folder / "holdout.csv").unlink(missing_ok=True)  # of another front
     written = []
     for path, write in files.items():
         try:
@@ -64,7 +68,7 @@ def _show_checked(checked: CheckedFront, max_drop: float | None) -> None:
     apart = len(checked.told_apart()) if checked.items_known else None
     print(
         f"\nhold-out: {checked.held_out[0].search_images:,} items that chose nothing; drop: from the float model there "
-        f"({checked.float_held_out.text}), {checked.level:.0%} sure of all rows together ({checked.method})."
+        f"({checked.float_held_out.text}), {checked.sureness} sure of all rows together ({checked.method})."
         + (f" {apart} of {len(checked.held_out)} solutions can be told apart." if apart else "")
     )
     if max_drop is not None:
@@ -113,6 +117,7 @@ def _show(exploration: Exploration, checked: CheckedFront | None) -> None:
             f" at or above {scale.text(exploration.min_score)}" if exploration.min_score > scale.worst else ""
         )
         print(f"The front has {len(front)} solutions{least}.")
+    print(f"\n{exploration.summary(checked)}")
 
 
 def _what_to_relax(exploration: Exploration) -> str:
@@ -137,6 +142,9 @@ def _as_text(frame: pd.DataFrame, names: tuple[str, ...], scale: Scale, checked:
             "widths": widths.apply(lambda row: " ".join(map(str, row)), axis=1),
         }
     )
+    if "expected_score" in frame:
+        expected = frame["expected_score"].map(lambda s: "" if pd.isna(s) else scale.text(s))
+        table.insert(1, "expected", expected)
     if checked is not None:
         scores = [e.text for e in (checked.float_held_out, *checked.held_out)]
         ends = [
@@ -144,6 +152,7 @@ def _as_text(frame: pd.DataFrame, names: tuple[str, ...], scale: Scale, checked:
             for low, high in zip(checked.low, checked.high, strict=True)
         ]
         rest = [""] * (len(frame) - len(scores))  # the uniform widths, which stand between
-        table.insert(1, "hold-out", [scores[0], *rest, *scores[1:]])
-        table.insert(2, "drop", ["", *rest, *ends])
+        at = table.columns.get_loc("total bits")
+        table.insert(at, "hold-out", [scores[0], *rest, *scores[1:]])
+        table.insert(at + 1, "drop", ["", *rest, *ends])
     return table.to_string(justify="right")

@@ -114,6 +114,10 @@ class Accuracy(Metric):
             raise DataError(
                 f"the model returns {outputs.dtype}; {self.name} needs logits, floating-point numbers"
             )
+        if self.top_k >= outputs.shape[1]:
+            raise DataError(
+                f"{self.name} of {outputs.shape[1]} classes is right whatever the model says: give a smaller top_k"
+            )
         largest = int(labels.long().max())
         if largest >= outputs.shape[1]:
             raise DataError(

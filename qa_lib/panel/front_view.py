@@ -72,6 +72,11 @@ class FrontView(View):
                 "infeasible": infeasible,
             }
             self._draw("front", front, [f"#{number}" for number in range(1, len(front) + 1)])
+            by_divergence = self.points.yardstick.by == "divergence"
+            self._trace("front").mode = "markers" if by_divergence else "lines+markers"
+            expected = self._trace("expected")
+            expected.x = [self.cost(e.bit_widths) for e in front] if by_divergence else []
+            expected.y = [self.points.expected_score(e) for e in front] if by_divergence else []
             self._draw("uniform", uniform, [f"{n} bits everywhere" for n in self.points.uniform_num_bits])
             self._draw("dominated", dominated, ["dominated"] * len(dominated))
             self._draw("infeasible", infeasible, ["infeasible"] * len(infeasible))
@@ -122,8 +127,10 @@ class FrontView(View):
         amounts = {total_bits.name: evaluation.total_bits, self.cost.name: self.cost(evaluation.bit_widths)}
         costs = ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())
         drop = self.points.scale.difference(self.float_evaluation.score - evaluation.score)
+        expected = self.points.expected_score(evaluation)
+        told = "" if expected != expected else f"expected {self.points.scale.text(expected)} (estimate)<br>"
         return (
-            f"<b>{title}</b><br>{evaluation.text}, drop {drop}<br>"
+            f"<b>{title}</b><br>{evaluation.text}, drop {drop}<br>{told}"
             f"{costs}, {evaluation.mean_bits:.2f} mean bits<br>" + "<br>".join(lines)
         )
 
@@ -146,7 +153,11 @@ class FrontView(View):
                 points("dominated", "dominated", marker={"size": 6, "color": style.DOMINATED, "opacity": 0.6}),
                 points("uniform", "same width everywhere", marker={"symbol": "square", "size": 8, "color": style.UNIFORM}),
                 points(
-                    "front", "front", mode="lines+markers",
+                    "expected", "expected (estimate)", mode="lines", hoverinfo="skip",
+                    line={"shape": "hv", "width": 1.8, "color": style.EXPECTED},
+                ),
+                points(
+                    "front", "front, as measured", mode="lines+markers",
                     line={"shape": "hv", "width": 1.5, "color": style.FRONT}, marker={"size": 9, "color": style.FRONT},
                 ),
                 points(
@@ -163,6 +174,7 @@ class FrontView(View):
         figure.update_traces(
             hovertemplate="predicted, not measured<extra></extra>", selector={"meta": "predicted"}
         )
+        figure.update_traces(hovertemplate=None, selector={"meta": "expected"})
         figure.add_hline(
             self.float_evaluation.score, line={"dash": "dash", "width": 1}, name="float",
             annotation={"text": f"float {self.float_evaluation.text}", "xanchor": "right"},

@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -11,7 +12,9 @@ from qa_lib.costs import Cost, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.tables import evaluation_frame
 from qa_lib.metrics import Scale
+from qa_lib.search.expected import ExpectedScore
 from qa_lib.search.pareto import Standing, feasible_front, knee, standing
+from qa_lib.search.yardstick import BY_SCORE, DivergenceYardstick, Yardstick
 
 # Scores are shown with two digits after the point, shares as percent.
 _HALF_SHOWN = 0.5e-2
@@ -26,9 +29,13 @@ class Points:
         min_score: Score below which a setting is infeasible.
         cost: What is minimised beside the error.
         scale: How scores are called and written; None is an accuracy.
+        float_evaluation: The float model; None if it is not known, so that nothing says what to expect.
+        by: What settings are compared by, ``"divergence"`` or ``"score"``.
 
     Attributes:
         front: The feasible evaluations that no other dominates, cheapest first: #1, #2, ...
+        yardstick: What they are compared by.
+        expected: The score that a divergence lets expect; None if nothing says so.
         uniform: The same width everywhere (wherever it is allowed), as what one would do without a search.
         uniform_num_bits: Those widths, one for each of ``uniform``.
 
@@ -38,8 +45,19 @@ class Points:
         True
     """
 
-    def __init__(self, min_score: float = 0.0, cost: Cost = total_bits, scale: Scale | None = None) -> None:
+    def __init__(
+        self,
+        min_score: float = 0.0,
+        cost: Cost = total_bits,
+        scale: Scale | None = None,
+        *,
+        float_evaluation: Evaluation | None = None,
+        by: str = "score",
+    ) -> None:
         self.min_score, self.cost, self.scale = min_score, cost, scale or Scale()
+        self.float_evaluation, self.by = float_evaluation, by
+        self.yardstick: Yardstick = BY_SCORE
+        self.expected: ExpectedScore | None = None
         self.front: list[Evaluation] = []
         self.uniform: tuple[Evaluation, ...] = ()
         self.uniform_num_bits: tuple[int, ...] = ()
@@ -64,8 +82,19 @@ class Points:
             if all(self._known.get(widths) == e for widths, e in new.items()):
                 return False
             self._known |= new
-            self.front = feasible_front(self._known.values(), self.min_score, self.cost)
+            self._expect()
+            self.front = feasible_front(self._known.values(), self.min_score, self.cost, self.yardstick)
             return True
+
+    def expected_score(self, evaluation: Evaluation) -> float:
+        """What a measured setting is worth without the luck of the search set, an estimate; NaN if nothing says so."""
+        return math.nan if self.expected is None else self.expected(evaluation.divergence)
+
+    def _expect(self) -> None:
+        if self.float_evaluation is not None and any(e.divergences for e in self._known.values()):
+            floor = max(self.scale.worst, self.float_evaluation.score - 1.0)
+            self.expected = ExpectedScore.of(self.float_evaluation, self._known.values(), floor)
+            self.yardstick = DivergenceYardstick(self.expected) if self.by == "divergence" else BY_SCORE
 
     def add_uniform(self, evaluations: Mapping[int, Evaluation]) -> None:
         """Takes in the same width everywhere, by the width."""
@@ -78,18 +107,20 @@ class Points:
         """Forgets all points."""
         with self._lock:
             self._known, self.uniform, self.uniform_num_bits, self.front = {}, (), (), []
+            self.yardstick, self.expected = BY_SCORE, None
 
     def beside_the_front(self) -> tuple[list[Evaluation], list[Evaluation]]:
         """The others: those that are feasible, and those that are not."""
         with self._lock:
             on_front = {e.bit_widths for e in self.front}
             others = [e for e in self._known.values() if e.bit_widths not in on_front]
-        feasible = [e for e in others if e.score >= self.min_score]
-        return feasible, [e for e in others if e.score < self.min_score]
+        feasible = [e for e in others if self.yardstick.feasible(e, self.min_score)]
+        return feasible, [e for e in others if not self.yardstick.feasible(e, self.min_score)]
 
     def standing(self, evaluation: Evaluation) -> Standing:
         """Where a measured setting stands."""
-        return standing(evaluation, self.front, self.min_score, self.cost)
+        found = standing(evaluation, self.front, self.min_score, self.cost, self.yardstick)
+        return replace(found, expected_score=self.expected_score(evaluation))
 
     def knee(self, limits: tuple[int, int] | None = None) -> Evaluation | None:
         """The knee of the front; None if there is no front.
@@ -97,7 +128,7 @@ class Points:
         Args:
             limits: Smallest and largest width that it may have; None for all.
         """
-        return knee(self._within(limits), self.cost)
+        return knee(self._within(limits), self.cost, self.yardstick)
 
     def cheapest(self, score: float, limits: tuple[int, int] | None = None) -> Evaluation | None:
         """The cheapest point of the front with ``score`` or more; None if there is none.

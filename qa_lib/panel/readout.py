@@ -34,6 +34,9 @@ class Readout(View):
 
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         found = f"<b class='qa-score'>{evaluation.text}</b> <b>measured</b> on {evaluation.images:,} images"
+        if standing.expected_score == standing.expected_score:
+            expected = evaluation.scale.text(standing.expected_score)
+            found += f", <i title='without the luck of these images; an estimate'>expected {expected}</i>"
         self._show(found, evaluation.score, evaluation.bit_widths, str(standing))
 
     def show_predicted(self, bit_widths: Widths, score: float, state: str) -> None:

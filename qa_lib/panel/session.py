@@ -20,6 +20,7 @@ from qa_lib.panel.requests import Gathering, LatestOnly
 from qa_lib.panel.view import View, Views
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.problem import least_score
+from qa_lib.search.yardstick import check_by
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
@@ -100,7 +101,9 @@ class Session:
         )
         if exploration and min_accuracy is None and min_score is None:
             least = exploration.min_score
-        self.points = Points(least, exploration.cost if exploration else total_bits, scale)
+        by = exploration.by if exploration else check_by(None, evaluator)
+        cost = exploration.cost if exploration else total_bits
+        self.points = Points(least, cost, scale, float_evaluation=self.float_evaluation, by=by)
         self.knowledge = Knowledge(self.live, self.points, self.space, self.float_evaluation)
         # What a search was told to leave alone, a hand leaves alone unless it is unlocked.
         fixed = [n for n in range(len(qmodel.names)) if n not in self.space.varying]
@@ -251,7 +254,8 @@ class Session:
 
     def _follow_the_model(self) -> None:
         if self.knowledge.outdated():
-            self.float_evaluation = self.knowledge.float_evaluation = self.evaluator.evaluate_uniform(None)
+            self.float_evaluation = self.evaluator.evaluate_uniform(None)
+            self.knowledge.float_evaluation = self.points.float_evaluation = self.float_evaluation
             self._views.show_float(self.float_evaluation)
             self._views.show_points()
             self._preparing.submit((None,))

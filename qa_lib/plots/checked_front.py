@@ -74,10 +74,10 @@ def plot_checked_front(checked: CheckedFront) -> Figure:
         below, above = data.held_out - data.low, data.high - data.held_out
         axes.errorbar(
             data.costs, data.held_out, yerr=np.maximum([below, above], 0), color=style.CHOSEN, linestyle="none", marker="D", markersize=5,
-            capsize=3, linewidth=1.2, label=f"on {data.items:,} items that chose nothing ({data.level:.0%} of all together)",
+            capsize=3, linewidth=1.2, label=f"on {data.items:,} items that chose nothing ({100 * data.level:g}% bars)",
         )  # fmt: skip
         axes.invert_yaxis()  # higher is better, as in every figure
         unit = " (points)" if data.scale.unit == "%" else f" ({data.scale.unit})" if data.scale.unit else ""
         style.label_axes(axes, f"{data.cost}, lower is better", f"drop in {data.scale.name}{unit}")
-        axes.legend(loc="lower right", frameon=False)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1, frameon=False)
     return figure

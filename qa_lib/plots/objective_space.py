@@ -20,9 +20,11 @@ from qa_lib.search.exploration import Exploration
 @dataclass(frozen=True)
 class ObjectiveSpace:
     """What ``plot_objective_space`` draws; each array is of shape ``(points, 2)``, its columns
-    the cost (total bits; lower is better) and the score (higher is better). ``floor`` is the score of what is worth nothing."""
+    the cost (total bits; lower is better) and the score (higher is better). ``expected`` are the points of the front with the score to
+    expect, an estimate, without points if nothing says so; ``floor`` is the score of what is worth nothing."""
 
     front: np.ndarray
+    expected: np.ndarray
     dominated: np.ndarray
     infeasible: np.ndarray
     stopped: np.ndarray
@@ -32,6 +34,7 @@ class ObjectiveSpace:
     min_score: float
     floor: float
     scale: Scale
+    by: str
 
 
 def objective_space(exploration: Exploration) -> ObjectiveSpace:
@@ -47,11 +50,14 @@ def objective_space(exploration: Exploration) -> ObjectiveSpace:
 
     points = place(exploration.measured)
     front = place(exploration.front_evaluations)
+    expected = np.array(exploration.expected_scores(exploration.front_evaluations), float)
+    stair = np.column_stack([front[:, 0], expected]) if np.isfinite(expected).all() else front[:0]
     feasible = points[:, 1] >= exploration.min_score
     on_front = (points[:, None, :] == front[None, :, :]).all(axis=2).any(axis=1)
     uniform = {n: e for n, e in exploration.uniform_evaluations.items() if e.complete and e.score > -math.inf}
     return ObjectiveSpace(
         front=front,
+        expected=stair,
         dominated=points[feasible & ~on_front],
         infeasible=points[~feasible],
         stopped=place(exploration.stopped),
@@ -61,6 +67,7 @@ def objective_space(exploration: Exploration) -> ObjectiveSpace:
         min_score=exploration.min_score,
         floor=exploration.floor if exploration.scale.worst == -math.inf else exploration.scale.worst,
         scale=exploration.scale,
+        by=exploration.by,
     )
 
 
@@ -83,11 +90,18 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
             *data.infeasible.T, s=16, marker="x", linewidth=0.8, color=style.INFEASIBLE, label="infeasible"
         )
         axes.scatter(
-            *data.dominated.T, s=14, color=style.DOMINATED, alpha=0.7, linewidth=0, label="dominated"
+            *data.dominated.T, s=14, color=style.DOMINATED, alpha=0.7, linewidth=0, label="not on the front"
         )
         _draw_baselines(axes, data)
-        axes.step(*data.front.T, where="post", color=style.FRONT, linewidth=1.2)
-        axes.scatter(*data.front.T, s=30, color=style.FRONT, zorder=3, label=f"front ({len(data.front)})")
+        if data.by == "score":
+            axes.step(*data.front.T, where="post", color=style.FRONT, linewidth=1.2)
+        axes.scatter(
+            *data.front.T, s=30, color=style.FRONT, zorder=3, label=f"front, as measured ({len(data.front)})"
+        )
+        if len(data.expected):
+            axes.step(
+                *data.expected.T, where="post", color=style.EXPECTED, linewidth=1.4, zorder=2, label="front, as expected (estimate)"
+            )  # fmt: skip
         if chosen is not None:
             axes.scatter(
                 exploration.cost(chosen.bit_widths), chosen.score, s=150, facecolor="none", edgecolor=style.CHOSEN,

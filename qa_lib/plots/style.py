@@ -18,6 +18,7 @@ from qa_lib.metrics import Scale
 
 # Okabe & Ito (2008): told apart by colour-blind readers too.
 FRONT = "#0072B2"
+EXPECTED = "#56B4E9"
 UNIFORM = "#E69F00"
 CHOSEN = "#D55E00"
 FLOAT = "#000000"

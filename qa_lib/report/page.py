@@ -101,5 +101,5 @@ def _plotly() -> str:
 
 
 def _colours() -> str:
-    names = ("FRONT", "UNIFORM", "CHOSEN", "FLOAT", "DOMINATED", "INFEASIBLE", "LIMIT")
+    names = ("FRONT", "EXPECTED", "UNIFORM", "CHOSEN", "FLOAT", "DOMINATED", "INFEASIBLE", "LIMIT")
     return "".join(f"--{name.lower()}: {getattr(style, name)}; " for name in names)

@@ -57,6 +57,9 @@ class Report:
         cost_column: The same in a table.
         baseline: The float model.
         front: All of it, cheapest first.
+        expected: The score to expect of each point of the front, an estimate; empty if nothing says so.
+        by: What the points were compared by, ``"divergence"`` or ``"score"``.
+        summary: The search in five sentences.
         dominated: Feasible points that are not on the front, the nearest to it first.
         infeasible: Points below ``min_score``, the nearest to it first.
         not_shown: How many of ``dominated`` and of ``infeasible`` were left out.
@@ -82,6 +85,9 @@ class Report:
     cost_column: str
     baseline: Point
     front: tuple[Point, ...]
+    expected: tuple[float, ...]
+    by: str
+    summary: str
     dominated: tuple[Point, ...]
     infeasible: tuple[Point, ...]
     not_shown: tuple[int, int]
@@ -119,6 +125,7 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
 
     images, scale = exploration.float_evaluation.search_images, exploration.scale
     front = tuple(map(point, exploration.front_evaluations))
+    expected = exploration.expected_scores(exploration.front_evaluations)
     uniform = {n: e for n, e in exploration.uniform_evaluations.items() if e.complete and e.score > -math.inf}
     on_front = {p.widths for p in front}
     others = [p for p in map(point, known.values()) if p.widths not in on_front]
@@ -143,6 +150,9 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
         cost_column=exploration.cost_column,
         baseline=point(exploration.float_evaluation),
         front=front,
+        expected=tuple(expected) if np.isfinite(expected).all() else (),
+        by=exploration.by,
+        summary=exploration.summary(),
         dominated=feasible,
         infeasible=infeasible,
         not_shown=(len(every[0]) - len(feasible), len(every[1]) - len(infeasible)),
@@ -167,6 +177,9 @@ def _nearest_to_front(others: Sequence[Point], front: Sequence[Point], least: fl
         return []
     costs = np.array([p.cost for p in front])
     levels = np.array([max(least, min(p.score for p in others)), *(p.score for p in front)])
+    levels[1:] = np.maximum.accumulate(
+        levels[1:]
+    )  # as measured, a front that was compared otherwise goes up and down
     at = np.searchsorted(costs, [p.cost for p in others], side="right")
     lacking = levels[at] - np.array([p.score for p in others])
     return [others[index] for index in np.argsort(lacking, kind="stable")]

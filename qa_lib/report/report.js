@@ -34,11 +34,12 @@ const barColour = (width) => (width ? data.width_colours[width - LOWER] : "var(-
 // One object for each setting, also if it is shown twice: a uniform width may well be on the front.
 const everything = [];
 const known = new Map();
-const read = (title) => ([widths, score, total, cost], index) => {
+const read = (title) => ([widths, score, total, cost], index, kind) => {
   if (known.has(widths)) return known.get(widths);
+  const expected = kind === data.front ? data.expected[index] : undefined;
   const point = {
     key: everything.length, title: title(index), widths: Array.from(widths, (digit) => parseInt(digit, 36)),
-    score, total, mean: total / data.names.length, cost,
+    score, total, mean: total / data.names.length, cost, expected,
   };
   everything.push(point);
   known.set(widths, point);
@@ -46,7 +47,7 @@ const read = (title) => ([widths, score, total, cost], index) => {
 };
 const baseline = read(() => "Float model")(data.baseline, 0);
 for (const kind of ["front", "dominated", "infeasible", "uniform"]) {
-  const title = { front: (i) => `Front, ${i + 1} of ${data.front.length}`, dominated: () => "Dominated",
+  const title = { front: (i) => `Front, ${i + 1} of ${data.front.length}`, dominated: () => (data.by === "divergence" ? "Not on the front" : "Dominated"),
     infeasible: () => "Infeasible", uniform: () => "Measured" }[kind];
   data[kind] = data[kind].map(read(title));
 }
@@ -56,6 +57,8 @@ data.uniform.forEach((point, index) => {
 });
 const nearest = data.nearest && read(() => "Infeasible")(data.nearest, 0);
 if (nearest) nearest.title += ", the nearest to feasible";
+const EXPECTED = data.expected.length > 0;
+const BY_DIVERGENCE = data.by === "divergence";
 const drop = (point) => baseline.score - point.score;
 
 // ---- What is chosen at the moment; everything below draws it.
@@ -83,9 +86,10 @@ if (nearest) {
     + `nearest has ${written(nearest.score)}, ${digits(data.min_score - nearest.score)}${STEP} short, at `
     + `${nearest.total} total bits; it is the one selected below.`;
 }
+at("in-words").textContent = data.summary;
 at("measured").textContent =
-  `Every ${data.score} on this page was measured, on all ${images} of the search set, with the quantizers in place; none is an `
-  + "estimate. Candidates that were stopped early have no score and appear nowhere as points. The front was chosen on these "
+  `Every ${data.score} on this page was measured, on all ${images} of the search set, with the quantizers in place${EXPECTED ? "; the expected one is an estimate and called that" : "; none is an estimate"}. `
+  + "Candidates that were stopped early have no score and appear nowhere as points. The front was chosen on these "
   + "same images, so check what you take from it on others."
   + (data.sensitivities
     ? ` The sensitivities were measured too, on ${whole(data.sensitivities.images)} images and one layer at a time; that they `
@@ -124,11 +128,12 @@ const entry = (mark, text, id) => {
   item.append(mark, text);
   at("legend").append(item);
 };
-if (data.front.length) entry(circle("front", 5), "front");
+if (data.front.length) entry(circle("front", 5), BY_DIVERGENCE ? "front, as measured" : "front");
+if (EXPECTED && data.front.length > 1) entry(lineSwatch("expected", ""), "front, as expected (estimate)");
 entry(swatch("rect", { x: 3.5, y: 0.5, width: 11, height: 11, style: "fill:var(--uniform)" }), "uniform widths");
 entry(lineSwatch("float", "5 3"), `float model ${written(baseline.score)}`);
 if (LIMITED) entry(lineSwatch("limit", "2 3"), `minimum ${written(data.min_score)}`);
-if (data.dominated.length) entry(circle("dominated", 4), `dominated (${whole(data.dominated.length)})`, "show-dominated");
+if (data.dominated.length) entry(circle("dominated", 4), `${BY_DIVERGENCE ? "not on the front" : "dominated"} (${whole(data.dominated.length)})`, "show-dominated");
 if (data.infeasible.length) {
   const cross = swatch("path", { d: "M5 2l8 8m0-8l-8 8", style: "stroke:var(--infeasible)", "stroke-width": 2 });
   entry(cross, `infeasible (${whole(data.infeasible.length)})`, "show-infeasible");
@@ -194,7 +199,8 @@ function drawFront() {
   const traces = [
     trace(data.infeasible, { symbol: "x-thin", size: 6, line: { width: 1.3, color: colour("infeasible") } }, { visible: isOn("show-infeasible") }),
     trace(data.dominated, { size: 6, opacity: 0.75, color: colour("dominated") }, { visible: isOn("show-dominated") }),
-    trace(line, {}, { mode: "lines", hoverinfo: "skip", hovertemplate: null, line: { shape: "hv", width: 1.5, color: colour("front") } }),
+    trace(BY_DIVERGENCE ? [] : line, {}, { mode: "lines", hoverinfo: "skip", hovertemplate: null, line: { shape: "hv", width: 1.5, color: colour("front") } }),
+    trace(EXPECTED ? line.map((p) => ({ ...p, score: p.expected })) : [], {}, { mode: "lines", hoverinfo: "skip", hovertemplate: null, line: { shape: "hv", width: 1.8, color: colour("expected") } }),
     trace(data.uniform, { symbol: "square", size: 11, color: colour("uniform") }),
     trace(visible, { size: 10, color: colour("front"), line: { width: 1, color: colour("page") } }, { name: "front" }),
   ];
@@ -249,13 +255,15 @@ function drawStrip() {
   });
   const said = [point.title, `${data.score} ${written(point.score)}`, `drop against float ${digits(drop(point))}${STEP}`,
     `total bits ${point.total}`, `mean bits ${point.mean.toFixed(2)}`];
+  if (point.expected !== undefined) said.splice(2, 0, `expected ${written(point.expected)} (estimate)`);
   if (OWN_COST) said.push(`${data.cost} ${amount(point.cost)}`);
   at("shown-facts").replaceChildren(...said.map((text, index) => make(index ? "span" : "strong", text)));
 }
 
 // ---- The table of the front.
 const COLUMNS = [
-  ["score", data.score, (p) => p.score, written], ["drop", "drop", drop, digits],
+  ["score", data.score, (p) => p.score, written],
+  ...(EXPECTED ? [["expected", "expected", (p) => p.expected, written]] : []), ["drop", "drop", drop, digits],
   ["total", "total bits", (p) => p.total, String], ["mean", "mean bits", (p) => p.mean, (mean) => mean.toFixed(2)],
   ...(OWN_COST ? [["cost", data.cost, (p) => p.cost, amount]] : []),
 ];
@@ -263,6 +271,7 @@ if (!OWN_COST) sorted.by = "total";
 const heads = new Map(COLUMNS.map(([key, title]) => {
   const cell = make("th", undefined, { scope: "col" });
   const button = make("button", title, { type: "button" });
+  if (key === "expected") button.title = "without the luck of the search set: an estimate";
   if (key === "drop") button.title = `${STEP.trim() || data.score} below the float model`;
   button.addEventListener("click", () => {
     sorted = { by: key, ascending: sorted.by === key ? !sorted.ascending : true };
@@ -346,9 +355,9 @@ const number = (value) => (Number.isInteger(value) ? `${value}.0` : String(value
 const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
 const safe = (name) => quoted(/^[=+\-@\t\r]/.test(name) ? `'${name}` : name);  // no formula in a spreadsheet
 function csv() {
-  const rows = [[safe(data.score_column), "total_bits", "mean_bits", ...(OWN_COST ? [safe(data.cost_column)] : []), ...data.columns.map(safe)]];
+  const rows = [[safe(data.score_column), ...(EXPECTED ? ["expected_score"] : []), "total_bits", "mean_bits", ...(OWN_COST ? [safe(data.cost_column)] : []), ...data.columns.map(safe)]];
   for (const p of data.front) {
-    rows.push([number(p.score), p.total, number(p.mean), ...(OWN_COST ? [number(p.cost)] : []), ...p.widths.map((w) => w || "")]);
+    rows.push([number(p.score), ...(EXPECTED ? [number(p.expected)] : []), p.total, number(p.mean), ...(OWN_COST ? [number(p.cost)] : []), ...p.widths.map((w) => w || "")]);
   }
   return rows.map((row) => row.join(",") + "\n").join("");
 }

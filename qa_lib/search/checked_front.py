@@ -1,6 +1,7 @@
 """A search's front on data that chose nothing: what it is worth there, and how sure that is."""
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,9 @@ import pandas as pd
 import torch
 
 from qa_lib.batches.digests import item_digests
-from qa_lib.checks import shown
+from qa_lib.checks import check_kind, shown
 from qa_lib.costs import Cost
 from qa_lib.errors import DataError, SearchError
-from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
@@ -22,8 +22,12 @@ from qa_lib.metrics import Metric, Scale
 from qa_lib.search.intervals import drops_by_bootstrap, drops_of_shares
 from qa_lib.search.provenance import Provenance
 
-# Fewer say nothing.
-_FEWEST = 30
+# Fewer items, or batches where a metric is a sum of those alone, say nothing.
+_FEWEST, _FEWEST_BATCHES = 30, 8
+# What nobody has.
+_MOST_ITEMS = 1e9
+# More items of a set than this share that are there before do not count as items of their own.
+_FEW_REPEATED = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,37 +98,41 @@ class CheckedFront:
             max_drop: In the unit of the score: 0.01 is one point of accuracy.
 
         Raises:
-            SearchError: None is that sure; how many items would be needed.
+            SearchError: It is no drop, or none is that sure; how many items would be needed.
         """
-        if (
-            isinstance(max_drop, bool)
-            or not isinstance(max_drop, (int, float))
-            or not math.isfinite(max_drop)
-        ):
-            raise SearchError(
-                f"max_drop is {shown(max_drop)}; give a number, 0.01 for one point of accuracy say"
-            )
+        max_drop = check_max_drop(max_drop, self.float_held_out.scale)
         for evaluation, high in zip(self.held_out, self.high, strict=True):
             if high <= max_drop:
                 return evaluation
         scale = self.float_held_out.scale
-        surely = f"no setting of the front loses at most {scale.difference(max_drop)} with {self.level:.0%} confidence"
+        surely = f"no setting of the front loses at most {scale.difference(max_drop)} with {self.sureness} confidence"
         room = max_drop - self.drops
-        if not (room > 0).any():
+        if not (room >= 0).any():
             best = scale.difference(float(self.drops.min()))
             raise SearchError(
                 f"{surely}, and none was measured to: the least drop is {best}. Allow more, or search with more bits"
             )
         # Intervals shrink with the square root of what they rest on.
-        factor = float(np.min(((self.high - self.drops)[room > 0] / room[room > 0]) ** 2))
+        some = room > 1e-12
+        factor = float(np.min(((self.high - self.drops)[some] / room[some]) ** 2)) if some.any() else math.inf
+        needed = factor * self.float_held_out.search_images
+        enough = (
+            f"some {math.ceil(needed):,} would be needed"
+            if needed < _MOST_ITEMS
+            else "and no number would do"
+        )
         raise SearchError(
-            f"{surely}: {self.units:,} items are too few to say so of what was measured to, some {math.ceil(factor * self.units):,} would be "
-            "needed"
+            f"{surely}: {self.float_held_out.search_images:,} items are too few to say so of what was measured to, {enough}"
         )
 
+    @property
+    def sureness(self) -> str:
+        """``level`` in words: "95%"."""
+        return f"{100 * self.level:.6g}%"
+
     def told_apart(self) -> list[Evaluation]:
-        """The settings of the front that are really better than the cheaper ones before them, as sure as ``level`` says of all together: of each
-        stretch that the hold-out set cannot tell apart the cheapest. Their evaluations on the hold-out set."""
+        """The cheapest setting, and of the dearer ones each that is really better than the one that was kept before it, as sure as ``level``
+        says of all together: of each stretch that the hold-out set cannot tell apart the cheapest. Their evaluations there."""
         if not self._sums or self._metric is None:
             raise SearchError(
                 "items cannot be told apart by this metric, and so settings cannot be compared one with another"
@@ -140,7 +148,7 @@ class CheckedFront:
 
 def check_holdout(holdout: Any, names: tuple[str, ...], scale: Scale, made: Provenance | None) -> None:
     """Raises ``DataError`` unless ``holdout`` is an evaluator of the model and metric that were searched, on other items."""
-    holdout = check_evaluator(holdout)
+    check_kind("holdout", holdout, Evaluator, DataError, "an Evaluator of the model on the hold-out set")
     if holdout.qmodel.names != names:
         raise DataError("the hold-out evaluator is of another model: give one of the model that was searched")
     if Scale.of(holdout.metric) != scale:
@@ -156,9 +164,15 @@ def check_holdout(holdout: Any, names: tuple[str, ...], scale: Scale, made: Prov
     ):
         if made.digests and facts[name] != made.digests[name]:
             raise DataError(f"the hold-out evaluator is of another {what}: give one of what was searched")
-    if shared := len(made.items & item_digests(holdout.search_set.items.inputs)):
+    found = item_digests(holdout.search_set.items)
+    if shared := sum(digest in made.items for digest in found):
         raise DataError(
             f"{shared:,} of the hold-out set's {holdout.images:,} items are in the search set, too, and have chosen the front: leave them out"
+        )
+    if (repeated := len(found) - len(set(found))) > _FEW_REPEATED * len(found):
+        raise DataError(
+            f"{repeated:,} of the hold-out set's {holdout.images:,} items are there more than once, and would count as if they said more: leave "
+            "them out"
         )
 
 
@@ -188,13 +202,18 @@ def check_front(
         )
         units = holdout.images
     elif holdout.metric.additive:
+        if (batches := len(holdout.search_set.batches)) < _FEWEST_BATCHES:
+            raise DataError(
+                f"{holdout.metric.name} is no sum over items, and the hold-out set has {batches} batches, too few to say anything: give "
+                f"Evaluator(..., batch_size={max(1, holdout.images // 32)}), or more items"
+            )
         rows = [np.array(e.sums) for e in (float_held_out, *held_out)]
         low, high = drops_by_bootstrap(rows[0], rows[1:], _score(holdout.metric), level)
         how, units = "bootstrap over batches, of which the metric is a sum", len(rows[0])
     else:
         raise DataError(
             f"{holdout.metric.name} is no sum over items or batches, so that nothing says how sure it is: measure the front with "
-            "holdout.evaluate_many(exploration.front_evaluations)"
+            "holdout.evaluate_many([e.bit_widths for e in exploration.front_evaluations])"
         )
     return CheckedFront(
         names, tuple(searched), tuple(held_out), float_searched, float_held_out, low, high, level,
@@ -208,11 +227,23 @@ def _intervals(
 ) -> tuple[np.ndarray, np.ndarray]:
     if _is_share(metric, [reference, *settings]):
         return drops_of_shares(reference[:, 0] > 0, np.array([s[:, 0] > 0 for s in settings]), level)
-    return drops_by_bootstrap(reference, settings, _score(metric), level)
+    low, high = drops_by_bootstrap(reference, settings, _score(metric), level)
+    span = metric.best - metric.worst  # no drop is larger
+    return low.clip(-span, span), high.clip(-span, span)
 
 
 def _score(metric: Metric) -> Callable[[np.ndarray], float]:
     return lambda sums: metric.score(torch.from_numpy(sums))
+
+
+def check_max_drop(max_drop: Any, scale: Scale) -> float:
+    """``max_drop`` as a float; raises ``SearchError`` unless it is a drop of such a score."""
+    number = isinstance(max_drop, numbers.Real) and not isinstance(max_drop, bool)
+    share = scale.unit == "%"
+    if not number or not 0 <= max_drop < (1 if share else math.inf):
+        example = "a share from 0 to below 1, 0.01 for one point" if share else "a number from 0 up"
+        raise SearchError(f"max_drop is {shown(max_drop)}; give {example}")
+    return float(max_drop)
 
 
 def _is_share(metric: Metric, sums: Sequence[np.ndarray]) -> bool:

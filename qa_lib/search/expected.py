@@ -6,12 +6,15 @@ all that was measured says what a setting scores on average; what it was measure
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from qa_lib.costs import Cost
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.metrics import Metric
 
 # A loss grows as a power of the divergence near 1: how far from that it is thought to be before anything was measured.
 _EXPONENTS = np.linspace(0.5, 1.6, 111)
@@ -80,3 +83,43 @@ def _fitted(divergence: np.ndarray, loss: np.ndarray) -> tuple[float, float]:
     spread = max(float(errors.min()) / max(1, len(loss) - 2), _SMALLEST)
     best = int(np.argmin(errors / spread + ((_EXPONENTS - 1) / _SPREAD) ** 2))
     return max(float(factors[best]), _SMALLEST), float(_EXPONENTS[best])
+
+
+def cross_fitted(
+    front: Sequence[Evaluation],
+    measured: Iterable[Evaluation],
+    float_evaluation: Evaluation,
+    metric: Metric,
+    cost: Cost,
+) -> list[float]:
+    """The score to expect of each setting of a ``front`` where there is no divergence, always an estimate: at its cost, the setting that
+    half of the batches call best of all that were ``measured``, read on the other half, both ways. NaN where nothing is known of each batch.
+
+    Args:
+        front: Settings.
+        measured: Evaluations to choose from, complete.
+        float_evaluation: The float model, from whose halves drops are counted.
+        metric: Makes scores of sums.
+        cost: What is minimised.
+    """
+    known = [e for e in measured if len(e.sums) > 1]
+    if not known or len(float_evaluation.sums) < 2:
+        return [math.nan] * len(front)
+    # Batches come hardest first, so that halves alternate.
+    halves = np.array([[_half(e, first, metric) for first in (0, 1)] for e in known])
+    float_halves = [_half(float_evaluation, first, metric) for first in (0, 1)]
+    costs = np.array([cost(e.bit_widths) for e in known])
+    expected = []
+    for evaluation in front:
+        affordable = halves[costs <= cost(evaluation.bit_widths)]
+        drops = [
+            float_halves[1 - chosen] - affordable[np.argmax(affordable[:, chosen]), 1 - chosen]
+            for chosen in (0, 1)
+            if len(affordable)
+        ]
+        expected.append(float_evaluation.score - float(np.mean(drops)) if drops else math.nan)
+    return expected
+
+
+def _half(evaluation: Evaluation, first: int, metric: Metric) -> float:
+    return float(metric.score(torch.from_numpy(np.array(evaluation.sums[first::2]).sum(axis=0))))

@@ -1,6 +1,7 @@
 """Everything that one search measured, and what follows from it."""
 
 import math
+import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,11 +17,12 @@ from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
-from qa_lib.metrics import Scale
+from qa_lib.metrics import Metric, Scale
 from qa_lib.search.checked_front import CheckedFront, check_front, check_holdout
-from qa_lib.search.expected import ExpectedScore
+from qa_lib.search.expected import ExpectedScore, cross_fitted
 from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.search.provenance import Provenance
+from qa_lib.search.summary import summarize
 from qa_lib.search.yardstick import Yardstick, yardstick
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
@@ -46,6 +48,7 @@ class Exploration:
             for the float model and the sensitivities.
         cost: What was minimised beside the error.
         by: What the settings were compared by, ``"divergence"`` or ``"score"``.
+        metric: What makes scores of sums; None if nobody recorded it.
         made: How it was made: model, calibration, data, settings, versions; None if nobody recorded it.
 
     Raises:
@@ -65,6 +68,7 @@ class Exploration:
     cost: Cost = field(default=total_bits, repr=False)
     made: Provenance | None = field(default=None, repr=False, compare=False)
     by: str = "score"
+    metric: Metric | None = field(default=None, repr=False, compare=False)
     space: Space | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -120,7 +124,7 @@ class Exploration:
     def front(self) -> pd.DataFrame:
         """The recommended settings: the feasible ones that no other dominates in what the search compared ``by``, of all that was ever
         measured (the archive's included), cheapest first: the score by its name as it was measured (``accuracy``, 0 to 1; higher is
-        better), ``expected_score`` (what it is worth without luck, an estimate), ``total_bits`` (lower is better), ``mean_bits``, the
+        better), ``expected_score`` (what it is worth without luck, an estimate, where something says so), ``total_bits`` (lower is better), ``mean_bits``, the
         cost by its name if that is not the total bits, then one column of widths for each quantizer. Settings that tie are all kept."""
         return self._front_frame(self.front_evaluations)
 
@@ -144,11 +148,15 @@ class Exploration:
         """What the settings are compared by."""
         return yardstick(self.by, self.float_evaluation, self._known, self.floor)
 
-    def expected_scores(self, evaluations: Iterable[Evaluation]) -> list[float]:
-        """What each of ``evaluations`` is worth without the luck of the search set, in the unit of the score: an estimate. NaN where
-        nothing lets expect any."""
-        expected = ExpectedScore.of(self.float_evaluation, self._known, self.floor)
-        return [expected(e.divergence) for e in evaluations]
+    def expected_scores(self, evaluations: Sequence[Evaluation]) -> list[float]:
+        """What each of ``evaluations`` is worth without the luck of the search set, in the unit of the score: an estimate, from its
+        divergence, or, where the metric has none, by halves of the batches (``cross_fitted``). NaN where neither is known."""
+        if any(e.divergences for e in evaluations):
+            expected = ExpectedScore.of(self.float_evaluation, self._known, self.floor)
+            return [expected(e.divergence) for e in evaluations]
+        if self.metric is None:
+            return [math.nan] * len(evaluations)
+        return cross_fitted(evaluations, self._known, self.float_evaluation, self.metric, self.cost)
 
     @property
     def nearest(self) -> Evaluation:
@@ -224,11 +232,12 @@ class Exploration:
 
         Args:
             holdout: An evaluator of the same model and metric on other items than the search set's; what it measures is kept in its archive.
-            level: How sure all intervals together are to hold the true drops, 0 to 1.
+            level: How sure all intervals together are to hold the true drops, 0.5 to 0.999.
 
         Raises:
-            SearchError: There is no front, or ``level`` is no share.
-            DataError: ``holdout`` is of another model or metric, shares items with the search set, or is too small.
+            SearchError: There is no front, or ``level`` is no such share.
+            DataError: ``holdout`` is of another model or metric, shares items with the search set, holds items several times, or is too
+                small. What else has chosen (items that ``amax`` was calibrated or sensitivities were measured on) nobody sees.
 
         Example:
             >>> checked = exploration.check(Evaluator(qmodel, workload.holdout_images, workload.holdout_labels))
@@ -236,15 +245,24 @@ class Exploration:
             ['holdout_score', 'holdout_drop', 'low', 'high']
         """
         check_holdout(holdout, self.names, self.scale, self.made)
-        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
-            raise SearchError(f"level is {shown(level)}; it is a share between 0 and 1, 0.95 say")
+        number = isinstance(level, numbers.Real) and not isinstance(level, bool)
+        if not number or not 0.5 <= level <= 0.999:
+            raise SearchError(f"level is {shown(level)}; it is a share from 0.5 to 0.999, 0.95 say")
         if not self.front_evaluations:
             raise SearchError(
                 "nothing that was measured is feasible, so that there is no front to check: ask for less, or search on"
             )
         return check_front(
-            self.front_evaluations, self.float_evaluation, holdout, self.names, self.cost, level
+            self.front_evaluations, self.float_evaluation, holdout, self.names, self.cost, float(level)
         )
+
+    def summary(self, checked: CheckedFront | None = None) -> str:
+        """What was searched, on what, what it cost, what was found, and how sure that is: five sentences that could stand in a paper.
+
+        Args:
+            checked: What ``check`` returned, if the front was checked.
+        """
+        return summarize(self, checked)
 
     def baselines(self) -> pd.DataFrame:
         """The float model and the uniform widths, as rows of the same columns as ``front``; the score of those
@@ -269,8 +287,9 @@ class Exploration:
         write_csv(self.front, path, "the front")
 
     def _front_frame(self, evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-        frame = self._frame(evaluations)
-        frame.insert(1, "expected_score", self.expected_scores(evaluations))
+        frame, expected = self._frame(evaluations), self.expected_scores(evaluations)
+        if not np.isnan(expected).all() or not len(evaluations):
+            frame.insert(1, "expected_score", np.array(expected, float))
         return frame
 
     def _frame(self, evaluations: Iterable[Evaluation]) -> pd.DataFrame:

@@ -213,6 +213,7 @@ def explore(
             full_passes=run.full_passes,
             cost=cost,
             by=run.by,
+            metric=evaluator.metric if evaluator.metric.additive else None,
             made=replace(made, seconds=time.perf_counter() - begun),
         )
 

@@ -69,11 +69,13 @@ class Standing:
         dominated_by: The numbers of the front's points, from 1 on, that are better in one objective and no worse in the
             other.
         feasible: Whether it has the score that is asked for.
+        expected_score: What it is worth without the luck of the search set, an estimate; NaN if nothing says so.
     """
 
     on_front: bool
     dominated_by: tuple[int, ...]
     feasible: bool
+    expected_score: float = math.nan
 
     def __str__(self) -> str:
         if self.dominated_by:

@@ -95,7 +95,7 @@ class Provenance:
             versions=versions(),
             environment=environment(qmodel.device),
             digests={name: evaluator.facts(at_once=True)[name] for name in ("model", "metric_digest")},
-            items=item_digests(search_set.items.inputs),
+            items=frozenset(item_digests(search_set.items)),
         )
 
 

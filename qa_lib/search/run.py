@@ -12,7 +12,7 @@ from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.search.pareto import feasible_front
-from qa_lib.search.yardstick import Yardstick, yardstick
+from qa_lib.search.yardstick import BY_SCORE, Yardstick, yardstick
 
 # Candidates that are measured together when the nearest to feasible is looked for.
 _NEAREST_AT_A_TIME = 8
@@ -85,6 +85,8 @@ class SearchRun:
     @property
     def yardstick(self) -> Yardstick:
         """What candidates are compared by, given what was measured so far."""
+        if self.by == "score":
+            return BY_SCORE
         if self._yardstick is None:
             complete = (e for e in self.evaluations.values() if e.complete)
             self._yardstick = yardstick(self.by, self.float_evaluation, complete, self.floor)

@@ -48,7 +48,9 @@ def test_what_a_front_is_worth_on_items_that_chose_nothing(exploration, holdout,
     assert frame.columns[:7].tolist() == [
         "accuracy", "holdout_score", "holdout_drop", "low", "high", "total_bits", "mean_bits"
     ]  # fmt: skip
-    pd.testing.assert_frame_equal(frame[front.columns], front)
+    pd.testing.assert_frame_equal(
+        frame[front.columns.drop("expected_score")], front.drop(columns="expected_score")
+    )
     reference = right_by_hand(qmodel, holdout, [None] * 4)
     settings = np.array([right_by_hand(qmodel, holdout, e.bit_widths) for e in exploration.front_evaluations])
     assert frame["holdout_score"].tolist() == [s.mean() for s in settings]
@@ -86,18 +88,29 @@ def test_the_figure_shows_drops_and_their_intervals(exploration, holdout, tmp_pa
 
 def test_the_cheapest_that_loses_little_is_sure(exploration, holdout):
     checked = exploration.check(holdout, level=0.9)
-    for max_drop in (1.0, float(checked.high[-1]), float(checked.high.min())):
+    for max_drop in (0.99, np.float32(0.99), float(checked.high[-1]), float(checked.high.min())):
         chosen = checked.cheapest(max_drop)
         fit = [e for e, high in zip(checked.held_out, checked.high, strict=True) if high <= max_drop]
         assert chosen == fit[0]
     with pytest.raises(SearchError, match="with 90% confidence, and none was measured to: the least drop is"):
-        checked.cheapest(float(checked.drops.min()) - 0.01)
+        dataclasses.replace(checked, held_out=checked.held_out[:3], high=checked.high[:3] + 1).cheapest(0.0)
     between = float((checked.drops.min() + checked.high.min()) / 2)
     with pytest.raises(SearchError, match=r"200 items are too few .*, some \d+ would be needed"):
         checked.cheapest(between)
-    for wrong in (float("nan"), "0.01", None, True):
-        with pytest.raises(SearchError, match="max_drop is"):
+    for wrong in (float("nan"), "0.01", None, True, 1, 5.0, -0.01):
+        with pytest.raises(SearchError, match="max_drop is .*; give a share from 0 to below 1"):
             checked.cheapest(wrong)
+    with pytest.raises(
+        SearchError, match=r"with 90% confidence: 200 items are too few .*, and no number would do"
+    ):
+        dataclasses.replace(checked, high=checked.high + 1).cheapest(float(checked.drops.min()))
+    assert "with 99.9%" in sentence_of(lambda: exploration.check(holdout, level=0.999).cheapest(0.0))
+
+
+def sentence_of(call):
+    with pytest.raises(SearchError) as raised:
+        call()
+    return str(raised.value)
 
 
 def test_what_cannot_be_told_apart_is_left_out(exploration, holdout, qmodel):
@@ -184,11 +197,14 @@ def test_a_holdout_set_that_is_none_is_a_sentence(exploration, evaluator, holdou
         DataError, match="the search was by accuracy, and the hold-out evaluator measures agreement"
     ):
         exploration.check(Evaluator(qmodel, shown, metric=Agreement()))
-    for level in (0, 1, 1.5, "0.95", True):
+    for level in (0, 1, 1.5, 95, 1 - 1e-12, "0.95", None, True):
         with pytest.raises(SearchError, match="level is"):
             exploration.check(holdout, level=level)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="holdout is Tensor; give an Evaluator"):
         exploration.check(shown)
+    repeated = Evaluator(qmodel, torch.cat([shown[:60]] * 3), torch.cat([answers[:60]] * 3))
+    with pytest.raises(DataError, match="120 of the hold-out set's 180 items are there more than once"):
+        exploration.check(repeated)
     other = QuantizedActivationsModel(make_tiny_model(), conv2d_predicate, inputs=())
     calibrate(other, images)
     with pytest.raises(DataError, match="of another model: give one of the model"):
@@ -199,6 +215,37 @@ def test_a_holdout_set_that_is_none_is_a_sentence(exploration, evaluator, holdou
     calibrate(qmodel, images, method="percentile", percentile=80)
     with pytest.raises(DataError, match="another model, or it was calibrated or changed since"):
         exploration.check(Evaluator(qmodel, shown, answers))
+
+
+@pytest.mark.parametrize(
+    ("kept", "transform"),
+    [
+        (lambda images: images.double(), None),
+        (lambda images: torch.where(images == 0, -0.0, images), None),
+        (lambda images: (images * 256).round().to(torch.uint8), lambda batch: batch.float() / 256),
+    ],
+    ids=["in double precision", "zeros below zero", "bytes"],
+)
+def test_items_are_known_however_they_are_kept(qmodel, labels, kept, transform):
+    images = (torch.rand(96, 1, 6, 6, generator=torch.Generator().manual_seed(1)) * 255).round() / 256
+    found = explore(Evaluator(qmodel, images, labels), evaluations=10, progress=False)
+    mixed = torch.cat([kept(images[:40]), kept(others(60)[0])])
+    answers = torch.cat([labels[:40], labels[:60]])
+    if mixed.dtype == torch.float64:
+        qmodel.model.register_forward_pre_hook(lambda module, given: (given[0].float(),))
+        found = explore(Evaluator(qmodel, images, labels), evaluations=10, progress=False)
+    with pytest.raises(DataError, match=r"40 of the hold-out set's 100 items are in the search set"):
+        found.check(Evaluator(qmodel, mixed, answers, transform=transform))
+
+
+def test_few_batches_say_nothing_of_a_metric_that_is_a_sum_of_batches(qmodel, images, labels):
+    found = explore(
+        Evaluator(qmodel, images, labels, metric=Pooled(), batch_size=8), evaluations=10, progress=False
+    )
+    with pytest.raises(
+        DataError, match=r"pooled is no sum over items, and the hold-out set has 2 batches, .*batch_size=6"
+    ):
+        found.check(Evaluator(qmodel, *others(), metric=Pooled(), batch_size=100))
 
 
 def test_a_metric_that_is_no_sum_is_a_sentence(qmodel, images, labels):

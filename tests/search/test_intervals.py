@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
+from qa_lib.errors import DataError
 from qa_lib.search.intervals import drops_by_bootstrap, drops_of_shares
 
 LOSSES = np.linspace(0.001, 0.03, 8)
@@ -91,7 +92,9 @@ def test_a_score_that_is_no_mean_is_bootstrapped_as_it_is():
 
     low, high = drops_by_bootstrap(sums, [other, sums], ratio)
     drop = ratio(sums.sum(axis=0)) - ratio(other.sum(axis=0))
-    assert low[0] < drop < high[0] and low[1] == high[1] == 0.0
+    assert low[0] < drop < high[0]
+    # What is the same everywhere is so up to what one unit could have changed.
+    assert high[1] == -low[1] and 0 < high[1] < 0.1
     # As the delta method has it.
     moves = (sums[:, 0] - other[:, 0]) - drop * sums[:, 1]
     spread = moves.std() / sums[:, 1].mean() / np.sqrt(200)
@@ -100,3 +103,49 @@ def test_a_score_that_is_no_mean_is_bootstrapped_as_it_is():
     batches = [[row] for row in sums.tolist()]
     found = drops_by_bootstrap(batches, [batches[:]], lambda some: float(len(some)), resamples=10)
     assert found[0] == found[1] == [0.0]
+    with pytest.raises(DataError, match="200 units drawn anew some make a score that is no number"):
+        drops_by_bootstrap(sums, [other], lambda total: float("nan"), resamples=10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("items", [40, 300])
+@pytest.mark.parametrize("lost", [1.0, 0.5], ids=["wholly", "by half"])
+def test_intervals_hold_where_few_items_differ(items, lost):
+    """Right answers, and settings that lose a few of them: what a bootstrap alone would call sure."""
+    shares, held, widths, runs = np.array([0.002, 0.005, 0.01, 0.03]), 0, [], 100
+    truth = shares * (0.7 * 0.9 * lost - 0.3 * 0.1)
+    for seed in range(runs):
+        random = np.random.default_rng(seed)
+        right = (random.random(items) < 0.9).astype(float)
+        settings = []
+        for share in shares:
+            setting, changed = right.copy(), random.random(items) < share
+            better = random.random(items) < 0.3
+            setting[changed & better] = 1.0
+            setting[changed & ~better] -= lost * right[changed & ~better]
+            settings.append(np.column_stack([setting, np.ones(items)]))
+        reference = np.column_stack([right, np.ones(items)])
+        low, high = drops_by_bootstrap(
+            reference, settings, lambda sums: sums[0] / sums[1], resamples=300, seed=seed
+        )
+        held += bool(((low <= truth) & (truth <= high)).all())
+        widths.append(high - low)
+    assert held / runs > 0.95 - 3 * np.sqrt(0.95 * 0.05 / runs)
+    # Of none of so many, the score interval says 6 to 8 at most.
+    assert np.mean(widths, axis=0)[0] < 9 / items
+
+
+def test_a_setting_with_an_outlier_does_not_widen_the_others():
+    random = np.random.default_rng(3)
+    reference = np.column_stack([random.random(300), np.ones(300)])
+    quiet, wild = reference.copy(), reference.copy()
+    quiet[:, 0] -= 0.01 * random.random(300)
+    wild[:, 0] -= 0.01 * random.random(300)
+    wild[0, 0] -= 50.0
+
+    def mean(sums):
+        return sums[0] / sums[1]
+
+    alone = np.ptp(drops_by_bootstrap(reference, [quiet], mean))
+    together = np.ptp(drops_by_bootstrap(reference, [quiet, wild], mean), axis=0)
+    assert together[0] < 1.5 * alone and together[1] > 0.3

@@ -11,6 +11,7 @@ from qa_lib.costs import total_bits
 from qa_lib.errors import SearchError
 from qa_lib.search import FullPasses, Seconds, StalledHypervolume
 from qa_lib.search.pareto import Hypervolume
+from qa_lib.search.yardstick import BY_SCORE
 
 
 def algorithm(full_passes, points=(), nearest=0.1):
@@ -18,8 +19,9 @@ def algorithm(full_passes, points=(), nearest=0.1):
     infeasible = setting((2,), round(1000 * nearest))
     evaluations = {e.bit_widths: e for e in (*front, infeasible)}
     run = SimpleNamespace(
-        floor=0.0, full_passes=full_passes, front=lambda: front, cost=total_bits, evaluations=evaluations
-    )
+        floor=0.0, full_passes=full_passes, front=lambda: front, cost=total_bits, evaluations=evaluations,
+        yardstick=BY_SCORE,
+    )  # fmt: skip
     return SimpleNamespace(problem=SimpleNamespace(run=run, hypervolume=Hypervolume(0.5, 1.0, 2, 8)))
 
 

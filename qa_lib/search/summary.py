@@ -1,0 +1,113 @@
+"""A search in five sentences that could stand in a paper."""
+
+from typing import TYPE_CHECKING
+
+from qa_lib.bit_widths import Widths
+from qa_lib.costs import Cost
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.search.checked_front import CheckedFront
+from qa_lib.search.pareto import knee
+
+if TYPE_CHECKING:
+    from qa_lib.search.exploration import Exploration
+
+
+def summarize(exploration: "Exploration", checked: CheckedFront | None = None) -> str:
+    """What was searched, on what, what it cost, what was found, and how sure that is: five sentences.
+
+    Args:
+        exploration: The search.
+        checked: What ``exploration.check(holdout)`` returned, if the front was checked.
+
+    Example:
+        >>> summarize(exploration).count(". ")
+        4
+    """
+    parts = (
+        _searched(exploration),
+        _measured(exploration),
+        _cost(exploration),
+        _found(exploration),
+        _sure(exploration, checked),
+    )
+    return " ".join(parts)
+
+
+def _searched(exploration: "Exploration") -> str:
+    lower, upper = exploration.num_bits_limits
+    made = exploration.made
+    of = f" of {made.model}" if made else ""
+    calibrated = f", calibrated by {made.calibration.method!r}," if made and made.calibration else ""
+    seed = f" (seed {made.settings['seed']})" if made and "seed" in made.settings else ""
+    kept = " within the rules that were given" if exploration.space and not exploration.space.plain else ""
+    return (
+        f"The widths of the {len(exploration.names)} activation quantizers{of}{calibrated} were searched between {lower} and {upper} bits{kept} "
+        f"for {exploration.scale.name} against {exploration.cost.name}{seed}."
+    )
+
+
+def _measured(exploration: "Exploration") -> str:
+    model = exploration.float_evaluation
+    least = exploration.min_score
+    asked = (
+        f", and {exploration.scale.text(least)} was the least allowed"
+        if least > exploration.scale.worst
+        else ""
+    )
+    return f"Each {exploration.scale.name} was measured on all {model.search_images:,} items of the search set, where the float model has {model.text}{asked}."
+
+
+def _cost(exploration: "Exploration") -> str:
+    stopped = len(exploration.stopped)
+    early = f"{stopped:,} of them stopped early as hopeless, " if stopped else ""
+    seconds = (
+        f" ({exploration.made.seconds:,.0f} s)" if exploration.made and exploration.made.seconds >= 1 else ""
+    )
+    return (
+        f"{len(exploration.candidates):,} settings were asked for, {early}at the cost of {exploration.full_passes:.1f} passes over the search "
+        f"set{seconds}."
+    )
+
+
+def _found(exploration: "Exploration") -> str:
+    front, scale, cost = exploration.front_evaluations, exploration.scale, exploration.cost
+    if not front:
+        nearest = exploration.nearest
+        return f"None was feasible: the nearest has {nearest.text} at {_amount(cost, nearest.bit_widths)}."
+    by = (
+        "how far their outputs are from the float model's"
+        if exploration.by == "divergence"
+        else f"measured {scale.name}"
+    )
+    ends = " to ".join(_told(exploration, e) for e in dict.fromkeys((front[0], front[-1])))
+    chosen = knee(front, cost, exploration.yardstick)
+    knees = f", with its knee at {_told(exploration, chosen)}" if chosen and len(front) > 2 else ""
+    settings = f"{len(front)} settings" if len(front) > 1 else "one setting"
+    return (
+        f"The front, of settings compared by {by}, has {settings}, from {ends}{knees}."
+        if len(front) > 1
+        else f"The front has {settings}, {ends}."
+    )
+
+
+def _sure(exploration: "Exploration", checked: CheckedFront | None) -> str:
+    scale = exploration.scale
+    if checked is None:
+        return "None of this was checked on items that chose nothing, so that what was measured is partly luck, and what is expected an estimate."
+    widest = float((checked.high - checked.low).max()) / 2
+    return (
+        f"On {checked.float_held_out.search_images:,} items that chose nothing the front loses {scale.difference(float(checked.drops.min()))} to "
+        f"{scale.difference(float(checked.drops.max()))} against the float model's {checked.float_held_out.text}, each drop within "
+        f"{scale.difference(widest)} with {checked.sureness} confidence for all together."
+    )
+
+
+def _told(exploration: "Exploration", evaluation: Evaluation) -> str:
+    expected = exploration.expected_scores([evaluation])[0]
+    estimate = f" ({exploration.scale.text(expected)} expected)" if expected == expected else ""
+    return f"{evaluation.text}{estimate} at {_amount(exploration.cost, evaluation.bit_widths)}"
+
+
+def _amount(cost: Cost, bit_widths: Widths) -> str:
+    unit = cost.name if cost.unit in ("", "bits") else cost.unit
+    return f"{cost(bit_widths):g} {unit}"
