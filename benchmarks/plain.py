@@ -89,9 +89,9 @@ class PlainProblem(ElementwiseProblem):
         out["G"] = [self.min_score - score]
 
 
-def calibrated(workload: Workload) -> QuantizedActivationsModel:
+def calibrated(workload: Workload, method: str = "max") -> QuantizedActivationsModel:
     qmodel = QuantizedActivationsModel(workload.model, workload.predicate)
-    calibrate(qmodel, workload.calibration_loader(), method="max")
+    calibrate(qmodel, workload.calibration_loader(), method=method)
     return qmodel
 
 

@@ -6,8 +6,9 @@ of the images, the float model, the sensitivities as if nothing of them were reu
 
 Plain's candidates are measured by the engine, all of them on all images, which gives the accuracies that plain.py gives
 (benchmarks/evaluation.py shows that); its seconds are those of plain.py itself, timed in between: 1,000 times the median.
-Writes figures/search_benchmark.csv and .png, and figures/search_held_out.csv and .png: what the same fronts are worth on the hold-out
-set, that no search has seen.
+Writes figures/search_benchmark.csv and .png, and figures/search_held_out.csv and .png: what fronts are worth on the hold-out set, that
+no search has seen: the one that ours recommends and the one as measured, those of plain, and, with --peers, of what a user would take
+instead (peers.py) and of ours when it compares by score.
 """
 
 import argparse
@@ -16,20 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from peers import PEERS, run_peer
 from search_runs import NETWORKS, PLAIN_EVALUATIONS, Bench, HeldOut, Points, area, at
 from side_by_side import work
 
 from qa_lib import Archive
 from qa_lib.plots import plot_held_out, plot_hypervolume_by_cost
-from qa_lib.plots.held_out import ALL_RUNS
 
 FIGURES = Path(__file__).parent.parent / "figures"
 RECORDED = FIGURES / "search_benchmark.csv"
 HELD_OUT = FIGURES / "search_held_out.csv"
 TARGET_PASSES = 33
-LONG_RUN = "long run"
 # Full passes after which fronts are looked at.
-BUDGETS = (20, TARGET_PASSES, 50, 100, 150, 200, 300, 450, 1000)
+BUDGETS = (20, TARGET_PASSES, 60, 100, 150, 200, 300, 450, 1000)
+OURS, AS_MEASURED, BY_SCORE = "ours", "ours, as measured", "ours, by score"
 
 
 def needed(frame: pd.DataFrame, hypervolume: float, column: str) -> float:
@@ -72,55 +73,71 @@ def report(network: str, frame: pd.DataFrame, best: float) -> None:
 def measure(bench: Bench, options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The runs step by step, and their fronts on the hold-out set."""
     name, seeds = bench.workload.name, range(1, options.seeds + 1)
-    runs, frames = {}, []
+    frames = []
+    runs: dict[tuple[str, int], Points] = {}
     for seed in seeds:
         bench.time_plain()
-        runs[f"seed {seed}"] = bench.run_ours(seed, options.full_passes)
-        frames.append(runs[f"seed {seed}"].frame(network=name, search="ours", seed=seed))
+        runs[OURS, seed] = bench.run_ours(seed, options.full_passes)
+        frames.append(runs[OURS, seed].frame(network=name, search="ours", seed=seed))
         print(f"{name}: ours, seed {seed}: {frames[-1]['hypervolume'].iloc[-1]:.4f}", flush=True)
     if options.plain_as_recorded:
         frames.append(recorded_plain(name).assign(seconds=np.nan))
     else:
         for seed in seeds:
-            frames.append(bench.run_plain(seed).frame(network=name, search="plain", seed=seed))
+            runs["plain", seed] = bench.run_plain(seed)
+            frames.append(runs["plain", seed].frame(network=name, search="plain", seed=seed))
             print(f"{name}: plain, seed {seed}: done", flush=True)
+    for seed in seeds if options.peers else ():
+        runs[BY_SCORE, seed] = bench.run_ours(seed, options.full_passes, bench.archive, by="score")
+        for peer in PEERS:
+            runs[peer, seed] = run_peer(bench, peer, seed, options.full_passes)
+            print(f"{name}: {peer}, seed {seed}: done", flush=True)
     if options.long_run:
-        runs[LONG_RUN] = bench.run_ours(len(seeds) + 1, options.long_run, bench.archive)
+        bench.run_ours(len(seeds) + 1, options.long_run, bench.archive)
     frame = pd.concat(frames, ignore_index=True)
     plain = frame["search"] == "plain"
     frame.loc[plain, "seconds"] = frame.loc[plain, "full_passes"] * statistics.median(bench.plain_seconds)
     recorded = frame["best"].max() if "best" in frame else 0.0
     frame["best"] = max(bench.box((e.score, e.total_bits) for e in bench.known), recorded)
-    return frame, on_held_out(bench, runs, options.full_passes)
+    return frame, on_held_out(bench, runs)
 
 
-def on_held_out(bench: Bench, runs: dict[str, Points], full_passes: float) -> pd.DataFrame:
-    """Hypervolume of the runs' fronts after each budget, and of all together, on the search set and the hold-out set."""
-    held_out, everything, rows = HeldOut(bench), Points(bench.box), []
-    for evaluation in bench.known:
-        everything.take(np.nan, np.nan, evaluation)
-    fronts = {(ALL_RUNS, np.nan): everything.front}
-    for run, points in runs.items():
-        reached = points.rows[-1][0]
-        # The long run is looked at where no other came to.
-        budgets = [b for b in BUDGETS if b - 1 <= reached and (run != LONG_RUN or b > full_passes)]
-        fronts |= {(run, b): points.front_after(b) for b in budgets}
-    for (run, budget), front in fronts.items():
-        searched = area(bench.box, front, [e.score for e in front])
-        assert np.isclose(searched, bench.box((e.score, e.total_bits) for e in front))
-        rows.append((bench.workload.name, run, budget, searched, held_out.hypervolume(front)))
-    return pd.DataFrame(rows, columns=["network", "run", "full_passes", "hypervolume", "held_out"])
+def on_held_out(bench: Bench, runs: dict[tuple[str, int], Points]) -> pd.DataFrame:
+    """Hypervolume of the runs' fronts after each budget on the search set and the hold-out set, and, of ours, how much of what is shown is
+    luck: of the measured score, and of the expected one, in points."""
+    held_out, rows = HeldOut(bench), []
+    for (search, seed), points in runs.items():
+        for budget in (b for b in BUDGETS if b - 1 <= points.rows[-1][0]):
+            judge = points.yardstick("divergence", bench.float_evaluation, budget)
+            fronts = {search: points.front_after(budget)}
+            if search == OURS:
+                fronts = {OURS: points.front_after(budget, judge), AS_MEASURED: points.front_after(budget)}
+            for name, front in fronts.items():
+                scores = [e.score for e in front]
+                luck = [np.nan, np.nan]
+                if name in (OURS, AS_MEASURED):
+                    expected = [judge.score(e) for e in front]
+                    luck = [100 * held_out.bias(front, each) for each in (scores, expected)]
+                searched = area(bench.box, front, scores)
+                rows.append(
+                    (bench.workload.name, name, seed, budget, searched, held_out.hypervolume(front), *luck)
+                )
+    columns = ["network", "search", "seed", "full_passes", "hypervolume", "held_out", "luck", "luck_expected"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def report_held_out(frame: pd.DataFrame) -> None:
-    best = frame[frame["run"] == ALL_RUNS].iloc[0]
-    print(f"on the hold-out set: best known {best['held_out']:.4f}")
-    for budget, part in frame[frame["run"].str.startswith("seed")].groupby("full_passes"):
-        share = part["held_out"] / best["held_out"]
-        print(
-            f"  after {budget:4.0f} full passes: {part['held_out'].median():.4f}, of the best known {share.median():.4f} "
-            f"({share.min():.4f} to {share.max():.4f}); on the search set {(part['hypervolume'] / best['hypervolume']).median():.4f}"
-        )
+    """Medians over the seeds: on the search set, and on the hold-out set; and luck in points."""
+    for search, part in frame.groupby("search", sort=False):
+        print(f"on the hold-out set, {search}:")
+        for budget, runs in part.groupby("full_passes"):
+            luck = ""
+            if runs["luck"].notna().any():
+                luck = f"; luck {runs['luck'].mean():+.2f} points measured, {runs['luck_expected'].mean():+.2f} expected"
+            print(
+                f"  after {budget:4.0f} full passes: {runs['held_out'].median():.4f} ({runs['held_out'].min():.4f} to "
+                f"{runs['held_out'].max():.4f}), on the search set {runs['hypervolume'].median():.4f}{luck}"
+            )
 
 
 def recorded_plain(network: str) -> pd.DataFrame:
@@ -141,13 +158,19 @@ def quick() -> None:
     print(
         f"hypervolume of plain after {PLAIN_EVALUATIONS} evaluations: {final:.4f}, of ours: {at(ours, np.inf)[1]:.4f}"
     )
-    report_held_out(on_held_out(bench, {}, TARGET_PASSES))
+    report_held_out(on_held_out(bench, {(OURS, 1): points}))
     report_ratios(ours, final, plain_seconds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--peers", action="store_true", help="what a user would take instead, too, and ours by score"
+    )
+    parser.add_argument(
+        "--calibration", default="max", help="how amax is found; the figures are of max, which plain.py has"
     )
     parser.add_argument("--quick", action="store_true", help="the first ratio with one seed, in a minute")
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
@@ -174,11 +197,22 @@ def main() -> None:
         f"plain {PLAIN_EVALUATIONS} and ours {options.full_passes:.0f} full passes, {options.seeds} seeds, the whole search sets"
     )
     for name in options.networks:
-        bench = Bench(name, Archive(options.archives / f"{name}.sqlite") if options.archives else None)
+        archive = Archive(options.archives / f"{name}.sqlite") if options.archives else None
+        bench = Bench(name, archive, options.calibration)
         frame, held_out = measure(bench, options)
         report(name, frame, frame["best"].iloc[0])
         report_held_out(held_out)
-        digits = {"full_passes": 3, "seconds": 3, "hypervolume": 5, "held_out": 5, "best": 5}
+        if options.calibration != "max":
+            continue
+        digits = {
+            "luck": 4,
+            "luck_expected": 4,
+            "full_passes": 3,
+            "seconds": 3,
+            "hypervolume": 5,
+            "held_out": 5,
+            "best": 5,
+        }
         plot_held_out(keep(held_out.round(digits), HELD_OUT)).savefig(FIGURES / "search_held_out.png")
         plot_hypervolume_by_cost(keep(frame.round(digits), RECORDED)).savefig(
             FIGURES / "search_benchmark.png"

@@ -22,6 +22,7 @@ from qa_lib import (
 )
 from qa_lib.evaluation import Evaluation
 from qa_lib.search.pareto import Hypervolume, feasible_front
+from qa_lib.search.yardstick import BY_SCORE, Yardstick, yardstick
 from qa_lib.sensitivities import SensitivityTable
 
 NETWORKS = ("fashion_mnist", "fashion_mnist_mobilenet", "garment_scenes")
@@ -37,12 +38,13 @@ class Points:
     def __init__(self, box: Hypervolume) -> None:
         self.box, self.rows = box, []
         self.front: list[Evaluation] = []
-        self.entered: list[tuple[float, Evaluation]] = []  # with the full passes at which it did
+        self.complete: list[tuple[float, Evaluation]] = []  # with the full passes after which it was
 
     def take(self, full_passes: float, seconds: float, evaluation: Evaluation) -> None:
         reached = self.rows[-1][2] if self.rows else 0.0
+        if evaluation.complete:
+            self.complete.append((full_passes, evaluation))
         if self._improves(evaluation):
-            self.entered.append((full_passes, evaluation))
             self.front = stair([*self.front, evaluation], self.box.min_score)
             reached = self.box((e.score, e.total_bits) for e in self.front)
         self.rows.append((full_passes, seconds, reached))
@@ -53,9 +55,14 @@ class Points:
             e.score >= evaluation.score and e.total_bits <= evaluation.total_bits for e in self.front
         )
 
-    def front_after(self, full_passes: float) -> list[Evaluation]:
-        """As it was after so many full passes, cheapest first."""
-        return stair((e for passes, e in self.entered if passes <= full_passes), self.box.min_score)
+    def front_after(self, full_passes: float, by: Yardstick = BY_SCORE) -> list[Evaluation]:
+        """As it was after so many full passes, cheapest first, of settings compared ``by``."""
+        return stair((e for passes, e in self.complete if passes <= full_passes), self.box.min_score, by)
+
+    def yardstick(self, by: str, float_evaluation: Evaluation, full_passes: float) -> Yardstick:
+        """What compares by that, given what was measured after so many full passes."""
+        known = (e for passes, e in self.complete if passes <= full_passes)
+        return yardstick(by, float_evaluation, known, float_evaluation.scale.worst)
 
     def frame(self, **labels: object) -> pd.DataFrame:
         """The steps at which the hypervolume grew, and the last."""
@@ -65,20 +72,23 @@ class Points:
         return frame[grew].assign(**labels)
 
 
-def stair(evaluations: Iterable[Evaluation], min_accuracy: float) -> list[Evaluation]:
+def stair(
+    evaluations: Iterable[Evaluation], min_accuracy: float, by: Yardstick = BY_SCORE
+) -> list[Evaluation]:
     """The front of ``evaluations``, cheapest first, without ties."""
-    return list({e.total_bits: e for e in feasible_front(evaluations, min_accuracy)}.values())
+    return list({e.total_bits: e for e in feasible_front(evaluations, min_accuracy, by=by)}.values())
 
 
 class Bench:
     """One network, calibrated once, with the box that all hypervolumes are shares of."""
 
-    def __init__(self, name: str, archive: Archive | None) -> None:
+    def __init__(self, name: str, archive: Archive | None, calibration: str = "max") -> None:
         self.workload: Workload = load_workload(name)
-        self.qmodel: QuantizedActivationsModel = calibrated(self.workload)
+        self.qmodel: QuantizedActivationsModel = calibrated(self.workload, calibration)
         self.archive = archive or Archive()
         self.evaluator = self.fresh_evaluator(self.archive)
-        self.float_accuracy = self.evaluator.evaluate_uniform(None).score
+        self.float_evaluation = self.evaluator.evaluate_uniform(None)
+        self.float_accuracy = self.float_evaluation.score
         layers = len(self.qmodel.names)
         self.box = Hypervolume(
             self.float_accuracy - LOSS_ALLOWED, self.float_accuracy, 2 * layers, 8 * layers
@@ -120,6 +130,7 @@ class Bench:
         full_passes: float,
         archive: Archive | None = None,
         algorithm: Callable[[SensitivityTable], Algorithm] | None = None,
+        by: str | None = None,
     ) -> Points:
         """``explore()``; with an archive it is not timed, but what is known need not be measured."""
         points = Points(self.box)
@@ -147,6 +158,7 @@ class Bench:
             seed=seed,
             sensitivities=table,
             algorithm=algorithm(table) if algorithm else None,
+            by=by,
             progress=False,
             on_evaluation=take,
         )
@@ -181,14 +193,26 @@ class HeldOut:
         self.evaluator = Evaluator(
             bench.qmodel, workload.holdout_images, workload.holdout_labels, metric=workload.metric
         )
+        self.searched = bench.float_accuracy
         accuracy = self.evaluator.evaluate_uniform(None).score
         self.box = replace(bench.box, min_score=accuracy - LOSS_ALLOWED, float_score=accuracy)
 
     def hypervolume(self, front: Sequence[Evaluation]) -> float:
         """That of the accuracies which the same settings have here: at each cost it is the setting that the search set
         calls best which counts, and none is chosen by what it scores here."""
-        here = self.evaluator.evaluate_many([e.bit_widths for e in front])
-        return area(self.box, front, [e.score for e in here])
+        return area(self.box, front, self.scores(front))
+
+    def scores(self, front: Sequence[Evaluation]) -> list[float]:
+        """What the same settings score here."""
+        return [e.score for e in self.evaluator.evaluate_many([e.bit_widths for e in front])]
+
+    def bias(self, front: Sequence[Evaluation], scores: Sequence[float]) -> float:
+        """How much less than here the settings of ``front`` seem to lose on the search set if they score ``scores`` there: luck, on average;
+        0 is none."""
+        here = [self.box.float_score - score for score in self.scores(front)]
+        return (
+            float(np.mean(here) - np.mean([self.searched - score for score in scores])) if front else np.nan
+        )
 
 
 def area(box: Hypervolume, front: Sequence[Evaluation], accuracies: Sequence[float]) -> float:

@@ -277,22 +277,26 @@ def test_hypervolume_by_cost(tmp_path):
 
 
 def test_held_out(tmp_path):
-    """Two runs by hand, of which one went on alone."""
+    """Two runs by hand, and a search that is not known by name."""
     frame = pd.DataFrame(
         {
             "network": "net",
-            "run": ["everything", "seed 1", "seed 1", "seed 2", "seed 2", "seed 2"],
-            "full_passes": [np.nan, 20.0, 50.0, 20.0, 50.0, 300.0],
-            "hypervolume": [0.9, 0.2, 0.6, 0.4, 0.8, 0.85],
-            "held_out": [0.3, 0.1, 0.3, 0.2, 0.5, 0.2],
+            "search": ["ours"] * 4 + ["ours, as measured"] * 2 + ["dice"] * 2,
+            "seed": [1, 1, 2, 2, 1, 1, 1, 1],
+            "full_passes": [20.0, 50.0] * 4,
+            "hypervolume": [0.2, 0.6, 0.4, 0.8, 0.85, 0.9, 0.1, 0.1],
+            "held_out": [0.1, 0.3, 0.2, 0.5, 0.2, 0.3, 0.0, 0.1],
         }
     )
-    curve = plots.held_out_curve(frame, "held_out")
-    assert curve.full_passes.tolist() == [20, 50] and curve.all_runs == 0.3
+    curve = plots.held_out_curve(frame, "ours", "held_out")
+    assert curve.full_passes.tolist() == [20, 50]
     assert curve.median.tolist() == pytest.approx([0.15, 0.4])
     assert curve.lowest.tolist() == [0.1, 0.3] and curve.highest.tolist() == [0.2, 0.5]
-    assert plots.held_out_curve(frame, "hypervolume").median.tolist() == pytest.approx([0.3, 0.7])
-    assert draws(plots.plot_held_out(frame), tmp_path)
+    assert plots.held_out_curve(frame, "ours", "hypervolume").median.tolist() == pytest.approx([0.3, 0.7])
+    figure = plots.plot_held_out(frame)
+    lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines}
+    assert lines["dice"] == [0.0, 0.1] and lines["what ours measures on the search set"] == [0.85, 0.9]
+    assert draws(figure, tmp_path)
 
 
 def test_uniform_widths_that_were_stopped_are_no_points(exploration):

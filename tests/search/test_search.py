@@ -1,26 +1,33 @@
 """Invariants of a search, and brute force over a small space; never a frozen front."""
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.operators.mutation.pm import PM
 from pymoo.operators.repair.rounding import RoundingRepair
 from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
 from qa_lib import Archive, Evaluator, QAWarning, explore, sensitivity
+from qa_lib.archive import Row
 from qa_lib.archive.file import ArchiveFile
 from qa_lib.costs import WeightedBits
 from qa_lib.errors import ArchiveError, BitWidthError, SearchError
+from qa_lib.evaluation.early_stop import StopRule
+from qa_lib.evaluation.fingerprint import archived_facts
 from qa_lib.evaluation.runner import Runner
+from qa_lib.metrics import per_item
 from qa_lib.search.pareto import non_dominated
 from qa_lib.search.run import SearchRun
 
 pytestmark = pytest.mark.slow
 
 NAMES = ["input", "shortcut", "conv1", "conv2"]
+COLUMNS = ["accuracy", "expected_score", "total_bits", "mean_bits", *NAMES]
 
 
 def quiet(qmodel, evaluator, **options):
@@ -32,17 +39,76 @@ def dominates(a, b):
     return a != b and a[0] >= b[0] and a[1] <= b[1]
 
 
-def test_the_front_is_feasible_complete_and_non_dominated(qmodel, evaluator):
-    exploration = quiet(qmodel, evaluator, min_accuracy=0.6)
-    columns = ["accuracy", "total_bits", *NAMES]
-    rows = list(exploration.front[columns].itertuples(index=False, name=None))
-    feasible = exploration.evaluations[exploration.evaluations["feasible"]]
-    everything = list(feasible[columns].itertuples(index=False, name=None))
-    assert len(rows) >= 2
-    assert all(row[0] >= 0.6 for row in rows)
-    assert not any(dominates(other[:2], row[:2]) for row in rows for other in everything)
-    left_out = [e for e in everything if e not in rows]
-    assert all(any(dominates(other[:2], e[:2]) for other in everything) for e in left_out)
+def point(evaluation, by):
+    """What is more the better, and the total bits."""
+    return (-evaluation.divergence if by == "divergence" else evaluation.score), evaluation.total_bits
+
+
+@pytest.mark.parametrize("by", ["divergence", "score"])
+def test_the_front_is_feasible_complete_and_non_dominated(qmodel, evaluator, by):
+    exploration = quiet(qmodel, evaluator, min_accuracy=0.6, by=by)
+    front, measured = exploration.front_evaluations, exploration.measured
+    assert len(front) >= 2 and exploration.by == by
+    assert exploration.front[NAMES].to_numpy(int).tolist() == [list(e.bit_widths) for e in front]
+    expected = dict(zip(measured, exploration.expected_scores(measured), strict=True))
+    feasible = [e for e in measured if e.score >= 0.6 and (by == "score" or expected[e] >= 0.6)]
+    truth = [e for e in feasible if not any(dominates(point(o, by), point(e, by)) for o in feasible)]
+    assert sorted(e.bit_widths for e in front) == sorted(e.bit_widths for e in truth)
+    as_measured = exploration.front_as_measured
+    feasible = [e for e in measured if e.score >= 0.6]
+    truth = [
+        e for e in feasible if not any(dominates(point(o, "score"), point(e, "score")) for o in feasible)
+    ]
+    assert sorted(map(tuple, as_measured[NAMES].to_numpy(int).tolist())) == sorted(
+        e.bit_widths for e in truth
+    )
+
+
+def test_divergence_is_what_it_says_it_is(qmodel, evaluator):
+    """Kullback-Leibler divergence from the float model's classes, by torch's own function, as far as half precision goes."""
+    images = torch.cat([images for images, _ in evaluator.search_set.batches])
+    widths = [3, 4, 3, 5]
+    logits = []
+    for setting in ([None] * 4, widths):
+        with torch.no_grad(), qmodel.temporary_bit_widths(setting):
+            logits.append(torch.log_softmax(qmodel(images).double(), dim=1))
+    by_hand = torch.nn.functional.kl_div(logits[1], logits[0], log_target=True, reduction="batchmean").item()
+    assert evaluator.evaluate(widths).divergence == pytest.approx(by_hand, rel=1e-3, abs=1e-6)
+    assert evaluator.evaluate_uniform(None).divergence == pytest.approx(0.0, abs=1e-6)
+
+
+def test_by_divergence_needs_one(qmodel, images, labels, evaluator):
+    halves = per_item("half", lambda outputs, targets: 0.5 * (outputs.argmax(dim=1) == targets))
+    other = Evaluator(qmodel, images, labels, metric=halves)
+    assert not other.measures_divergence and evaluator.measures_divergence
+    with pytest.raises(
+        SearchError, match="by is 'divergence', and the metric 'half' does not measure how far"
+    ):
+        explore(other, by="divergence")
+    with pytest.raises(SearchError, match="by is 'accuracy'; give 'divergence' or 'score'"):
+        explore(evaluator, by="accuracy")
+    exploration = quiet(qmodel, other, evaluations=12)
+    assert exploration.by == "score"
+    # Chosen on one half of the batches, read on the other.
+    assert exploration.front["expected_score"].between(0, 0.5).all()
+
+
+def test_rows_of_an_archive_without_divergences_are_measured_anew_where_these_count(qmodel, images, labels):
+    evaluator, widths = Evaluator(qmodel, images, labels, batch_size=40), (3, 4, 3, 5)
+    found = evaluator.evaluate(widths)
+    facts = evaluator.facts() | archived_facts(qmodel, evaluator.search_set)
+    for shown in (3, 1):  # complete, and stopped
+        archive = Archive()
+        row = Row(widths, found.sums[:shown], (40, 80, 96)[shown - 1], found.seconds, 1.0)
+        archive.write(evaluator.fingerprint(), row, facts)
+        old = evaluator.using(archive)
+        before = old.images_forwarded
+        if shown == 3:
+            assert math.isnan(old.evaluate(widths).divergence) and old.images_forwarded == before
+        again = old.evaluate_many([widths], stop=StopRule(by="divergence"))[0]
+        assert again == found and again.divergence == found.divergence > 0
+        assert old.images_forwarded - before >= 96
+        assert old.evaluate(widths).divergence == found.divergence  # it is in the archive now
 
 
 def test_each_point_of_the_front_measures_the_same_again(qmodel, evaluator):
@@ -55,20 +121,20 @@ def test_each_point_of_the_front_measures_the_same_again(qmodel, evaluator):
         )
 
 
-def test_a_space_that_is_small_enough_is_solved(qmodel, evaluator):
+@pytest.mark.parametrize("by", ["divergence", "score"])
+def test_a_space_that_is_small_enough_is_solved(qmodel, evaluator, by):
     every = [evaluator.evaluate(widths) for widths in itertools.product((3, 4), repeat=4)]
-    feasible = [(e.score, e.total_bits) for e in every if e.score >= 0.5]
-    truth = {point for point in feasible if not any(dominates(other, point) for other in feasible)}
     exploration = quiet(
-        qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=4, min_accuracy=0.5, evaluations=400
+        qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=4, evaluations=400, by=by
     )
+    truth = {e.bit_widths for e in every if not any(dominates(point(o, by), point(e, by)) for o in every)}
     assert len(exploration.candidates) == 16
-    assert set(zip(exploration.front["accuracy"], exploration.front["total_bits"], strict=True)) == truth
+    assert {e.bit_widths for e in exploration.front_evaluations} == truth
 
 
 def test_frames_have_the_stated_columns_and_limits(qmodel, evaluator):
     exploration = quiet(qmodel, evaluator, num_bits_lower_limit=3, num_bits_upper_limit=5)
-    assert exploration.front.columns.tolist() == ["accuracy", "total_bits", "mean_bits", *NAMES]
+    assert exploration.front.columns.tolist() == COLUMNS
     evaluations = exploration.evaluations
     assert evaluations.columns.tolist() == [
         "accuracy",
@@ -119,7 +185,7 @@ def test_the_csv_holds_the_front(qmodel, evaluator, tmp_path):
     exploration = quiet(qmodel, evaluator)
     exploration.to_csv(tmp_path / "front.csv")
     read = pd.read_csv(tmp_path / "front.csv")
-    assert read.columns.tolist() == ["accuracy", "total_bits", "mean_bits", *NAMES]
+    assert read.columns.tolist() == COLUMNS
     assert read.to_numpy().tolist() == exploration.front.to_numpy(float).tolist()
 
 
@@ -129,9 +195,11 @@ def test_an_accuracy_out_of_reach_gives_the_nearest_and_how_far_it_is(qmodel, ev
     )
     best = exploration.evaluations["accuracy"].max()
     assert exploration.front.empty
-    assert exploration.front.columns.tolist() == ["accuracy", "total_bits", "mean_bits", *NAMES]
-    assert exploration.nearest.score == best < 1.0
-    assert exploration.shortfall == pytest.approx(1.0 - best)
+    assert exploration.front.columns.tolist() == COLUMNS
+    expected = exploration.expected_scores(exploration.measured)
+    worth = [min(e.score, x) for e, x in zip(exploration.measured, expected, strict=True)]
+    assert exploration.nearest == exploration.measured[int(np.argmax(worth))]
+    assert exploration.shortfall == pytest.approx(1.0 - max(worth)) and best < 1.0
 
 
 def test_with_something_feasible_nothing_is_short(qmodel, evaluator):
@@ -206,7 +274,7 @@ def test_the_front_is_that_of_the_whole_archive_within_the_limits(qmodel, evalua
     assert all(2 <= n <= 8 for e in exploration.archived for n in e.bit_widths)
     everything = [*exploration.measured, *exploration.archived]
     front = {tuple(row) for row in exploration.front[NAMES].to_numpy(int).tolist()}
-    assert front == {e.bit_widths for e in non_dominated(everything)}
+    assert front == {e.bit_widths for e in non_dominated(everything, by=exploration.yardstick)}
 
 
 def test_a_larger_budget_goes_on_where_the_smaller_one_ended(qmodel, evaluator, tmp_path):
@@ -298,10 +366,8 @@ def test_ended_at_any_point_it_answers_with_what_there_is_and_goes_on_later(
     ended = quiet(qmodel, evaluator, on_evaluation=impatient, **options)
     assert ended.interrupted
     assert {e for e in seen if e.complete} == set(ended.measured) | {e for e in ended.archived if e in seen}
-    feasible = [e for e in (*ended.measured, *ended.archived) if e.score >= 0.5]
-    assert len(ended.front) == len(non_dominated(feasible))
-    if ended.measured:  # the first to finish may be one that was stopped
-        assert ended.nearest.score == max(e.score for e in (*ended.measured, *ended.archived))
+    feasible = [e for e in (*ended.measured, *ended.archived) if ended.yardstick.feasible(e, 0.5)]
+    assert len(ended.front) == len(non_dominated(feasible, by=ended.yardstick))
     finished = quiet(qmodel, evaluator, **options)
     assert finished.front.equals(quiet(qmodel, evaluator, min_accuracy=0.5).front)
 
