@@ -114,13 +114,13 @@ class Bench:
             self.plain.score(widths.tolist())
             self.plain_seconds.append(time.perf_counter() - start)
 
-    def run_plain(self, seed: int) -> Points:
+    def run_plain(self, seed: int, evaluations: int = PLAIN_EVALUATIONS) -> Points:
         """The candidates of the plain search, each measured on all images."""
         points = Points(self.box)
         problem = PlainOnEngine(
             self.evaluator, self.box.min_score, 8, lambda e: points.take(len(points.rows) + 1, np.nan, e)
         )
-        minimize(problem, plain_algorithm(40), ("n_eval", PLAIN_EVALUATIONS), seed=seed)
+        minimize(problem, plain_algorithm(40), ("n_eval", evaluations), seed=seed)
         self.known += points.front
         return points
 

@@ -110,10 +110,10 @@ class Points:
             self.yardstick, self.expected = BY_SCORE, None
 
     def beside_the_front(self) -> tuple[list[Evaluation], list[Evaluation]]:
-        """The others: those that are feasible, and those that are not."""
+        """The others, but for those in the same place as a point of the front: those that are feasible, and those that are not."""
         with self._lock:
-            on_front = {e.bit_widths for e in self.front}
-            others = [e for e in self._known.values() if e.bit_widths not in on_front]
+            on_front = {(self.cost(e.bit_widths), e.score) for e in self.front}
+            others = [e for e in self._known.values() if (self.cost(e.bit_widths), e.score) not in on_front]
         feasible = [e for e in others if self.yardstick.feasible(e, self.min_score)]
         return feasible, [e for e in others if not self.yardstick.feasible(e, self.min_score)]
 

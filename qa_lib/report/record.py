@@ -127,8 +127,9 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
     front = tuple(map(point, exploration.front_evaluations))
     expected = exploration.expected_scores(exploration.front_evaluations)
     uniform = {n: e for n, e in exploration.uniform_evaluations.items() if e.complete and e.score > -math.inf}
-    on_front = {p.widths for p in front}
-    others = [p for p in map(point, known.values()) if p.widths not in on_front]
+    # What lies in the same place as a point of the front would hide it.
+    on_front = {(p.cost, p.score) for p in front}
+    others = [p for p in map(point, known.values()) if (p.cost, p.score) not in on_front]
     kept = _nearest_to_front(others, front, exploration.min_score)[:most_others]
     feasible, infeasible = _split(kept, exploration.min_score)
     every = _split(others, exploration.min_score)

@@ -55,10 +55,10 @@ class ExpectedScore:
         """
         known = [e for e in measured if e.divergence > 0 and e.score > -math.inf]
         top = float_evaluation.score
-        height = top - floor if top > floor else 1.0
+        height = max(0.0, top - floor)  # of a float model that gets nothing right, nothing can be lost
         factor, exponent = _fitted(
             np.array([e.divergence for e in known]),
-            -np.log(np.maximum((np.array([e.score for e in known]) - floor) / height, _LEAST_SHARE)),
+            -np.log(np.maximum((np.array([e.score for e in known]) - floor) / (height or 1.0), _LEAST_SHARE)),
         )
         return cls(top, top - height, factor, exponent)
 

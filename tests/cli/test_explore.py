@@ -35,6 +35,7 @@ def test_explore_prints_the_front_and_writes_it(tmp_path, capsys):
     front = pd.read_csv(tmp_path / "a" / "b" / "front.csv")
     assert front.columns.tolist() == [
         "accuracy",
+        "expected_score",
         "total_bits",
         "mean_bits",
         "input",
@@ -47,7 +48,8 @@ def test_explore_prints_the_front_and_writes_it(tmp_path, capsys):
     assert "shortcut" in page.read_text(encoding="utf-8") and str(page) in shown
     for line in ("100.00%", "float", "8 bits", "2 bits", "front 1", "input, shortcut, conv1, conv2"):
         assert line in shown
-    widths = " ".join(str(int(front.loc[0, name])) for name in front.columns[3:])
+    widths = " ".join(str(int(front.loc[0, name])) for name in front.columns[4:])
+    assert f"{front.loc[0, 'expected_score']:.2%}" in shown and "None of this was checked" in shown
     assert f"{front.loc[0, 'accuracy']:.2%}" in shown
     assert widths in shown
 
@@ -155,7 +157,7 @@ def test_a_front_is_checked_on_images_that_chose_nothing(
     fresh = lambda: dataclasses.replace(tiny, model=copy.deepcopy(tiny_model))  # noqa: E731
     monkeypatch.setattr(workloads, "_builders", {"tiny": fresh})
     options = ["--min-accuracy", "0", "--out", str(tmp_path), "--max-drop"]
-    assert main([*ARGUMENTS, *options, "1"]) == 0
+    assert main([*ARGUMENTS, *options, "0.9"]) == 0
     printed = capsys.readouterr()
     assert "Checking the front on 300 items" in printed.err
     assert "hold-out: 300 items that chose nothing" in printed.out and "Tango" in printed.out
@@ -164,11 +166,19 @@ def test_a_front_is_checked_on_images_that_chose_nothing(
     row = checked.iloc[0]
     assert f"{row['holdout_score']:.2%}" in printed.out
     assert f"{100 * row['low']:.2f} to {100 * row['high']:.2f}" in printed.out
-    assert f"loses at most 100.00 points: {row['total_bits']:.0f} total bits" in printed.out
-    assert main([*ARGUMENTS, *options, "-1"]) == 0
-    assert (
-        "No setting of the front loses at most -100.00 points with 95% confidence" in capsys.readouterr().out
-    )
+    assert f"loses at most 90.00 points: {row['total_bits']:.0f} total bits" in printed.out
+    assert "On 300 items that chose nothing the front loses" in printed.out
+    assert main([*ARGUMENTS, *options, "0"]) == 0
+    assert "No setting of the front loses at most 0.00 points with 95% confidence" in capsys.readouterr().out
+    for wrong in ("-1", "nan", "inf", "1%"):
+        with pytest.raises(SystemExit):
+            main([*ARGUMENTS, *options, wrong])
+        assert "argument --max-drop" in capsys.readouterr().err
+    # What is no share is a sentence, after the search; and what an earlier run has written of another front is gone.
+    assert main([*ARGUMENTS, *options, "100"]) == 0
+    assert "Max_drop is 100.0; give a share from 0 to below 1" in capsys.readouterr().out
+    assert main([*ARGUMENTS, "--min-accuracy", "1", "--upper", "3", "--out", str(tmp_path)]) == 1
+    assert not (tmp_path / "holdout.csv").exists()
 
 
 @pytest.mark.slow
@@ -177,5 +187,9 @@ def test_a_hold_out_set_that_has_chosen_the_front_takes_nothing_from_it(tmp_path
     assert main([*ARGUMENTS, *options]) == 0
     printed = capsys.readouterr()
     assert "the front is not checked: 96 of the hold-out set's 96 items are in the search set" in printed.err
-    assert "--max-drop needs a front and a hold-out set" in printed.out and "front 1" in printed.out
+    assert (
+        "on a hold-out set (--max-drop): 96 of the hold-out set's 96 items are in the search set"
+        in printed.out
+    )
+    assert "front 1" in printed.out
     assert not (tmp_path / "holdout.csv").exists() and (tmp_path / "front.csv").exists()

@@ -157,7 +157,7 @@ def test_the_filter_acts_on_rows_and_points(opened, exploration):
     page = opened(exploration)
     front = exploration.front
     middle = front.iloc[len(front) // 2]
-    page.fill("#least-score", f"{100 * middle['accuracy']:.4f}")
+    page.fill("#least-score", f"{100 * middle['accuracy']:.9f}")
     expected = int((front["accuracy"] >= middle["accuracy"]).sum())
     assert 0 < expected < len(front)
     assert page.locator("#body tr").count() == expected == page.evaluate(SHOWN_ON_PLOT)

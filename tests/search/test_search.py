@@ -79,7 +79,7 @@ def test_divergence_is_what_it_says_it_is(qmodel, evaluator):
 
 def test_by_divergence_needs_one(qmodel, images, labels, evaluator):
     halves = per_item("half", lambda outputs, targets: 0.5 * (outputs.argmax(dim=1) == targets))
-    other = Evaluator(qmodel, images, labels, metric=halves)
+    other = Evaluator(qmodel, images, labels, metric=halves, batch_size=16)
     assert not other.measures_divergence and evaluator.measures_divergence
     with pytest.raises(
         SearchError, match="by is 'divergence', and the metric 'half' does not measure how far"
@@ -375,10 +375,12 @@ def test_ended_at_any_point_it_answers_with_what_there_is_and_goes_on_later(
 def test_a_search_for_another_cost_begins_with_its_own_seeds(qmodel, evaluator):
     cost = WeightedBits((36.0, 144.0, 144.0, 144.0))
     exploration = quiet(qmodel, evaluator, cost=cost, min_accuracy=0.6)
-    everything = [(e.score, cost(e.bit_widths)) for e in exploration.measured if e.score >= 0.6]
-    for row in exploration.front.itertuples():
-        assert row.weighted_bits == cost(row[-4:])
-        assert not any(a >= row.accuracy and c < row.weighted_bits for a, c in everything)
+    feasible = [e for e in exploration.measured if exploration.yardstick.feasible(e, 0.6)]
+    everything = [(e.divergence, cost(e.bit_widths)) for e in feasible]
+    front = zip(exploration.front_evaluations, exploration.front.itertuples(), strict=True)
+    for evaluation, row in front:
+        assert row.weighted_bits == cost(row[-4:]) == cost(evaluation.bit_widths)
+        assert not any(d <= evaluation.divergence and c < row.weighted_bits for d, c in everything)
 
 
 def test_a_cost_that_is_no_sum_is_refused_and_nothing_is_lost(qmodel, evaluator):
