@@ -47,7 +47,7 @@ def _write(exploration: Exploration, folder: Path, checked: CheckedFront | None)
         folder / "front.png": lambda path: save_figure(plot_objective_space(exploration), path),
     }
     if exploration.measured:
-        files[folder / "front.html"] = partial(write_page, exploration)
+        files[folder / "front.html"] = partial(write_page, exploration, checked=checked)
     if checked is not None:
         files[folder / "holdout.csv"] = checked.to_csv
     else:

@@ -17,13 +17,14 @@ from qa_lib.errors import ReportError
 from qa_lib.files import checked_file, write_whole
 from qa_lib.plots import style
 from qa_lib.report.record import MOST_OTHERS, Report, report
+from qa_lib.search.checked_front import CheckedFront
 from qa_lib.search.exploration import Exploration
 
 LARGEST_PAGE = 6_000_000  # bytes
 _FOLDER = Path(__file__).parent
 
 
-def page(exploration: Exploration) -> str:
+def page(exploration: Exploration, checked: CheckedFront | None = None) -> str:
     """The page as text. It holds all of the front; of other points as many as ``LARGEST_PAGE`` has room for.
 
     Raises:
@@ -32,7 +33,7 @@ def page(exploration: Exploration) -> str:
     """
     most_others = MOST_OTHERS
     while True:
-        data = report(exploration, most_others)
+        data = report(exploration, checked, most_others=most_others)
         text = _fill(data)
         too_many = len(text.encode()) - LARGEST_PAGE
         if too_many <= 0:
@@ -48,7 +49,7 @@ def page(exploration: Exploration) -> str:
         most_others = max(0, len(others) - int(too_many / each) - 1)
 
 
-def write_page(exploration: Exploration, path: str | Path) -> None:
+def write_page(exploration: Exploration, path: str | Path, checked: CheckedFront | None = None) -> None:
     """Writes a page to ``path`` that shows the search to somebody without Python: the front, the widths of each
     of its points, the sensitivities, a table to filter and sort, and how it was made. One file of at most 6 MB
     that opens in a browser, without a network. A file that is there already is replaced as a whole; through a link,
@@ -57,9 +58,10 @@ def write_page(exploration: Exploration, path: str | Path) -> None:
     Args:
         exploration: The search.
         path: Where to write it; the folder has to exist.
+        checked: What ``exploration.check(holdout)`` returned: what the front is worth there, and how sure that is, is shown, too.
 
     Raises:
-        SearchError: Nothing was measured to the end.
+        SearchError: Nothing was measured to the end, or ``checked`` is another front.
         ReportError: The file cannot be written, or the front alone is too large for a page.
 
     Example:
@@ -68,7 +70,7 @@ def write_page(exploration: Exploration, path: str | Path) -> None:
         True
     """
     checked_file(path, "the page", ReportError)  # before anything is drawn
-    write_whole(path, page(exploration), "the page", ReportError)
+    write_whole(path, page(exploration, checked), "the page", ReportError)
 
 
 def _fill(data: Report) -> str:

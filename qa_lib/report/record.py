@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -10,12 +11,14 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from qa_lib.bit_widths import width_columns
+from qa_lib.checks import check_kind
 from qa_lib.costs import name_and_unit
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
 from qa_lib.report.facts import Fact, report_facts
 from qa_lib.search.check_exploration import check_is_exploration
+from qa_lib.search.checked_front import CheckedFront
 from qa_lib.search.exploration import Exploration
 
 # Points beside the front; a browser draws each as an element of its own.
@@ -57,6 +60,10 @@ class Report:
         cost_column: The same in a table.
         baseline: The float model.
         front: All of it, cheapest first.
+        held_out: Of each point of the front, if it was checked on a hold-out set: score there, drop from the float model there, and the ends of
+            that drop's interval.
+        held_out_items: Size of the hold-out set.
+        sureness: How sure all intervals together are: "95%".
         expected: The score to expect of each point of the front, an estimate; empty if nothing says so.
         by: What the points were compared by, ``"divergence"`` or ``"score"``.
         summary: The search in five sentences.
@@ -85,6 +92,9 @@ class Report:
     cost_column: str
     baseline: Point
     front: tuple[Point, ...]
+    held_out: tuple[tuple[float, float, float, float], ...]
+    held_out_items: int
+    sureness: str
     expected: tuple[float, ...]
     by: str
     summary: str
@@ -100,17 +110,23 @@ class Report:
     width_colours: tuple[str, ...]
 
 
-def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
+def report(
+    exploration: Exploration, checked: CheckedFront | None = None, *, most_others: int = MOST_OTHERS
+) -> Report:
     """The data step of ``write_page``.
 
     Args:
         exploration: What to show.
+        checked: Its front on a hold-out set.
         most_others: Points beside the front to keep at most, those that lack the least score to be on it.
 
     Raises:
-        SearchError: Nothing was measured to the end.
+        SearchError: Nothing was measured to the end, or ``checked`` is another front.
     """
     check_is_exploration(exploration)
+    check_kind("checked", checked, (CheckedFront, NoneType), SearchError, "what check() returns, or None")
+    if checked is not None and list(checked.searched) != exploration.front_evaluations:
+        raise SearchError("checked is of another front: give what this exploration's check() returns")
     measured = (*exploration.archived, *exploration.measured)
     known = {e.bit_widths: e for e in measured if e.score > -math.inf}  # endless errors have no place
     if not known:
@@ -152,8 +168,15 @@ def report(exploration: Exploration, most_others: int = MOST_OTHERS) -> Report:
         baseline=point(exploration.float_evaluation),
         front=front,
         expected=tuple(expected) if np.isfinite(expected).all() else (),
+        held_out=()
+        if checked is None
+        else tuple(
+            zip([e.score for e in checked.held_out], checked.drops, checked.low, checked.high, strict=True)
+        ),
+        held_out_items=0 if checked is None else checked.float_held_out.search_images,
+        sureness="" if checked is None else checked.sureness,
         by=exploration.by,
-        summary=exploration.summary(),
+        summary=exploration.summary(checked),
         dominated=feasible,
         infeasible=infeasible,
         not_shown=(len(every[0]) - len(feasible), len(every[1]) - len(infeasible)),

@@ -36,10 +36,10 @@ const everything = [];
 const known = new Map();
 const read = (title) => ([widths, score, total, cost], index, kind) => {
   if (known.has(widths)) return known.get(widths);
-  const expected = kind === data.front ? data.expected[index] : undefined;
+  const [expected, heldOut] = kind === data.front ? [data.expected[index], data.held_out[index]] : [];
   const point = {
     key: everything.length, title: title(index), widths: Array.from(widths, (digit) => parseInt(digit, 36)),
-    score, total, mean: total / data.names.length, cost, expected,
+    score, total, mean: total / data.names.length, cost, expected, heldOut,
   };
   everything.push(point);
   known.set(widths, point);
@@ -58,6 +58,7 @@ data.uniform.forEach((point, index) => {
 const nearest = data.nearest && read(() => "Infeasible")(data.nearest, 0);
 if (nearest) nearest.title += ", the nearest to feasible";
 const EXPECTED = data.expected.length > 0;
+const CHECKED = data.held_out.length > 0;
 const BY_DIVERGENCE = data.by === "divergence";
 const drop = (point) => baseline.score - point.score;
 
@@ -90,7 +91,7 @@ at("in-words").textContent = data.summary;
 at("measured").textContent =
   `Every ${data.score} on this page was measured, on all ${images} of the search set, with the quantizers in place${EXPECTED ? "; the expected one is an estimate and called that" : "; none is an estimate"}. `
   + "Candidates that were stopped early have no score and appear nowhere as points. The front was chosen on these "
-  + "same images, so check what you take from it on others."
+  + `same images${CHECKED ? "; what it is worth on the hold-out set was not." : ", so check what you take from it on others."}`
   + (data.sensitivities
     ? ` The sensitivities were measured too, on ${whole(data.sensitivities.images)} images and one layer at a time; that they `
       + "foretell how layers behave together is an assumption."
@@ -130,6 +131,7 @@ const entry = (mark, text, id) => {
 };
 if (data.front.length) entry(circle("front", 5), BY_DIVERGENCE ? "front, as measured" : "front");
 if (EXPECTED && data.front.length > 1) entry(lineSwatch("expected", ""), "front, as expected (estimate)");
+if (CHECKED) entry(circle("chosen", 4), `drop on ${whole(data.held_out_items)} items that chose nothing, ${data.sureness} sure of all together`);
 entry(swatch("rect", { x: 3.5, y: 0.5, width: 11, height: 11, style: "fill:var(--uniform)" }), "uniform widths");
 entry(lineSwatch("float", "5 3"), `float model ${written(baseline.score)}`);
 if (LIMITED) entry(lineSwatch("limit", "2 3"), `minimum ${written(data.min_score)}`);
@@ -194,6 +196,15 @@ const CONFIG = {
 const level = (score, name, dash) => ({
   type: "line", xref: "paper", x0: 0, x1: 1, y0: score, y1: score, layer: "below", line: { color: colour(name), width: 2, dash },
 });
+// On the hold-out set the float model has another score: what is shown is the drop from it, below the line of the float model here.
+const heldOutTrace = () => {
+  const points = CHECKED ? visible : [];
+  const away = (end) => points.map((p) => Math.abs(p.heldOut[1] - p.heldOut[end]));
+  return trace(points.map((p) => ({ ...p, score: baseline.score - p.heldOut[1] })), { symbol: "diamond", size: 6, color: colour("chosen") }, {
+    hoverinfo: "skip", hovertemplate: null, name: "hold-out",
+    error_y: { type: "data", symmetric: false, array: away(2), arrayminus: away(3), color: colour("chosen"), thickness: 1.2, width: 3 },
+  });
+};
 function drawFront() {
   const line = data.front.length > 1 ? data.front : [];
   const traces = [
@@ -202,6 +213,7 @@ function drawFront() {
     trace(BY_DIVERGENCE ? [] : line, {}, { mode: "lines", hoverinfo: "skip", hovertemplate: null, line: { shape: "hv", width: 1.5, color: colour("front") } }),
     trace(EXPECTED ? line.map((p) => ({ ...p, score: p.expected })) : [], {}, { mode: "lines", hoverinfo: "skip", hovertemplate: null, line: { shape: "hv", width: 1.8, color: colour("expected") } }),
     trace(data.uniform, { symbol: "square", size: 11, color: colour("uniform") }),
+    heldOutTrace(),
     trace(visible, { size: 10, color: colour("front"), line: { width: 1, color: colour("page") } }, { name: "front" }),
   ];
   const axis = { gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true, showline: true };
@@ -263,14 +275,18 @@ function drawStrip() {
 // ---- The table of the front.
 const COLUMNS = [
   ["score", data.score, (p) => p.score, written],
-  ...(EXPECTED ? [["expected", "expected", (p) => p.expected, written]] : []), ["drop", "drop", drop, digits],
-  ["total", "total bits", (p) => p.total, String], ["mean", "mean bits", (p) => p.mean, (mean) => mean.toFixed(2)],
+  ...(EXPECTED ? [["expected", "expected", (p) => p.expected, written]] : []), ...(CHECKED ? [] : [["drop", "drop", drop, digits]]),
+  ...(CHECKED ? [["heldOut", "hold-out", (p) => p.heldOut[0], written],
+    ["heldOutDrop", "hold-out drop", (p) => p.heldOut[1], digits, (p) => `${digits(p.heldOut[2])} to ${digits(p.heldOut[3])}`]] : []),
+  ["total", "total bits", (p) => p.total, String],
+  ...(CHECKED ? [] : [["mean", "mean bits", (p) => p.mean, (mean) => mean.toFixed(2)]]),
   ...(OWN_COST ? [["cost", data.cost, (p) => p.cost, amount]] : []),
 ];
 if (!OWN_COST) sorted.by = "total";
 const heads = new Map(COLUMNS.map(([key, title]) => {
   const cell = make("th", undefined, { scope: "col" });
   const button = make("button", title, { type: "button" });
+  if (key === "heldOutDrop") button.title = `from the float model on the same items, ${data.sureness} sure of all rows together`;
   if (key === "expected") button.title = "without the luck of the search set: an estimate";
   if (key === "drop") button.title = `${STEP.trim() || data.score} below the float model`;
   button.addEventListener("click", () => {
@@ -291,7 +307,9 @@ const gradient = (widths) => {
 for (const point of data.front) {
   point.row = make("tr", undefined, { tabIndex: -1 });
   point.row.dataset.key = point.key;
-  for (const [, , value, show] of COLUMNS) point.row.append(make("td", show(value(point))));
+  for (const [, , value, show, interval] of COLUMNS) {
+    point.row.append(make("td", interval ? interval(point) : show(value(point))));
+  }
   const strip = make("div", undefined, { className: "small-strip", title: point.widths.join(" ") });
   strip.setAttribute("role", "img");
   strip.setAttribute("aria-label", `widths ${point.widths.join(" ")}`);

@@ -166,8 +166,8 @@ def test_the_nearest_to_the_front_are_kept():
     exploration = Exploration(
         ("input", "conv"), (*front, *others), setting((None, None), 930), {}, 0.5, (2, 8)
     )
-    assert [p.widths for p in report(exploration, 2).dominated] == ["33", "45"]
-    assert report(exploration, 2).not_shown == (1, 1)
+    assert [p.widths for p in report(exploration, most_others=2).dominated] == ["33", "45"]
+    assert report(exploration, most_others=2).not_shown == (1, 1)
 
 
 def test_a_front_that_no_page_holds_is_refused_not_cut(exploration, monkeypatch):

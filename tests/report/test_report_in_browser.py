@@ -1,5 +1,6 @@
 """The page about a search in a real browser, opened from disk."""
 
+import dataclasses
 import io
 
 import pandas as pd
@@ -12,6 +13,7 @@ from tiny import make_tiny_model
 
 from qa_lib import Evaluator, Exploration, QuantizedActivationsModel, calibrate, conv2d_predicate, explore
 from qa_lib.costs import WeightedBits
+from qa_lib.errors import SearchError
 from qa_lib.report import write_page
 
 pytestmark = pytest.mark.slow
@@ -25,7 +27,7 @@ SHOWN_ON_PLOT = "() => document.getElementById('plot').data.find((trace) => trac
 
 
 @pytest.fixture(scope="module")
-def exploration():
+def searched():
     images = torch.rand(96, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     model = make_tiny_model()
     with torch.no_grad():
@@ -33,15 +35,28 @@ def exploration():
     qmodel = QuantizedActivationsModel(model, conv2d_predicate)
     calibrate(qmodel, images.split(40), method="max")
     evaluator = Evaluator(qmodel, images, labels, batch_size=40)
-    return explore(evaluator, min_accuracy=0.6, evaluations=60, population_size=12, progress=False)
+    found = explore(evaluator, min_accuracy=0.6, evaluations=60, population_size=12, progress=False)
+    others = torch.rand(200, 1, 6, 6, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        return found, found.check(Evaluator(qmodel, others, model(others).argmax(dim=1)))
+
+
+@pytest.fixture
+def exploration(searched):
+    return searched[0]
+
+
+@pytest.fixture
+def checked(searched):
+    return searched[1]
 
 
 @pytest.fixture
 def opened(open_page, tmp_path):
     """Writes the page of an exploration and opens it."""
 
-    def write_and_open(exploration, **options):
-        write_page(exploration, tmp_path / "page.html")
+    def write_and_open(exploration, checked=None, **options):
+        write_page(exploration, tmp_path / "page.html", checked)
         page = open_page(tmp_path / "page.html", **options)
         page.wait_for_selector("html[data-ready]")
         return page
@@ -171,6 +186,30 @@ def test_the_filter_acts_on_rows_and_points(opened, exploration):
     page.get_by_text("Clear").click()
     expect(page.locator("#body tr")).to_have_count(len(front))
     assert page.evaluate(SHOWN_ON_PLOT) == len(front)
+
+
+def test_what_the_front_is_worth_elsewhere_is_shown_with_its_bars(opened, exploration, checked):
+    assert exploration.by == "divergence"
+    page = opened(exploration, checked)
+    heads = [text.replace("\n", " ") for text in page.locator("#head button").all_inner_texts()]
+    assert heads == ["accuracy", "expected", "hold-out", "hold-out drop", "total bits"]
+    rows = [row.split("\t") for row in page.locator("#body tr").all_inner_texts()]
+    frame = checked.frame
+    shown = [
+        f"{100 * low:.2f} to {100 * high:.2f}".replace("-", "−")
+        for low, high in zip(frame["low"], frame["high"], strict=True)
+    ]
+    assert [row[3].strip() for row in rows] == shown
+    assert [row[2].strip() for row in rows] == [f"{100 * score:.2f} %" for score in frame["holdout_score"]]
+    expected = exploration.front["expected_score"]
+    assert [row[1].strip() for row in rows] == [f"{100 * score:.2f} %" for score in expected]
+    bars = page.evaluate(
+        "() => document.getElementById('plot').data.find((trace) => trace.name === 'hold-out').error_y.array"
+    )
+    assert bars == pytest.approx((frame["holdout_drop"] - frame["low"]).tolist())
+    assert page.locator("#in-words").inner_text() == exploration.summary(checked)
+    with pytest.raises(SearchError, match="checked is of another front"):
+        opened(dataclasses.replace(exploration, min_score=0.9), checked)
 
 
 @pytest.mark.parametrize("column", ["accuracy", "drop", "total bits", "mean bits"])

@@ -1,0 +1,153 @@
+"""What a setting is worth without luck: against truths that are known."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from explorations import random_exploration, setting
+
+from qa_lib import Evaluator, explore
+from qa_lib.costs import total_bits
+from qa_lib.metrics import Accuracy
+from qa_lib.search.expected import ExpectedScore, cross_fitted
+from qa_lib.search.pareto import feasible_front, standing
+from qa_lib.search.yardstick import BY_SCORE, DivergenceYardstick, yardstick
+
+FLOAT = dataclasses.replace(setting((None, None), 900), divergences=(0.0,))
+
+
+def measured(divergence, correct, widths=(4, 4)):
+    return dataclasses.replace(setting(widths, correct), divergences=(1000.0 * divergence,))
+
+
+def drawn(count, seed, factor=0.4, exponent=1.1, most=0.2):
+    """Settings whose accuracy is a curve of their divergence, and luck as of 1,000 images."""
+    random = np.random.default_rng(seed)
+    divergences = most * random.random(count) ** 2
+    truths = 0.9 * np.exp(-factor * divergences**exponent)
+    return [
+        measured(d, int(random.binomial(1000, p)), (2 + n // 8, 2 + n % 8))
+        for n, (d, p) in enumerate(zip(divergences, truths, strict=True))
+    ], truths
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_curve_is_found_where_each_point_is_luck(seed):
+    points, truths = drawn(60, seed)
+    expected = ExpectedScore.of(FLOAT, points, 0.0)
+    off = np.array([expected(e.divergence) for e in points]) - truths
+    luck = np.array([e.score for e in points]) - truths
+    assert np.abs(off).max() < 0.01 < np.abs(luck).max()
+    found = [expected(d) for d in np.linspace(0, 3, 50)]
+    assert found[0] == 0.9 and (np.diff(found) < 0).all() and found[-1] > 0
+
+
+def test_few_points_are_enough_to_begin_with():
+    nothing = ExpectedScore.of(FLOAT, [], 0.0)
+    assert nothing(0.0) == 0.9 and 0.8 < nothing(0.1) < 0.9
+    one = ExpectedScore.of(FLOAT, [measured(0.1, 850)], 0.0)
+    assert one(0.1) == pytest.approx(0.85) and 0.87 < one(0.05) < 0.88
+    # Of luck alone that seems to gain, less divergence still lets expect more.
+    lucky = ExpectedScore.of(FLOAT, [measured(0.1, 910), measured(0.2, 905)], 0.0)
+    assert 0.9 >= lucky(0.1) >= lucky(0.2) > 0.89
+    assert math.isnan(one(math.nan))
+
+
+def test_a_float_model_that_gets_nothing_right_loses_nothing():
+    nothing = dataclasses.replace(setting((None,), 0), divergences=(0.0,))
+    assert ExpectedScore.of(nothing, [measured(0.1, 10)], 0.0)(0.5) == 0.0
+
+
+def test_what_was_stopped_or_has_no_divergence_says_nothing():
+    points, _ = drawn(20, 1)
+    stopped = dataclasses.replace(setting((3, 3), 40, shown=100), divergences=(1000.0,))
+    assert ExpectedScore.of(FLOAT, [*points, stopped, setting((5, 5), 10)], 0.0) == ExpectedScore.of(
+        FLOAT, points, 0.0
+    )
+
+
+def test_the_front_by_divergence_is_the_one_that_diverges_least():
+    points = [
+        measured(0.1, 850, (2, 2)),
+        measured(0.05, 845, (3, 3)),  # unlucky
+        measured(0.06, 895, (4, 4)),  # lucky
+        measured(0.01, 890, (5, 5)),
+        setting((6, 6), 899),  # nobody knows how far its outputs are
+    ]
+    by = yardstick("divergence", FLOAT, points, 0.0)
+    assert isinstance(by, DivergenceYardstick) and yardstick("score", FLOAT, points, 0.0) is BY_SCORE
+    front = feasible_front(points, 0.0, by=by)
+    assert [e.bit_widths for e in front] == [(2, 2), (3, 3), (5, 5)]
+    assert [e.bit_widths for e in feasible_front(points, 0.0)] == [(2, 2), (4, 4), (6, 6)]
+    assert standing(points[2], front, by=by).dominated_by == (2,)
+    # Feasible is what is measured to be, and expected to be.
+    assert by.score(points[1]) > 0.86 and by.score(points[0]) < 0.848
+    assert [e.bit_widths for e in feasible_front(points, 0.848, by=by)] == [(4, 4), (5, 5)]
+
+
+def test_cross_fitted_halves_by_hand():
+    def batches(widths, *right):
+        return dataclasses.replace(setting(widths, sum(right), 400), sums=tuple((r, 100) for r in right))
+
+    known = [
+        batches((2, 2), 70, 60, 70, 70),
+        batches((3, 3), 80, 60, 80, 70),
+        batches((4, 4), 60, 75, 60, 80),
+    ]
+    float_model = batches((None, None), 90, 80, 90, 90)
+    found = cross_fitted(known, known, float_model, Accuracy(), total_bits)
+    # The even batches choose among what costs as much and the odd ones are read, then the other way round.
+    drops = [
+        ((170 - 130) + (180 - 140)) / 400,
+        ((170 - 130) + (180 - 140)) / 400,  # by the odd ones the first two tie, and the first counts
+        ((170 - 130) + (180 - 120)) / 400,
+    ]
+    assert found == pytest.approx([350 / 400 - drop for drop in drops])
+    assert math.isnan(cross_fitted(known, [setting((2, 2), 9)], float_model, Accuracy(), total_bits)[0])
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_a_summary_is_five_sentences(count):
+    exploration = random_exploration(("input", "a", "b"), count)
+    text = exploration.summary()
+    assert text.count(". ") == 4 and text.endswith("an estimate.")
+    front, scale = exploration.front_evaluations, exploration.scale
+    for said in (
+        "3 activation quantizers", "between 2 and 8 bits", f"has {exploration.float_evaluation.text}",
+        f"{len(exploration.candidates):,} settings were asked for", "12.5 passes", f"{front[0].text} at {front[0].total_bits} total bits",
+        f"and {scale.text(0.6)} was the least allowed",
+    ):  # fmt: skip
+        assert said in text
+    nothing = dataclasses.replace(exploration, min_score=0.99).summary()
+    assert nothing.count(". ") == 4 and "None was feasible: the nearest has" in nothing
+
+
+@pytest.mark.slow
+def test_a_search_by_divergence_stops_only_what_is_on_no_front(qmodel, images, labels):
+    """Everything that it stopped, measured to the end: nothing of it would be on the front."""
+    evaluator = Evaluator(qmodel, images, labels, batch_size=8)
+    found = explore(evaluator, evaluations=80, min_accuracy=0.6, progress=False)
+    assert found.by == "divergence" and len(found.stopped) > 5
+    whole = [evaluator.evaluate(e.bit_widths) for e in found.stopped]
+    for stopped, complete in zip(found.stopped, whole, strict=True):
+        assert stopped.least_divergence <= complete.divergence and stopped.upper_bound >= complete.score
+        assert stopped.divergence_estimate >= stopped.least_divergence and math.isnan(stopped.divergence)
+    front = feasible_front((*found.measured, *whole), 0.6, by=found.yardstick)
+    assert front == found.front_evaluations
+
+
+@pytest.mark.slow
+def test_weights_that_change_are_compared_with_what_they_are(qmodel, images, labels):
+    evaluator = Evaluator(qmodel, images, labels, batch_size=40)
+    before = evaluator.evaluate([3, 3, 3, 3])
+    with torch.no_grad():
+        qmodel.model.conv1.weight.mul_(1.5)
+    found = evaluator.evaluate([3, 3, 3, 3])
+    fresh = Evaluator(qmodel, images, labels, batch_size=40, hardest_first=True).evaluate([3, 3, 3, 3])
+    assert (
+        found.divergence == pytest.approx(fresh.divergence, rel=1e-9)
+        and found.divergence != before.divergence
+    )
+    assert evaluator.evaluate_uniform(None).divergence < 1e-5
