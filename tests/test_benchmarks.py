@@ -97,4 +97,7 @@ def test_truth(run):
     printed = run("truth")
     assert "1024 settings" in printed
     found = re.search(r"ours after full passes 25: .*; 50: (\S+) ", printed)
-    assert 0.9 < float(found[1]) <= 1.0
+    assert 0.8 < float(found[1]) <= 1.0
+    # On images that chose nothing, against the best there is on those.
+    worth = dict(re.findall(r"^  (.+) after full passes 25: \S+, 50: (\S+)$", printed, re.MULTILINE))
+    assert len(worth) == 10 and 0.6 < float(worth["ours"]) < 1.0

@@ -19,6 +19,7 @@ class CheckedDrops:
     Attributes:
         costs: What each setting costs, cheapest first.
         searched: Its drop in the search.
+        expected: The drop to expect of it, an estimate; NaN if nothing says so.
         held_out: Its drop on the hold-out set.
         low: The least that it may be.
         high: The most.
@@ -30,6 +31,7 @@ class CheckedDrops:
 
     costs: np.ndarray
     searched: np.ndarray
+    expected: np.ndarray
     held_out: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -46,6 +48,7 @@ def checked_drops(checked: CheckedFront) -> CheckedDrops:
     return CheckedDrops(
         costs=np.array([cost(e.bit_widths) for e in checked.searched], float),
         searched=scale.factor * np.array([checked.float_searched.score - e.score for e in checked.searched]),
+        expected=scale.factor * (checked.float_searched.score - checked.expected),
         held_out=scale.factor * checked.drops,
         low=scale.factor * checked.low,
         high=scale.factor * checked.high,
@@ -68,9 +71,13 @@ def plot_checked_front(checked: CheckedFront) -> Figure:
         style.grid(axes, "y")
         axes.axhline(0, color=style.FLOAT, linewidth=1, linestyle="--", label="float model of the same set")
         axes.plot(
-            data.costs, data.searched, color=style.FRONT, drawstyle="steps-post", linewidth=1.2, marker="o", markersize=5,
-            markerfacecolor="white", label="in the search, which chose them",
+            data.costs, data.searched, color=style.FRONT, linestyle="none", marker="o", markersize=5, markerfacecolor="white",
+            label="measured in the search, which chose them",
         )  # fmt: skip
+        if np.isfinite(data.expected).all():
+            axes.step(
+                data.costs, data.expected, where="post", color=style.EXPECTED, linewidth=1.4, label="expected by the search (estimate)"
+            )  # fmt: skip
         below, above = data.held_out - data.low, data.high - data.held_out
         axes.errorbar(
             data.costs, data.held_out, yerr=np.maximum([below, above], 0), color=style.CHOSEN, linestyle="none", marker="D", markersize=5,

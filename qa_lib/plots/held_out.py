@@ -58,7 +58,8 @@ def plot_held_out(frame: pd.DataFrame) -> Figure:
     of all where it is the first search; dotted, what its front as measured seems to be worth on the search set.
 
     Args:
-        frame: ``network``, ``search``, ``seed``, ``full_passes``, ``hypervolume`` and ``held_out`` (shares, higher is better).
+        frame: ``network``, ``search``, ``seed``, ``full_passes``, ``hypervolume`` and ``held_out`` (shares, higher is better), and optionally
+            ``best``: the best front there is on the hold-out set.
     """
     check_frame(frame, ("network", "search", "seed", "full_passes", "hypervolume", "held_out"))
     networks = frame["network"].unique()
@@ -84,6 +85,14 @@ def plot_held_out(frame: pd.DataFrame) -> Figure:
                     axes.plot(
                         shown.full_passes, shown.median, ":", color=style.FLOAT, label="what ours measures on the search set"
                     )  # fmt: skip
+            if "best" in part:
+                axes.axhline(
+                    part["best"].iloc[0],
+                    color=style.FLOAT,
+                    linewidth=1,
+                    linestyle="--",
+                    label="best front there is",
+                )
             ticks = sorted(part["full_passes"].unique())
             axes.set_xscale("log")
             axes.set_xticks(ticks, [f"{passes:g}" for passes in ticks])

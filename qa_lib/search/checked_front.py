@@ -38,6 +38,7 @@ class CheckedFront:
         names: The quantizers.
         searched: What each setting scored in the search, in the order of ``front``, cheapest first.
         held_out: What the same score on the hold-out set.
+        expected: What the search let expect, an estimate, shape ``(settings,)``; NaN where nothing did.
         float_searched: The float model in the search.
         float_held_out: The float model on the hold-out set.
         low: Least drop from the float model on the hold-out set, in the unit of the score, of each setting: shape ``(settings,)``.
@@ -51,6 +52,7 @@ class CheckedFront:
     names: tuple[str, ...]
     searched: tuple[Evaluation, ...] = field(repr=False)
     held_out: tuple[Evaluation, ...] = field(repr=False)
+    expected: np.ndarray = field(repr=False)
     float_searched: Evaluation
     float_held_out: Evaluation
     low: np.ndarray = field(repr=False)
@@ -69,10 +71,11 @@ class CheckedFront:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row for each setting, cheapest first: the score in the search by its name, ``holdout_score``, ``holdout_drop`` (from the float
+        """One row for each setting, cheapest first: the score in the search by its name, ``expected_score``, ``holdout_score``, ``holdout_drop`` (from the float
         model on the same items; positive is worse), ``low`` and ``high`` (its interval), ``total_bits``, ``mean_bits``, then the widths."""
         frame = evaluation_frame(self.searched, self.names, self.float_searched.scale)
-        more = {
+        more = {} if np.isnan(self.expected).all() else {"expected_score": self.expected}
+        more |= {
             "holdout_score": [e.score for e in self.held_out],
             "holdout_drop": self.drops,
             "low": self.low,
@@ -178,6 +181,7 @@ def check_holdout(holdout: Any, names: tuple[str, ...], scale: Scale, made: Prov
 
 def check_front(
     searched: Sequence[Evaluation],
+    expected: Sequence[float],
     float_searched: Evaluation,
     holdout: Evaluator,
     names: tuple[str, ...],
@@ -216,7 +220,7 @@ def check_front(
             "holdout.evaluate_many([e.bit_widths for e in exploration.front_evaluations])"
         )
     return CheckedFront(
-        names, tuple(searched), tuple(held_out), float_searched, float_held_out, low, high, level,
+        names, tuple(searched), tuple(held_out), np.array(expected, float), float_searched, float_held_out, low, high, level,
         f"{how}, paired, simultaneous over {len(settings)} settings", units, cost,
         tuple(sums[1:]) if sums is not None else (), holdout.metric,
     )  # fmt: skip

@@ -253,7 +253,13 @@ class Exploration:
                 "nothing that was measured is feasible, so that there is no front to check: ask for less, or search on"
             )
         return check_front(
-            self.front_evaluations, self.float_evaluation, holdout, self.names, self.cost, float(level)
+            self.front_evaluations,
+            self.expected_scores(self.front_evaluations),
+            self.float_evaluation,
+            holdout,
+            self.names,
+            self.cost,
+            float(level),
         )
 
     def summary(self, checked: CheckedFront | None = None) -> str:

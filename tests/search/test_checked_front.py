@@ -46,11 +46,9 @@ def test_what_a_front_is_worth_on_items_that_chose_nothing(exploration, holdout,
     checked = exploration.check(holdout)
     frame, front = checked.frame, exploration.front
     assert frame.columns[:7].tolist() == [
-        "accuracy", "holdout_score", "holdout_drop", "low", "high", "total_bits", "mean_bits"
+        "accuracy", "expected_score", "holdout_score", "holdout_drop", "low", "high", "total_bits"
     ]  # fmt: skip
-    pd.testing.assert_frame_equal(
-        frame[front.columns.drop("expected_score")], front.drop(columns="expected_score")
-    )
+    pd.testing.assert_frame_equal(frame[front.columns], front)
     reference = right_by_hand(qmodel, holdout, [None] * 4)
     settings = np.array([right_by_hand(qmodel, holdout, e.bit_widths) for e in exploration.front_evaluations])
     assert frame["holdout_score"].tolist() == [s.mean() for s in settings]
