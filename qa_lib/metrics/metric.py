@@ -101,7 +101,9 @@ class Metric(Protocol):
         Returns:
             Shape ``(N,)``, float64, 0 or more each; smaller is better. NaN outputs are infinitely far.
         """
-        raise NotImplementedError
+        raise MetricError(
+            f"{self.name} keeps something of the float model's outputs, and has no divergence()"
+        )
 
     def by_class(self, outputs: Any, targets: Any) -> Tensor | None:
         """Right answers and items of each class, shape ``(2, classes)``; None where there are no classes."""

@@ -74,7 +74,7 @@ class CheckedFront:
         """One row for each setting, cheapest first: the score in the search by its name, ``expected_score``, ``holdout_score``, ``holdout_drop`` (from the float
         model on the same items; positive is worse), ``low`` and ``high`` (its interval), ``total_bits``, ``mean_bits``, then the widths."""
         frame = evaluation_frame(self.searched, self.names, self.float_searched.scale)
-        more = {} if np.isnan(self.expected).all() else {"expected_score": self.expected}
+        more: dict[str, Any] = {} if np.isnan(self.expected).all() else {"expected_score": self.expected}
         more |= {
             "holdout_score": [e.score for e in self.held_out],
             "holdout_drop": self.drops,

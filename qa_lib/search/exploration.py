@@ -2,24 +2,22 @@
 
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from qa_lib.bit_widths import FACTS, width_columns
 from qa_lib.checks import shown
 from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.evaluation.evaluator import Evaluator
-from qa_lib.evaluation.tables import evaluation_frame, write_csv
-from qa_lib.metrics import Metric, Scale
+from qa_lib.metrics import Metric
 from qa_lib.search.checked_front import CheckedFront, check_front, check_holdout
 from qa_lib.search.expected import ExpectedScore, cross_fitted
+from qa_lib.search.exploration_tables import ExplorationTables
 from qa_lib.search.pareto import Hypervolume, feasible_front
 from qa_lib.search.provenance import Provenance
 from qa_lib.search.summary import summarize
@@ -29,7 +27,7 @@ from qa_lib.space import Space
 
 
 @dataclass(frozen=True)
-class Exploration:
+class Exploration(ExplorationTables):
     """Everything that one search measured, and what follows from it.
 
     Attributes:
@@ -85,21 +83,6 @@ class Exploration:
                 "after a calibration: measure them all again with one evaluator"
             )
 
-    @cached_property
-    def measured(self) -> tuple[Evaluation, ...]:
-        """The candidates that were shown the whole search set."""
-        return tuple(e for e in self.candidates if e.complete)
-
-    @cached_property
-    def stopped(self) -> tuple[Evaluation, ...]:
-        """The candidates that were stopped early: they have a bound, but no accuracy."""
-        return tuple(e for e in self.candidates if not e.complete)
-
-    @property
-    def scale(self) -> Scale:
-        """How the score is called and written."""
-        return self.float_evaluation.scale
-
     @property
     def min_accuracy(self) -> float:
         """``min_score``, as it is called where the score is an accuracy."""
@@ -109,30 +92,6 @@ class Exploration:
     def images_saved(self) -> float:
         """The share of images, 0 to 1, that stopping early left out."""
         return images_saved(self.candidates)
-
-    @cached_property
-    def evaluations(self) -> pd.DataFrame:
-        """One row for each measured setting, in order: the score by its name (``accuracy``, 0 to 1), ``total_bits``,
-        ``mean_bits``, ``feasible``, ``seconds``, then one column of widths for each quantizer."""
-        frame = self._frame(self.measured)
-        at = frame.columns.get_loc("mean_bits") + 1
-        frame.insert(at, "feasible", frame[self.scale.column] >= self.min_score)
-        frame.insert(at + 1, "seconds", [evaluation.seconds for evaluation in self.measured])
-        return frame
-
-    @cached_property
-    def front(self) -> pd.DataFrame:
-        """The recommended settings: the feasible ones that no other dominates in what the search compared ``by``, of all that was ever
-        measured (the archive's included), cheapest first: the score by its name as it was measured (``accuracy``, 0 to 1; higher is
-        better), ``expected_score`` (what it is worth without luck, an estimate, where something says so), ``total_bits`` (lower is better), ``mean_bits``, the
-        cost by its name if that is not the total bits, then one column of widths for each quantizer. Settings that tie are all kept."""
-        return self._front_frame(self.front_evaluations)
-
-    @cached_property
-    def front_as_measured(self) -> pd.DataFrame:
-        """The feasible settings that no other dominates in the score as it was measured: the luckier the longer the search. Columns as of
-        ``front``."""
-        return self._front_frame(feasible_front(self._known, self.min_score, self.cost))
 
     @cached_property
     def front_evaluations(self) -> list[Evaluation]:
@@ -146,13 +105,13 @@ class Exploration:
     @cached_property
     def yardstick(self) -> Yardstick:
         """What the settings are compared by."""
-        return yardstick(self.by, self.float_evaluation, self._known, self.floor)
+        return yardstick(self.by, self.float_evaluation, self._known, self._worth_nothing)
 
     def expected_scores(self, evaluations: Sequence[Evaluation]) -> list[float]:
         """What each of ``evaluations`` is worth without the luck of the search set, in the unit of the score: an estimate, from its
         divergence, or, where the metric has none, by halves of the batches (``cross_fitted``). NaN where neither is known."""
         if any(e.divergences for e in evaluations):
-            expected = ExpectedScore.of(self.float_evaluation, self._known, self.floor)
+            expected = ExpectedScore.of(self.float_evaluation, self._known, self._worth_nothing)
             return [expected(e.divergence) for e in evaluations]
         if self.metric is None:
             return [math.nan] * len(evaluations)
@@ -215,8 +174,12 @@ class Exploration:
     def floor(self) -> float:
         """``min_score``; if none was asked for, and the metric knows none that is worth nothing, that of the smallest width that was
         measured everywhere."""
-        if self.min_score > -math.inf:
-            return self.min_score
+        return self.min_score if self.min_score > -math.inf else self._worth_nothing
+
+    @property
+    def _worth_nothing(self) -> float:
+        if self.scale.worst > -math.inf:
+            return self.scale.worst
         scores = [e.score for _, e in sorted(self.uniform_evaluations.items()) if e.complete]
         return next((score for score in scores if score > -math.inf), self.float_evaluation.score - 1.0)
 
@@ -242,7 +205,7 @@ class Exploration:
         Example:
             >>> checked = exploration.check(Evaluator(qmodel, workload.holdout_images, workload.holdout_labels))
             >>> checked.frame.columns[1:5].tolist()
-            ['holdout_score', 'holdout_drop', 'low', 'high']
+            ['expected_score', 'holdout_score', 'holdout_drop', 'low']
         """
         check_holdout(holdout, self.names, self.scale, self.made)
         number = isinstance(level, numbers.Real) and not isinstance(level, bool)
@@ -269,40 +232,3 @@ class Exploration:
             checked: What ``check`` returned, if the front was checked.
         """
         return summarize(self, checked)
-
-    def baselines(self) -> pd.DataFrame:
-        """The float model and the uniform widths, as rows of the same columns as ``front``; the score of those
-        that were stopped early is missing."""
-        frame = self._frame([self.float_evaluation, *self.uniform_evaluations.values()])
-        frame.index = ["float", *(f"{num_bits} bits" for num_bits in self.uniform_evaluations)]
-        return frame
-
-    @property
-    def cost_column(self) -> str:
-        """What tables call the cost: its name in one word, with "_cost" where another column is called so."""
-        name = "_".join(self.cost.name.split())
-        taken = FACTS.union(width_columns(self.names, [self.scale.column]), [self.scale.column])
-        return f"{name}_cost" if name in taken and self.cost != total_bits else name
-
-    def to_csv(self, path: str | Path) -> None:
-        """Writes ``front`` to ``path``; the columns are those of the frame.
-
-        Raises:
-            ReportError: The file cannot be written.
-        """
-        write_csv(self.front, path, "the front")
-
-    def _front_frame(self, evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-        frame, expected = self._frame(evaluations), self.expected_scores(evaluations)
-        if not np.isnan(expected).all() or not len(evaluations):
-            frame.insert(1, "expected_score", np.array(expected, float))
-        return frame
-
-    def _frame(self, evaluations: Iterable[Evaluation]) -> pd.DataFrame:
-        evaluations = list(evaluations)
-        frame = evaluation_frame(evaluations, self.names, self.scale)
-        if self.cost != total_bits:
-            frame.insert(
-                3, self.cost_column, [self.cost(evaluation.bit_widths) for evaluation in evaluations]
-            )
-        return frame
