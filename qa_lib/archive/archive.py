@@ -84,11 +84,12 @@ class Archive:
         """Everything known under ``fingerprint``, in the order in which it was first written."""
         return self._sound(self._all(tables.evaluations, "WHERE digest = ?", (fingerprint,)))
 
-    def scores(self, fingerprint: str, images: int) -> tuple[np.ndarray, np.ndarray]:
+    def scores(self, fingerprint: str, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What is known under ``fingerprint`` of settings that saw ``images``, as far as choosing among many takes.
 
         Returns:
-            The widths, shape ``(N, quantizers)``, in which 0 is float; and the scores, shape ``(N,)``.
+            The widths, shape ``(N, quantizers)``, in which 0 is float; the scores, shape ``(N,)``, and the sums of the
+            divergences, same shape, NaN where none were recorded.
         """
         return self._living.transact(lambda connection: tables.scores(connection, fingerprint, images))
 

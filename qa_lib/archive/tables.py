@@ -6,6 +6,7 @@ pages are. How often its rows were changed tells an earlier state of a file that
 """
 
 import json
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Generator, Iterable
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from qa_lib.archive.earlier import EARLIER, earlier_evaluations
-from qa_lib.archive.row import Row, checksum, pack, unpack
+from qa_lib.archive.row import Row, checksum, pack, unpack, unpack_numbers
 from qa_lib.errors import ArchiveError
 
 # "QALB", so that another program's SQLite file is told from an archive.
@@ -162,16 +163,19 @@ def evaluations(
         yield digest, _facts(digest, text, check), unpack(tuple(checked[1:])) if sound else None
 
 
-def scores(connection: sqlite3.Connection, digest: str, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of all that saw ``images`` under ``digest``: the widths, a row for each (0 is float), and the scores, which no checksum
-    was asked about."""
+def scores(
+    connection: sqlite3.Connection, digest: str, images: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of all that saw ``images`` under ``digest``: the widths, a row for each (0 is float), the scores, and the sums of the divergences (NaN
+    where none were recorded), which no checksum was asked about."""
     found = connection.execute(
-        "SELECT bit_widths, score FROM evaluations WHERE fingerprint = (SELECT id FROM fingerprints WHERE digest = ?) AND images = ? "
+        "SELECT bit_widths, score, divergences FROM evaluations WHERE fingerprint = (SELECT id FROM fingerprints WHERE digest = ?) AND images = ? "
         "AND score IS NOT NULL",
         (digest, images),
     ).fetchall()
-    widths = np.frombuffer(b"".join(packed for packed, _ in found), np.uint8).reshape(len(found), -1)
-    return widths, np.array([score for _, score in found], float)
+    widths = np.frombuffer(b"".join(packed for packed, *_ in found), np.uint8).reshape(len(found), -1)
+    sums = [math.fsum(unpack_numbers(packed)) if packed else math.nan for *_, packed in found]
+    return widths, np.array([score for _, score, _ in found], float), np.array(sums)
 
 
 def sensitivities(

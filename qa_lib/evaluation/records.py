@@ -86,14 +86,20 @@ class Records:
     def best(self, most: int, cost: Cost, limits: tuple[int, int] | None) -> list[Evaluation]:
         """The complete ones with widths within ``limits``; of more than ``most`` those that lack least to be on their front."""
         digest = digest_of(self.facts())
-        widths, scores = self.archive.scores(digest, self.search_set.images)
+        widths, scores, divergences = self.archive.scores(digest, self.search_set.images)
         if limits is not None:
             within = ((widths >= limits[0]) & (widths <= limits[1])).all(axis=1)
-            widths, scores = widths[within], scores[within]
+            widths, scores, divergences = widths[within], scores[within], divergences[within]
         settings = [unpack_widths(row.tobytes()) for row in widths]
         if len(settings) > most:
-            nearest = nearest_to_front(np.array([cost(each) for each in settings]), scores)[:most]
-            settings = [settings[index] for index in sorted(nearest)]
+            # Near the front as measured, and near the one by divergence.
+            costs = np.array([cost(each) for each in settings])
+            closeness = -np.nan_to_num(divergences, nan=np.inf)
+            orders = [
+                nearest_to_front(costs, each) for each in (scores, closeness) if np.isfinite(each).any()
+            ]
+            chosen = [index for pair in zip(*orders, strict=True) for index in pair]
+            settings = [settings[index] for index in sorted([*dict.fromkeys(chosen)][:most])]
         return [self._evaluation(row, digest) for row in self.read(digest, settings).values()]
 
     def read(
@@ -158,7 +164,8 @@ def nearest_to_front(costs: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The indices of settings in the order of how much score each lacks to be level with the best one that costs no more: those
     that no other dominates first."""
     order = np.lexsort((-scores, costs))
-    lacking = np.maximum.accumulate(scores[order]) - scores[order]
+    with np.errstate(invalid="ignore"):  # what nobody knows lacks most
+        lacking = np.nan_to_num(np.maximum.accumulate(scores[order]) - scores[order], nan=np.inf)
     return order[np.argsort(lacking, kind="stable")]
 
 
