@@ -1,0 +1,50 @@
+"""What a session has measured, as its views show it."""
+
+import dataclasses
+
+from explorations import setting
+
+from qa_lib.panel.points import Points
+
+FLOAT = dataclasses.replace(setting((None, None), 930), divergences=(0.0,))
+
+
+def measured(widths, correct, divergence):
+    return dataclasses.replace(setting(widths, correct), divergences=(1000.0 * divergence,))
+
+
+UNLUCKY, LUCKY = measured((3, 3), 880, 0.05), measured((4, 4), 920, 0.06)
+EVERY = [measured((2, 2), 850, 0.2), UNLUCKY, LUCKY, measured((5, 5), 925, 0.01)]
+
+
+def test_the_front_is_by_what_diverges_least():
+    points = Points(0.5, float_evaluation=FLOAT, by="divergence")
+    assert points.add(EVERY) and not points.add(EVERY)
+    assert points.front == [EVERY[0], UNLUCKY, EVERY[3]]
+    assert points.standing(LUCKY).dominated_by == (2,)
+    assert points.expected_score(LUCKY) < points.expected_score(UNLUCKY) < 0.93
+    assert points.standing(UNLUCKY).expected_score == points.expected_score(UNLUCKY)
+    assert points.beside_the_front() == ([LUCKY], [])
+    points.clear()
+    assert points.front == [] and points.expected is None
+
+
+def test_by_score_it_is_by_what_was_measured_and_the_expected_one_is_told_all_the_same():
+    points = Points(0.5, float_evaluation=FLOAT)
+    points.add(EVERY)
+    assert points.front == [EVERY[0], UNLUCKY, LUCKY, EVERY[3]]
+    assert points.expected_score(LUCKY) < points.expected_score(UNLUCKY)
+
+
+def test_what_hides_behind_a_point_of_the_front_is_left_out():
+    twin = measured((5, 5), 925, 0.02)
+    points = Points(0.5, float_evaluation=FLOAT, by="divergence")
+    points.add([*EVERY, dataclasses.replace(twin, bit_widths=(4, 6))])
+    assert points.beside_the_front() == ([LUCKY], [])
+
+
+def test_without_divergences_nothing_is_expected():
+    points = Points(0.5, float_evaluation=setting((None, None), 930), by="divergence")
+    points.add([setting((2, 2), 850), setting((3, 3), 880)])
+    assert [e.bit_widths for e in points.front] == [(2, 2), (3, 3)]
+    assert points.expected_score(points.front[0]) != points.expected_score(points.front[0])
