@@ -150,7 +150,7 @@ class FrontView(View):
                     "infeasible", "infeasible", visible=_HIDDEN_AT_FIRST,
                     marker={"symbol": "x-thin-open", "size": 6, "color": style.INFEASIBLE},
                 ),
-                points("dominated", "dominated", marker={"size": 6, "color": style.DOMINATED, "opacity": 0.6}),
+                points("dominated", "not on the front", marker={"size": 6, "color": style.DOMINATED, "opacity": 0.6}),
                 points("uniform", "same width everywhere", marker={"symbol": "square", "size": 8, "color": style.UNIFORM}),
                 points(
                     "expected", "expected (estimate)", mode="lines", hoverinfo="skip",
