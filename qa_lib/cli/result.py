@@ -146,13 +146,12 @@ def _as_text(frame: pd.DataFrame, names: tuple[str, ...], scale: Scale, checked:
         expected = frame["expected_score"].map(lambda s: "" if pd.isna(s) else scale.text(s))
         table.insert(1, "expected", expected)
     if checked is not None:
-        scores = [e.text for e in (checked.float_held_out, *checked.held_out)]
+        found = pd.concat([checked.baselines(), checked.frame])  # in the order of the rows
         ends = [
             f"{scale.factor * low:.2f} to {scale.factor * high:.2f}"
-            for low, high in zip(checked.low, checked.high, strict=True)
+            for low, high in zip(found["low"], found["high"], strict=True)
         ]
-        rest = [""] * (len(frame) - len(scores))  # the uniform widths, which stand between
         at = table.columns.get_loc("total bits")
-        table.insert(at, "hold-out", [scores[0], *rest, *scores[1:]])
-        table.insert(at + 1, "drop", ["", *rest, *ends])
+        table.insert(at, "hold-out", [scale.text(score) for score in found["holdout_score"]])
+        table.insert(at + 1, "drop", ["", *ends[1:]])
     return table.to_string(justify="right")

@@ -19,7 +19,7 @@ from qa_lib.checks import call_back, check_count, check_kind, kind_of
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.early_stop import Needed, StopRule
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.items import item_sums
+from qa_lib.evaluation.items import as_bitmap, measure_items
 from qa_lib.evaluation.known import Known
 from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.records import Records, opened
@@ -248,11 +248,35 @@ class Evaluator(Known):
         self._runner.run(replicas, unfinished, finish)
         return [evaluations[w] for w in asked]
 
-    def item_sums(self, candidates: Iterable[BitWidths]) -> list[np.ndarray] | None:
-        """What each item by itself adds to the metric's sums, for each of ``candidates``: shape ``(N, k)``, the items in the order in
-        which they are shown. None if the metric is no sum over items. Nothing of it is archived."""
+    def evaluate_items(
+        self, candidates: Iterable[BitWidths]
+    ) -> tuple[list[Evaluation], list[np.ndarray] | None]:
+        """Measures several settings on all images, and what each item by itself adds. Which items are right is archived, and answered from
+        there; of other metrics only the evaluation is.
+
+        Returns:
+            The evaluations, in the order of ``candidates``; and what each item adds to the metric's sums, shape ``(N, k)`` for each, the items in
+            the order in which they are shown, or None if the metric is no sum over items.
+
+        Raises:
+            QAError: As ``evaluate``.
+        """
+        asked = [self.qmodel.check_bit_widths(candidate) for candidate in candidates]
+        if not self.metric.additive:
+            return self.evaluate_many(asked), None
         self.qmodel.check_usable()
-        return item_sums(self._runner, [self.qmodel.check_bit_widths(candidate) for candidate in candidates])
+        facts = self.facts()
+        items: dict[Widths, np.ndarray | None] = dict(self._records.right_items(digest_of(facts), asked))
+        missing = [widths for widths in dict.fromkeys(asked) if widths not in items]
+        if missing:
+            self._runner.keep_up(facts["model"], facts["behaviour"])
+        for widths, found in measure_items(self._runner, missing).items():
+            bitmap = as_bitmap(found.items)
+            self._records.write_measured(widths, found.measured, found.seconds, facts, items=bitmap)
+            items[widths] = found.items
+        each = [items[widths] for widths in asked]
+        known = [part for part in each if part is not None]
+        return self.evaluate_many(asked), known if len(known) == len(each) else None
 
     def _tasks(
         self,

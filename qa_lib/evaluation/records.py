@@ -15,6 +15,7 @@ from qa_lib.costs import Cost
 from qa_lib.errors import QAWarning
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.fingerprint import Facts, archived_facts
+from qa_lib.evaluation.items import from_bitmap
 from qa_lib.evaluation.scoring import Scoring
 from qa_lib.forward.replicas import Measured, Task
 from qa_lib.quantization.digests import digest_of
@@ -110,22 +111,40 @@ class Records:
         rows = self._possible(self.archive.read(digest, widths).values())
         return {row.bit_widths: row for row in rows if not self._lacks_divergence(row, by_divergence)}
 
-    def write(self, evaluation: Evaluation, facts: dict[str, Any], *, again: bool = False) -> None:
-        """Keeps ``evaluation`` under ``facts``; ``again`` in place of what is there."""
+    def right_items(self, digest: str, widths: Iterable[Widths]) -> dict[Widths, np.ndarray]:
+        """Which items each of these settings has right, shape ``(N, 2)``, of those of which ``digest`` knows it."""
+        count = self.search_set.images
+        rows = self.read(digest, widths, by_divergence=True).values()
+        return {
+            row.bit_widths: from_bitmap(row.items, count)
+            for row in rows
+            if row.images == count and len(row.items) == -(-count // 8)
+        }
+
+    def write(
+        self, evaluation: Evaluation, facts: dict[str, Any], *, again: bool = False, items: bytes = b""
+    ) -> None:
+        """Keeps ``evaluation`` under ``facts``, and which ``items`` were right; ``again`` in place of what is there."""
         e, described = evaluation, facts | archived_facts(self.qmodel, self.search_set)
-        row = Row(e.bit_widths, e.sums, e.images, e.seconds, e.upper_bound, e.divergences)
+        row = Row(e.bit_widths, e.sums, e.images, e.seconds, e.upper_bound, e.divergences, items=items)
         again = again or e.bit_widths in self._anew
         self.archive.write(digest_of(facts), row, described, again=again)
 
     def write_measured(
-        self, widths: Widths, measured: Sequence[Measured], seconds: float, facts: dict[str, Any]
+        self,
+        widths: Widths,
+        measured: Sequence[Measured],
+        seconds: float,
+        facts: dict[str, Any],
+        *,
+        items: bytes = b"",
     ) -> Evaluation:
-        """Keeps what each batch adds, and returns the evaluation that it makes."""
+        """Keeps what each batch adds, and which ``items`` were right, and returns the evaluation that it makes."""
         task = Task(widths, additive=self.scoring.metric.additive)
         for index, added in enumerate(measured):
             task.take(self.search_set.batch_sizes, index, added, seconds / len(measured))
         evaluation = self.scoring.evaluation(task, digest_of(facts))
-        self.write(evaluation, facts)
+        self.write(evaluation, facts, again=bool(items), items=items)
         return evaluation
 
     def close(self) -> None:

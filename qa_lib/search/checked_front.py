@@ -2,32 +2,23 @@
 
 import math
 import numbers
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from qa_lib.batches.digests import item_digests
-from qa_lib.checks import check_kind, shown
+from qa_lib.checks import shown
 from qa_lib.costs import Cost
-from qa_lib.errors import DataError, SearchError
+from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
 from qa_lib.metrics import Metric, Scale
-from qa_lib.search.intervals import drops_by_bootstrap, drops_of_shares
-from qa_lib.search.provenance import Provenance
+from qa_lib.search.intervals import drops_of
 
-# Fewer items, or batches where a metric is a sum of those alone, say nothing.
-_FEWEST, _FEWEST_BATCHES = 30, 8
 # What nobody has.
 _MOST_ITEMS = 1e9
-# More items of a set than this share that are there before do not count as items of their own.
-_FEW_REPEATED = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +34,8 @@ class CheckedFront:
         float_held_out: The float model on the hold-out set.
         low: Least drop from the float model on the hold-out set, in the unit of the score, of each setting: shape ``(settings,)``.
         high: Largest drop, same shape.
-        level: How sure all intervals together are to hold the true drops, 0 to 1.
+        uniform: Width -> the model with this one width everywhere on the hold-out set, and the ends of its drop's interval.
+        level: How sure all intervals together, the uniform widths' among them, are to hold the true drops, 0 to 1.
         method: How they were made, in words.
         units: What they rest on: so many items, or batches.
         cost: What the search minimised.
@@ -57,6 +49,7 @@ class CheckedFront:
     float_held_out: Evaluation
     low: np.ndarray = field(repr=False)
     high: np.ndarray = field(repr=False)
+    uniform: dict[int, tuple[Evaluation, float, float]] = field(repr=False)
     level: float
     method: str
     units: int
@@ -71,8 +64,9 @@ class CheckedFront:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row for each setting, cheapest first: the score in the search by its name, ``expected_score``, ``holdout_score``, ``holdout_drop`` (from the float
-        model on the same items; positive is worse), ``low`` and ``high`` (its interval), ``total_bits``, ``mean_bits``, then the widths."""
+        """One row for each setting, cheapest first: the score in the search by its name, ``expected_score``, ``holdout_score``,
+        ``holdout_drop`` (from the float model on the same items; positive is worse), ``low`` and ``high`` (its interval), ``total_bits``,
+        ``mean_bits``, then the widths."""
         frame = evaluation_frame(self.searched, self.names, self.float_searched.scale)
         more: dict[str, Any] = {} if np.isnan(self.expected).all() else {"expected_score": self.expected}
         more |= {
@@ -84,6 +78,15 @@ class CheckedFront:
         for place, (column, values) in enumerate(more.items(), 1):
             frame.insert(place, column, values)
         return frame
+
+    def baselines(self) -> pd.DataFrame:
+        """The float model and the uniform widths on the hold-out set: ``holdout_score``, ``holdout_drop``, ``low``, ``high``, ``total_bits``."""
+        rows = {"float": (self.float_held_out, 0.0, 0.0)}
+        rows |= {f"{num_bits} bits": found for num_bits, found in self.uniform.items()}
+        best = self.float_held_out.score
+        records = [(e.score, best - e.score, low, high, e.total_bits) for e, low, high in rows.values()]
+        columns = ["holdout_score", "holdout_drop", "low", "high", "total_bits"]
+        return pd.DataFrame(records, index=list(rows), columns=columns)
 
     @property
     def items_known(self) -> bool:
@@ -143,101 +146,10 @@ class CheckedFront:
         each = 1 - (1 - self.level) / max(1, len(self.held_out) - 1)
         kept = [0]
         for index in range(1, len(self.held_out)):
-            low, _ = _intervals(self._metric, self._sums[index], [self._sums[kept[-1]]], each)
+            low, _ = drops_of(self._metric, self._sums[index], [self._sums[kept[-1]]], each)
             if low[0] > 0:
                 kept.append(index)
         return [self.held_out[index] for index in kept]
-
-
-def check_holdout(holdout: Any, names: tuple[str, ...], scale: Scale, made: Provenance | None) -> None:
-    """Raises ``DataError`` unless ``holdout`` is an evaluator of the model and metric that were searched, on other items."""
-    check_kind("holdout", holdout, Evaluator, DataError, "an Evaluator of the model on the hold-out set")
-    if holdout.qmodel.names != names:
-        raise DataError("the hold-out evaluator is of another model: give one of the model that was searched")
-    if Scale.of(holdout.metric) != scale:
-        raise DataError(
-            f"the search was by {scale.name}, and the hold-out evaluator measures {holdout.metric.name}: give it the same metric"
-        )
-    if made is None:
-        return
-    facts = holdout.facts(at_once=True)
-    for name, what in (
-        ("model", "model, or it was calibrated or changed since"),
-        ("metric_digest", "metric of the same name"),
-    ):
-        if made.digests and facts[name] != made.digests[name]:
-            raise DataError(f"the hold-out evaluator is of another {what}: give one of what was searched")
-    found = item_digests(holdout.search_set.items)
-    if shared := sum(digest in made.items for digest in found):
-        raise DataError(
-            f"{shared:,} of the hold-out set's {holdout.images:,} items are in the search set, too, and have chosen the front: leave them out"
-        )
-    if (repeated := len(found) - len(set(found))) > _FEW_REPEATED * len(found):
-        raise DataError(
-            f"{repeated:,} of the hold-out set's {holdout.images:,} items are there more than once, and would count as if they said more: leave "
-            "them out"
-        )
-
-
-def check_front(
-    searched: Sequence[Evaluation],
-    expected: Sequence[float],
-    float_searched: Evaluation,
-    holdout: Evaluator,
-    names: tuple[str, ...],
-    cost: Cost,
-    level: float,
-) -> CheckedFront:
-    """Measures ``searched``, cheapest first, and the float model on ``holdout``; raises ``DataError`` if that is too small."""
-    if holdout.images < _FEWEST:
-        raise DataError(
-            f"the hold-out set has {holdout.images} items, too few to say anything: give {_FEWEST} or more, and better thousands"
-        )
-    settings = [e.bit_widths for e in searched]
-    everything = [(None,) * len(names), *settings]
-    float_held_out, *held_out = holdout.evaluate_many(everything)
-    sums = holdout.item_sums(everything)
-    if sums is not None:
-        low, high = _intervals(holdout.metric, sums[0], sums[1:], level)
-        how = (
-            "Tango's score interval for paired shares"
-            if _is_share(holdout.metric, sums)
-            else "bootstrap over items"
-        )
-        units = holdout.images
-    elif holdout.metric.additive:
-        if (batches := len(holdout.search_set.batches)) < _FEWEST_BATCHES:
-            raise DataError(
-                f"{holdout.metric.name} is no sum over items, and the hold-out set has {batches} batches, too few to say anything: give "
-                f"Evaluator(..., batch_size={max(1, holdout.images // 32)}), or more items"
-            )
-        rows = [np.array(e.sums) for e in (float_held_out, *held_out)]
-        low, high = drops_by_bootstrap(rows[0], rows[1:], _score(holdout.metric), level)
-        how, units = "bootstrap over batches, of which the metric is a sum", len(rows[0])
-    else:
-        raise DataError(
-            f"{holdout.metric.name} is no sum over items or batches, so that nothing says how sure it is: measure the front with "
-            "holdout.evaluate_many([e.bit_widths for e in exploration.front_evaluations])"
-        )
-    return CheckedFront(
-        names, tuple(searched), tuple(held_out), np.array(expected, float), float_searched, float_held_out, low, high, level,
-        f"{how}, paired, simultaneous over {len(settings)} settings", units, cost,
-        tuple(sums[1:]) if sums is not None else (), holdout.metric,
-    )  # fmt: skip
-
-
-def _intervals(
-    metric: Metric, reference: np.ndarray, settings: Sequence[np.ndarray], level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    if _is_share(metric, [reference, *settings]):
-        return drops_of_shares(reference[:, 0] > 0, np.array([s[:, 0] > 0 for s in settings]), level)
-    low, high = drops_by_bootstrap(reference, settings, _score(metric), level)
-    span = metric.best - metric.worst  # no drop is larger
-    return low.clip(-span, span), high.clip(-span, span)
-
-
-def _score(metric: Metric) -> Callable[[np.ndarray], float]:
-    return lambda sums: metric.score(torch.from_numpy(sums))
 
 
 def check_max_drop(max_drop: Any, scale: Scale) -> float:
@@ -248,11 +160,3 @@ def check_max_drop(max_drop: Any, scale: Scale) -> float:
         example = "a share from 0 to below 1, 0.01 for one point" if share else "a number from 0 up"
         raise SearchError(f"max_drop is {shown(max_drop)}; give {example}")
     return float(max_drop)
-
-
-def _is_share(metric: Metric, sums: Sequence[np.ndarray]) -> bool:
-    """Whether each item is right or wrong, and the score is the share of the right ones."""
-    whether = all(
-        s.shape[1] == 2 and bool(np.isin(s[:, 0], (0, 1)).all() and (s[:, 1] == 1).all()) for s in sums
-    )
-    return whether and metric.score(torch.tensor([3.0, 4.0])) == 0.75

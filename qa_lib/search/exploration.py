@@ -15,7 +15,8 @@ from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.metrics import Metric
-from qa_lib.search.checked_front import CheckedFront, check_front, check_holdout
+from qa_lib.search.checked_front import CheckedFront
+from qa_lib.search.checking import check_front, check_holdout
 from qa_lib.search.expected import ExpectedScore, cross_fitted
 from qa_lib.search.exploration_tables import ExplorationTables
 from qa_lib.search.pareto import Hypervolume, feasible_front
@@ -190,8 +191,8 @@ class Exploration(ExplorationTables):
         return self.hypervolume_box((worth(e), self.cost(e.bit_widths)) for e in self.front_evaluations)
 
     def check(self, holdout: Evaluator, *, level: float = 0.95) -> CheckedFront:
-        """What the front is worth on data that chose nothing: each of its settings and the float model, measured on a hold-out set, with
-        intervals for what each loses that hold for all of them together.
+        """What the front is worth on data that chose nothing: each of its settings, the float model and the uniform widths, measured on a
+        hold-out set, with intervals for what each loses that hold for all of them together.
 
         Args:
             holdout: An evaluator of the same model and metric on other items than the search set's; what it measures is kept in its archive.
@@ -219,6 +220,7 @@ class Exploration(ExplorationTables):
             self.front_evaluations,
             self.expected_scores(self.front_evaluations),
             self.float_evaluation,
+            self.uniform_evaluations,
             holdout,
             self.names,
             self.cost,

@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 
 from qa_lib.errors import DataError
+from qa_lib.evaluation.items import is_right_or_wrong
+from qa_lib.metrics import Metric
 
 Numbers = NDArray[np.float64]
 
@@ -16,6 +19,29 @@ _DRAWS = 20_000
 _RESAMPLES, _AT_A_TIME = 2000, 200
 # So many units have to tell a setting from the reference for resampling to say how sure that is.
 _FEW = 30
+
+
+def drops_of(
+    metric: Metric, reference: Numbers, settings: Sequence[Numbers], level: float
+) -> tuple[Numbers, Numbers]:
+    """Simultaneous intervals for how much higher ``reference`` scores than each setting, given what each unit adds to the metric's sums,
+    shape ``(N, k)`` each: exact where items are right or wrong, by bootstrap otherwise.
+
+    Returns:
+        Lower and upper ends, shape ``(settings,)`` each, in the unit of the score; positive is a drop.
+    """
+    if counts_right_items(metric, [reference, *settings]):
+        return drops_of_shares(reference[:, 0] > 0, np.array([s[:, 0] > 0 for s in settings]), level)
+    low, high = drops_by_bootstrap(
+        reference, settings, lambda sums: metric.score(torch.from_numpy(sums)), level
+    )
+    span = metric.best - metric.worst  # no drop is larger
+    return low.clip(-span, span), high.clip(-span, span)
+
+
+def counts_right_items(metric: Metric, sums: Sequence[Numbers]) -> bool:
+    """Whether each item is right or wrong, and the score is the share of the right ones."""
+    return all(map(is_right_or_wrong, sums)) and metric.score(torch.tensor([3.0, 4.0])) == 0.75
 
 
 def drops_of_shares(

@@ -53,15 +53,49 @@ def test_what_a_front_is_worth_on_items_that_chose_nothing(exploration, holdout,
     settings = np.array([right_by_hand(qmodel, holdout, e.bit_widths) for e in exploration.front_evaluations])
     assert frame["holdout_score"].tolist() == [s.mean() for s in settings]
     assert frame["holdout_drop"].tolist() == pytest.approx(list(reference.mean() - settings.mean(axis=1)))
-    low, high = drops_of_shares(reference, settings)
-    assert np.array_equal(checked.low, low) and np.array_equal(checked.high, high)
+    # The uniform widths, too, and all intervals hold together.
+    uniform = {n: right_by_hand(qmodel, holdout, [n] * 4) for n in range(2, 9)}
+    low, high = drops_of_shares(reference, np.concatenate([settings, list(uniform.values())]))
+    count = len(settings)
+    assert np.array_equal(checked.low, low[:count]) and np.array_equal(checked.high, high[:count])
+    baselines = checked.baselines()
+    assert baselines.index.tolist() == ["float", *(f"{n} bits" for n in exploration.uniform_evaluations)]
+    assert baselines.loc["float", ["holdout_score", "holdout_drop"]].tolist() == [reference.mean(), 0.0]
+    assert baselines.loc["3 bits", "holdout_score"] == uniform[3].mean()
+    assert baselines["low"].tolist()[1:] == [
+        low[count + place] for place in range(len(exploration.uniform_evaluations))
+    ]
     assert (frame["low"] <= frame["holdout_drop"]).all() and (frame["holdout_drop"] <= frame["high"]).all()
     assert checked.method.startswith("Tango") and checked.units == 200
     # Once more, the same, and kept in the hold-out evaluator's own archive.
     before = holdout.images_forwarded
     again = exploration.check(holdout)
     assert again.frame.equals(frame)
-    assert holdout.images_forwarded - before == 200 * (len(front) + 1)
+    assert holdout.images_forwarded == before
+
+
+def test_it_is_measured_once_and_which_items_were_right_is_kept(exploration, qmodel, tmp_path):
+    images, labels = others()
+    archive = tmp_path / "archive.sqlite"
+    holdout = Evaluator(qmodel, images, labels, archive=archive)
+    before = holdout.images_forwarded
+    checked = exploration.check(holdout)
+    settings = {
+        e.bit_widths for e in (*exploration.front_evaluations, *exploration.uniform_evaluations.values())
+    }
+    assert holdout.images_forwarded - before <= 200 * (len(settings) + 1) + 15 * 6
+    holdout.close()
+    # In another process: which items were right is in the archive, a bit for each.
+    again = Evaluator(qmodel, images, labels, archive=archive)
+    before = again.images_forwarded
+    same = exploration.check(again)
+    assert again.images_forwarded == before
+    assert np.array_equal(same.low, checked.low) and same.told_apart() == checked.told_apart()
+    rows = again.archive.read_all(again.fingerprint())
+    assert {len(row.items) for row in rows} == {25} and all(row.divergences for row in rows)
+    for row in rows:
+        right = np.unpackbits(np.frombuffer(row.items, np.uint8), count=200)
+        assert np.array_equal(right, right_by_hand(qmodel, again, row.bit_widths))
 
 
 def test_the_figure_shows_drops_and_their_intervals(exploration, holdout, tmp_path):
@@ -177,7 +211,7 @@ def test_any_score_that_is_a_sum(qmodel, images, labels, metric, method):
         with pytest.raises(SearchError, match="cannot be told apart by this metric"):
             checked.told_apart()
     else:
-        sums = holdout.item_sums([e.bit_widths for e in found.front_evaluations])
+        _, sums = holdout.evaluate_items([e.bit_widths for e in found.front_evaluations])
         assert [metric.score(torch.from_numpy(s.sum(axis=0))) for s in sums] == pytest.approx(scores)
         assert len(checked.told_apart()) >= 1
 

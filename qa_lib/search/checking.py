@@ -1,0 +1,114 @@
+"""Measuring a front on data that chose nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from qa_lib.batches.digests import item_digests
+from qa_lib.checks import check_kind
+from qa_lib.costs import Cost
+from qa_lib.errors import DataError
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.metrics import Scale
+from qa_lib.search.checked_front import CheckedFront
+from qa_lib.search.intervals import counts_right_items, drops_of
+from qa_lib.search.provenance import Provenance
+
+# Fewer items, or batches where a metric is a sum of those alone, say nothing.
+_FEWEST, _FEWEST_BATCHES = 30, 8
+# More items of a set than this share that are there before do not count as items of their own.
+_FEW_REPEATED = 0.01
+
+
+def check_holdout(holdout: Any, names: tuple[str, ...], scale: Scale, made: Provenance | None) -> None:
+    """Raises ``DataError`` unless ``holdout`` is an evaluator of the model and metric that were searched, on other items."""
+    check_kind("holdout", holdout, Evaluator, DataError, "an Evaluator of the model on the hold-out set")
+    if holdout.qmodel.names != names:
+        raise DataError("the hold-out evaluator is of another model: give one of the model that was searched")
+    if Scale.of(holdout.metric) != scale:
+        raise DataError(
+            f"the search was by {scale.name}, and the hold-out evaluator measures {holdout.metric.name}: give it the same metric"
+        )
+    if made is None:
+        return
+    facts = holdout.facts(at_once=True)
+    for name, what in (
+        ("model", "model, or it was calibrated or changed since"),
+        ("metric_digest", "metric of the same name"),
+    ):
+        if made.digests and facts[name] != made.digests[name]:
+            raise DataError(f"the hold-out evaluator is of another {what}: give one of what was searched")
+    found = item_digests(holdout.search_set.items)
+    if shared := sum(digest in made.items for digest in found):
+        raise DataError(
+            f"{shared:,} of the hold-out set's {holdout.images:,} items are in the search set, too, and have chosen the front: leave them out"
+        )
+    if (repeated := len(found) - len(set(found))) > _FEW_REPEATED * len(found):
+        raise DataError(
+            f"{repeated:,} of the hold-out set's {holdout.images:,} items are there more than once, and would count as if they said more: leave "
+            "them out"
+        )
+
+
+def check_front(
+    searched: Sequence[Evaluation],
+    expected: Sequence[float],
+    float_searched: Evaluation,
+    uniform: Mapping[int, Evaluation],
+    holdout: Evaluator,
+    names: tuple[str, ...],
+    cost: Cost,
+    level: float,
+) -> CheckedFront:
+    """Measures ``searched``, cheapest first, the float model and the ``uniform`` widths on ``holdout``; raises ``DataError`` if that is too
+    small."""
+    metric = holdout.metric
+    if holdout.images < _FEWEST:
+        raise DataError(
+            f"the hold-out set has {holdout.images} items, too few to say anything: give {_FEWEST} or more, and better thousands"
+        )
+    if not metric.additive:
+        raise DataError(
+            f"{metric.name} is no sum over items or batches, so that nothing says how sure it is: measure the front with "
+            "holdout.evaluate_many([e.bit_widths for e in exploration.front_evaluations])"
+        )
+    settings = [e.bit_widths for e in (*searched, *uniform.values())]
+    (float_held_out, *held_out), sums = holdout.evaluate_items([(None,) * len(names), *settings])
+    if sums is not None:
+        low, high = drops_of(metric, sums[0], sums[1:], level)
+        exact = counts_right_items(metric, sums)
+        how = "Tango's score interval for paired shares" if exact else "bootstrap over items"
+        units = holdout.images
+    else:
+        units = len(holdout.search_set.batches)
+        if units < _FEWEST_BATCHES:
+            raise DataError(
+                f"{metric.name} is no sum over items, and the hold-out set has {units} batches, too few to say anything: give "
+                f"Evaluator(..., batch_size={max(1, holdout.images // 32)}), or more items"
+            )
+        rows = [np.array(e.sums) for e in (float_held_out, *held_out)]
+        low, high = drops_of(metric, rows[0], rows[1:], level)
+        how = "bootstrap over batches, of which the metric is a sum"
+    count = len(searched)
+    return CheckedFront(
+        names=names,
+        searched=tuple(searched),
+        held_out=tuple(held_out[:count]),
+        expected=np.array(expected, float),
+        float_searched=float_searched,
+        float_held_out=float_held_out,
+        low=low[:count],
+        high=high[:count],
+        uniform={
+            width: (evaluation, float(low[index]), float(high[index]))
+            for index, (width, evaluation) in enumerate(zip(uniform, held_out[count:], strict=True), count)
+        },
+        level=level,
+        method=f"{how}, paired, simultaneous over {len(settings)} settings",
+        units=units,
+        cost=cost,
+        _sums=tuple(sums[1 : count + 1]) if sums is not None else (),
+        _metric=metric,
+    )
