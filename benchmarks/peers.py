@@ -1,6 +1,8 @@
 """What a user would search with instead: Optuna's NSGA-II and TPE, and a random forest. They ask, the engine measures, all on all images."""
 
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import optuna
@@ -15,6 +17,8 @@ BEGINNING, AT_A_TIME = 20, 8
 BROOD = 2000
 
 Ask = Callable[[list[int]], Evaluation]
+# (ask, layers, least score, how often to ask, seed)
+Search = Callable[[Ask, int, float, int, int], None]
 
 
 def run_peer(bench: Bench, peer: str, seed: int, full_passes: float) -> Points:
@@ -26,18 +30,23 @@ def run_peer(bench: Bench, peer: str, seed: int, full_passes: float) -> Points:
         points.take(1.0 + len(points.rows) + 1, np.nan, evaluation)
         return evaluation
 
-    PEERS[peer](ask, len(bench.qmodel.names), int(full_passes) - 1, seed)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    PEERS[peer](ask, len(bench.qmodel.names), bench.box.min_score, int(full_passes) - 1, seed)
     bench.known += points.front
     return points
 
 
-def _optuna(sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[[Ask, int, int, int], None]:
-    def search(ask: Ask, layers: int, count: int, seed: int) -> None:
+def _optuna(sampler: Callable[..., optuna.samplers.BaseSampler], **options: Any) -> Search:
+    """A study of two objectives with a constraint, as its documentation shows it."""
+
+    def search(ask: Ask, layers: int, min_score: float, count: int, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(seed))
+        how = {"seed": seed, "constraints_func": lambda trial: (min_score - trial.user_attrs["score"],)}
+        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(**how, **options))
 
         def objective(trial: optuna.Trial) -> tuple[float, float]:
             evaluation = ask([trial.suggest_int(f"layer {layer}", 2, 8) for layer in range(layers)])
+            trial.set_user_attr("score", evaluation.score)
             return evaluation.score, evaluation.total_bits
 
         study.optimize(objective, n_trials=count)
@@ -45,8 +54,8 @@ def _optuna(sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[[
     return search
 
 
-def _random_forest(ask: Ask, layers: int, count: int, seed: int) -> None:
-    """Uniform widths and random ones; then what a forest of what was measured expects to be on the front, of neighbours of it."""
+def _random_forest(ask: Ask, layers: int, min_score: float, count: int, seed: int) -> None:
+    """Uniform widths and random ones; then what a forest of what was measured expects to be furthest above the front, of its neighbours."""
     random = np.random.default_rng(seed)
     asked = [[n] * layers for n in range(8, 1, -1)]
     asked += random.integers(2, 8, (BEGINNING - len(asked), layers), endpoint=True).tolist()
@@ -55,7 +64,8 @@ def _random_forest(ask: Ask, layers: int, count: int, seed: int) -> None:
         rows = np.array([*found])
         scores = np.array([e.score for e in found.values()])
         forest = RandomForestRegressor(200, random_state=seed, n_jobs=1).fit(rows, scores)
-        front = np.array([e.bit_widths for e in non_dominated([*found.values()])])
+        feasible = [e for e in found.values() if e.score >= min_score] or [*found.values()]
+        front = np.array([e.bit_widths for e in non_dominated(feasible)])
         brood = front[random.integers(len(front), size=BROOD)]
         moved = random.random(brood.shape) < 2 / layers
         brood = np.clip(brood + moved * random.choice([-1, 1], brood.shape), 2, 8)
@@ -64,7 +74,13 @@ def _random_forest(ask: Ask, layers: int, count: int, seed: int) -> None:
             return
         expected, costs = forest.predict(brood), brood.sum(axis=1)
         best_below = np.array(
-            [max((e.score for e in found.values() if e.total_bits <= c), default=0.0) for c in costs]
+            [
+                max(
+                    (e.score for e in found.values() if e.total_bits <= cost and e.score >= min_score),
+                    default=min_score,
+                )
+                for cost in costs
+            ]
         )
         for index in np.argsort(best_below - expected, kind="stable")[: min(AT_A_TIME, count - len(found))]:
             widths = tuple(brood[index].tolist())
@@ -72,7 +88,7 @@ def _random_forest(ask: Ask, layers: int, count: int, seed: int) -> None:
 
 
 PEERS = {
-    "Optuna NSGA-II": _optuna(lambda seed: optuna.samplers.NSGAIISampler(population_size=40, seed=seed)),
-    "Optuna TPE": _optuna(lambda seed: optuna.samplers.TPESampler(seed=seed)),
+    "Optuna NSGA-II": _optuna(optuna.samplers.NSGAIISampler, population_size=40),
+    "Optuna TPE": _optuna(optuna.samplers.TPESampler),
     "random forest": _random_forest,
 }

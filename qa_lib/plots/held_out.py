@@ -17,8 +17,11 @@ _LINES = {
     "ours, as measured": (style.FRONT, "--"),
     "ours, by score": (style.EXPECTED, "--"),
     "plain": (style.UNIFORM, "-"),
+    "plain NSGA-II": (style.UNIFORM, "-"),
+    "every setting, by divergence": (style.FLOAT, "-"),
+    "every setting, as measured": (style.FLOAT, "--"),
 }
-_OTHERS = ((style.CHOSEN, "-"), (style.INFEASIBLE, "-"), (style.LIMIT, "-"), (style.DOMINATED, "-"))
+_OTHERS = (style.CHOSEN, style.INFEASIBLE, style.LIMIT, style.DOMINATED, *style.OTHER_METHODS)
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ def plot_held_out(frame: pd.DataFrame) -> Figure:
     check_frame(frame, ("network", "search", "seed", "full_passes", "hypervolume", "held_out"))
     networks = frame["network"].unique()
     others = [search for search in frame["search"].unique() if search not in _LINES]
-    lines = {**_LINES, **dict(zip(others, _OTHERS * len(others), strict=False))}
-    size = (1.2 + 3.7 * len(networks), 4.2)
+    lines = {**_LINES, **dict(zip(others, ((colour, "-") for colour in _OTHERS * len(others)), strict=False))}
+    size = (4.4 + 3.7 * len(networks), 4.2)
     with style.new_figure(size=size, squeeze=False, ncols=len(networks)) as (figure, grid):
         for axes, network in zip(grid[0], networks, strict=True):
             style.grid(axes)
@@ -74,7 +77,7 @@ def plot_held_out(frame: pd.DataFrame) -> Figure:
                 colour, dashes = lines[search]
                 curve = held_out_curve(part, search, "held_out")
                 axes.plot(
-                    curve.full_passes, curve.median, dashes, marker="o", color=colour, markersize=3.5, label=search,
+                    curve.full_passes, curve.median, dashes, marker="" if search.startswith("every") else "o", color=colour, markersize=3.5, label=search,
                     linewidth=2.2 if search == _FIRST else 1.3, zorder=3 if search == _FIRST else 2,
                 )  # fmt: skip
                 if search == _FIRST:
@@ -90,7 +93,7 @@ def plot_held_out(frame: pd.DataFrame) -> Figure:
                     part["best"].iloc[0],
                     color=style.FLOAT,
                     linewidth=1,
-                    linestyle="--",
+                    linestyle=":",
                     label="best front there is",
                 )
             ticks = sorted(part["full_passes"].unique())
@@ -99,11 +102,11 @@ def plot_held_out(frame: pd.DataFrame) -> Figure:
             axes.xaxis.set_minor_locator(NullLocator())
             style.title(axes, network)
             style.label_axes(axes, "full passes  (← fewer is better)", "")
-        grid[0, 0].set_ylabel("hypervolume on the hold-out set  (more is better →)")
+        grid[0, 0].set_ylabel("hypervolume on the hold-out set\n(more is better →)")
         handles = dict(
             (label, handle)
             for axes in grid[0]
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         )
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, frameon=False)
+        figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
     return figure
