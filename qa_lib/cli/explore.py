@@ -16,6 +16,7 @@ from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.checked_front import CheckedFront
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.exploring import DEFAULT_FULL_PASSES, explore
+from qa_lib.search.yardstick import BY
 from qa_lib.workloads.workload import known_workloads, load_workload
 
 DESCRIPTION = """\
@@ -68,6 +69,8 @@ def fill(command: argparse.ArgumentParser) -> None:
     add("--evaluations", type=int, metavar="N", help="budget: candidates to ask for")
     add("--patience", type=float, metavar="P",
         help="end it, too, when the front has not grown for so many full passes")  # fmt: skip
+    add("--by", choices=BY, help="what candidates are compared by: how far the outputs are from the float model's (the default where the metric "
+        "measures that), or the measured score")  # fmt: skip
     add("--population-size", type=int, default=20, metavar="P",
         help="candidates in the first generation, and what the population keeps (default: %(default)s)")  # fmt: skip
     add("--lower", type=int, default=2, metavar="BITS", help="smallest width (default: %(default)s)")
@@ -129,6 +132,7 @@ def _explore(options: argparse.Namespace) -> tuple[Exploration, Evaluator | None
         seconds=options.seconds,
         evaluations=options.evaluations,
         patience=options.patience,
+        by=options.by,
         population_size=options.population_size,
         seed=options.seed,
         archive=options.archive or options.out / "archive.sqlite",

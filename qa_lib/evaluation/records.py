@@ -114,12 +114,13 @@ class Records:
     def right_items(self, digest: str, widths: Iterable[Widths]) -> dict[Widths, np.ndarray]:
         """Which items each of these settings has right, shape ``(N, 2)``, of those of which ``digest`` knows it."""
         count = self.search_set.images
-        rows = self.read(digest, widths, by_divergence=True).values()
-        return {
-            row.bit_widths: from_bitmap(row.items, count)
-            for row in rows
-            if row.images == count and len(row.items) == -(-count // 8)
-        }
+        found = {}
+        for row in self.read(digest, widths, by_divergence=True).values():
+            if row.images == count and len(row.items) == -(-count // 8):
+                items = from_bitmap(row.items, count)
+                if np.array_equal(items.sum(axis=0), np.sum(row.sums, axis=0)):
+                    found[row.bit_widths] = items
+        return found
 
     def write(
         self, evaluation: Evaluation, facts: dict[str, Any], *, again: bool = False, items: bytes = b""

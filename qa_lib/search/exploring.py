@@ -30,7 +30,7 @@ from qa_lib.search.yardstick import check_by
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
-# What a search may cost if nothing is said. On images that no search has seen, more was not worth more
+# What a search may cost if nothing is said. On images that no search has seen, more was worth little more
 # (figures/search_held_out.png).
 DEFAULT_FULL_PASSES = 60.0
 # With nothing feasible, the search for the nearest may cost such a share of what the search has cost.
@@ -98,11 +98,12 @@ def explore(
         num_bits_upper_limit: Largest width to use.
         min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
         min_score: Score below which a setting is infeasible, in the metric's unit (a share 0 to 1, dB, ...); None asks for none.
-        full_passes: Passes over the search set that it may cost. More go on raising the front on the search set; from some
-            point on that is luck on its images (figures/search_held_out.png): check what you pick on others.
+        full_passes: Passes over the search set that it may cost. More go on raising the front as measured, which from some point on is
+            luck on the search set's images (figures/search_held_out.png), and hardly what is expected of it.
         seconds: How long it may take; how far it comes then depends on the machine.
         evaluations: Candidates to ask for. Those that come up again are answered from memory and count.
-        patience: End it, too, when the hypervolume has stood still for so many full passes.
+        patience: End it, too, when the hypervolume, of what is expected if candidates are compared by divergence, has stood still for so many
+            full passes.
         population_size: Candidates in the first generation, and what the population keeps.
         seed: The same seed asks for the same candidates.
         cost: What is minimised beside the error: a function of the widths, less is better. For the seeds it has

@@ -174,6 +174,8 @@ def test_a_front_is_checked_on_images_that_chose_nothing(
         with pytest.raises(SystemExit):
             main([*ARGUMENTS, *options, wrong])
         assert "argument --max-drop" in capsys.readouterr().err
+    assert main([*ARGUMENTS, "--by", "score", *options, "0.5"]) == 0
+    assert "compared by measured accuracy" in capsys.readouterr().out
     # What is no share is a sentence, after the search; and what an earlier run has written of another front is gone.
     assert main([*ARGUMENTS, *options, "100"]) == 0
     assert "Max_drop is 100.0; give a share from 0 to below 1" in capsys.readouterr().out
