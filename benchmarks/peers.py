@@ -31,6 +31,7 @@ def run_peer(bench: Bench, peer: str, seed: int, full_passes: float) -> Points:
         return evaluation
 
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    warnings.simplefilter("ignore", FutureWarning)  # of constraints_func, which version 4 needs
     PEERS[peer](ask, len(bench.qmodel.names), bench.box.min_score, int(full_passes) - 1, seed)
     bench.known += points.front
     return points
