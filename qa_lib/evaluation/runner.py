@@ -212,6 +212,8 @@ class Runner:
         """
         # One array for all: small ones in between would keep the memory of the batches from being given back.
         margins = np.full(self.search_set.images, np.nan)
+        # Another tensor: a runner that shares this one may go on with it.
+        kept = None if self._kept is None else torch.empty_like(self._kept)
         sizes = self._as_given.batch_sizes
         starts = [0, *itertools.accumulate(sizes)]
 
@@ -220,8 +222,8 @@ class Runner:
             outputs = try_forward(replica, inputs)
             self.measuring.look_for_nan(outputs, replica.bit_widths)
             rows = slice(starts[index], starts[index + 1])
-            if self._kept is not None:
-                self.measuring.keep_rows(self._kept[rows], outputs)
+            if kept is not None:
+                self.measuring.keep_rows(kept[rows], outputs)
             found = self.measuring.metric.margins(outputs, targets)
             if found is not None:
                 margins[rows] = np.nan_to_num(
@@ -230,6 +232,7 @@ class Runner:
             return np.zeros(1)
 
         self._look(look, behaviour)
+        self._kept = kept
         return None if np.isnan(margins).any() else torch.argsort(torch.from_numpy(margins), stable=True)
 
     def _look(self, look: RunBatch, behaviour: str = "") -> None:

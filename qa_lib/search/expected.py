@@ -24,6 +24,8 @@ _LOSS_A_NAT = 0.5
 # Scores below this share of the float model's are all the same: useless.
 _LEAST_SHARE = 0.05
 _SMALLEST = 1e-12
+# The loss from which on a setting is ruined.
+_RUINED = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,10 @@ def _fitted(divergence: np.ndarray, loss: np.ndarray) -> tuple[float, float]:
     """Factor and exponent by least squares, weighted as losses vary that are counted: in proportion to the divergence."""
     if not len(divergence):
         return _LOSS_A_NAT, 1.0
+    near = loss < _RUINED  # what is ruined says nothing of what is not
+    if not near.any():
+        near = divergence == divergence.min()
+    divergence, loss = divergence[near], loss[near]
     weights = 1 / (divergence + 0.01 * divergence.max())
     powers = divergence[None] ** _EXPONENTS[:, None]
     factors = (powers * loss * weights).sum(axis=1) / (powers**2 * weights).sum(axis=1)
@@ -105,8 +111,9 @@ def cross_fitted(
     known = [e for e in measured if len(e.sums) > 1]
     if not known or len(float_evaluation.sums) < 2:
         return [math.nan] * len(front)
-    # Batches come hardest first, so that halves alternate.
+    # Batches come hardest first, so that halves alternate. What has no score there is not chosen.
     halves = np.array([[_half(e, first, metric) for first in (0, 1)] for e in known])
+    halves = np.where(np.isnan(halves), -np.inf, halves)
     float_halves = [_half(float_evaluation, first, metric) for first in (0, 1)]
     costs = np.array([cost(e.bit_widths) for e in known])
     expected = []
@@ -117,9 +124,14 @@ def cross_fitted(
             for chosen in (0, 1)
             if len(affordable)
         ]
-        expected.append(float_evaluation.score - float(np.mean(drops)) if drops else math.nan)
+        known_drops = bool(drops) and bool(np.isfinite(drops).all())
+        expected.append(float_evaluation.score - float(np.mean(drops)) if known_drops else math.nan)
     return expected
 
 
 def _half(evaluation: Evaluation, first: int, metric: Metric) -> float:
-    return float(metric.score(torch.from_numpy(np.array(evaluation.sums[first::2]).sum(axis=0))))
+    """The score of every other batch; NaN where the metric makes none of so few."""
+    try:
+        return float(metric.score(torch.from_numpy(np.array(evaluation.sums[first::2]).sum(axis=0))))
+    except Exception:  # a user's metric may raise anything of what it was not made for
+        return math.nan

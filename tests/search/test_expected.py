@@ -55,6 +55,14 @@ def test_few_points_are_enough_to_begin_with():
     assert math.isnan(one(math.nan))
 
 
+def test_what_is_ruined_says_nothing_of_what_is_not():
+    points, _ = drawn(30, 2)
+    ruined = [measured(5.0, 100, (2, 2)), measured(1e6, 90, (2, 3))]
+    alone, together = (ExpectedScore.of(FLOAT, some, 0.0) for some in (points, [*points, *ruined]))
+    assert together == alone
+    assert ExpectedScore.of(FLOAT, ruined, 0.0)(5.0) < 0.5
+
+
 def test_a_float_model_that_gets_nothing_right_loses_nothing():
     nothing = dataclasses.replace(setting((None,), 0), divergences=(0.0,))
     assert ExpectedScore.of(nothing, [measured(0.1, 10)], 0.0)(0.5) == 0.0
@@ -107,6 +115,12 @@ def test_cross_fitted_halves_by_hand():
     assert found == pytest.approx([350 / 400 - drop for drop in drops])
     assert math.isnan(cross_fitted(known, [setting((2, 2), 9)], float_model, Accuracy(), total_bits)[0])
 
+    class Half(Accuracy):
+        def score(self, sums):
+            return 1 / (sums[0].item() - 140)  # which has none of some halves
+
+    assert len(cross_fitted(known, known, float_model, Half(), total_bits)) == 3
+
 
 @pytest.mark.parametrize("count", [3, 40])
 def test_a_summary_is_five_sentences(count):
@@ -151,3 +165,17 @@ def test_weights_that_change_are_compared_with_what_they_are(qmodel, images, lab
         and found.divergence != before.divergence
     )
     assert evaluator.evaluate_uniform(None).divergence < 1e-5
+
+
+@pytest.mark.slow
+def test_evaluators_of_one_search_set_do_not_change_what_the_others_compare_with(qmodel, images, labels):
+    evaluator = Evaluator(qmodel, images, labels, batch_size=40)
+    other, widths = evaluator.using(None), [3, 3, 3, 3]
+    before = evaluator.evaluate(widths).divergence
+    kept = qmodel.model.conv1.weight.clone()
+    with torch.no_grad():
+        qmodel.model.conv1.weight.mul_(1.5)
+        assert other.evaluate(widths).divergence != before
+        qmodel.model.conv1.weight.copy_(kept)
+    assert evaluator.evaluate(widths, remeasure=True).divergence == before
+    assert other.evaluate(widths, remeasure=True).divergence == before
