@@ -84,6 +84,9 @@ class FrontView(View):
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         with self._lock, self.widget.batch_update():
             self._draw("now", [evaluation], [str(standing)])
+            # Two standard errors, of this setting by itself.
+            known = standing.error == standing.error
+            self._trace("now").error_y.array = [2 * standing.error] if known else []
             self._draw_predicted([], [])
 
     def show_predicted(self, bit_widths: Widths, score: float, state: str) -> None:
@@ -168,6 +171,7 @@ class FrontView(View):
                 points(
                     "now", "now on the sliders",
                     marker={"symbol": "diamond", "size": 14, "color": style.CHOSEN, "line": {"width": 1.5, "color": "white"}},
+                    error_y={"type": "data", "array": [], "color": style.CHOSEN, "thickness": 1.5, "width": 4},
                 ),
             ]
         )  # fmt: skip

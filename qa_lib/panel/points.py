@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from qa_lib.bit_widths import Widths
@@ -13,6 +14,7 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.tables import evaluation_frame
 from qa_lib.metrics import Scale
 from qa_lib.search.expected import ExpectedScore
+from qa_lib.search.intervals import drop_error
 from qa_lib.search.pareto import Standing, feasible_front, knee, standing
 from qa_lib.search.yardstick import BY_SCORE, DivergenceYardstick, Yardstick
 
@@ -31,6 +33,7 @@ class Points:
         scale: How scores are called and written; None is an accuracy.
         float_evaluation: The float model; None if it is not known, so that nothing says what to expect.
         by: What settings are compared by, ``"divergence"`` or ``"score"``.
+        counted: Whether scores are shares of items that are right or wrong, so that batches say how sure a drop is.
 
     Attributes:
         front: The feasible evaluations that no other dominates, cheapest first: #1, #2, ...
@@ -53,9 +56,10 @@ class Points:
         *,
         float_evaluation: Evaluation | None = None,
         by: str = "score",
+        counted: bool = False,
     ) -> None:
         self.min_score, self.cost, self.scale = min_score, cost, scale or Scale()
-        self.float_evaluation, self.by = float_evaluation, by
+        self.float_evaluation, self.by, self.counted = float_evaluation, by, counted
         self.yardstick: Yardstick = BY_SCORE
         self.expected: ExpectedScore | None = None
         self.front: list[Evaluation] = []
@@ -120,7 +124,12 @@ class Points:
     def standing(self, evaluation: Evaluation) -> Standing:
         """Where a measured setting stands."""
         found = standing(evaluation, self.front, self.min_score, self.cost, self.yardstick)
-        return replace(found, expected_score=self.expected_score(evaluation))
+        return replace(found, expected_score=self.expected_score(evaluation), error=self._error(evaluation))
+
+    def _error(self, evaluation: Evaluation) -> float:
+        if not self.counted or self.float_evaluation is None or not evaluation.sums:
+            return math.nan
+        return drop_error(np.array(self.float_evaluation.sums), np.array(evaluation.sums))
 
     def knee(self, limits: tuple[int, int] | None = None) -> Evaluation | None:
         """The knee of the front; None if there is no front.

@@ -1,5 +1,6 @@
 """What a setting scores, in one line: measured, or predicted and said to be so."""
 
+import math
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -37,7 +38,7 @@ class Readout(View):
         if standing.expected_score == standing.expected_score:
             expected = evaluation.scale.text(standing.expected_score)
             found += f", <i title='without the luck of these images; an estimate'>expected {expected}</i>"
-        self._show(found, evaluation.score, evaluation.bit_widths, str(standing))
+        self._show(found, evaluation.score, evaluation.bit_widths, str(standing), standing.error)
 
     def show_predicted(self, bit_widths: Widths, score: float, state: str) -> None:
         number = "?" if score != score else f"≈ {self.float_evaluation.scale.text(score, 1)}"
@@ -55,9 +56,13 @@ class Readout(View):
             f"<div role='status' style='line-height:1.4'>{escape(text)}</div>" if text else ""
         )
 
-    def _show(self, text: str, score: float, bit_widths: Widths, state: str) -> None:
+    def _show(self, text: str, score: float, bit_widths: Widths, state: str, error: float = math.nan) -> None:
         float_model, scale = self.float_evaluation, self.float_evaluation.scale
         drop = "?" if score != score else scale.difference(float_model.score - score)
+        if error == error:
+            within = scale.difference(2 * error)
+            title = "two standard errors at most, of sampling alone, for this setting by itself"
+            drop = f"<span title='{title}'>{drop.replace(' ', f' ± {within.split()[0]} ', 1)}</span>"
         bits = total_bits(bit_widths)
         parts = [
             f"{escape(scale.name)} {text}",

@@ -12,6 +12,7 @@ from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.live import LiveEvaluator
+from qa_lib.metrics import Accuracy
 from qa_lib.panel.fits import check_exploration, check_names, check_positions, check_settled, check_side
 from qa_lib.panel.history import History
 from qa_lib.panel.knowledge import Knowledge
@@ -103,7 +104,18 @@ class Session:
             least = exploration.min_score
         by = exploration.by if exploration else check_by(None, evaluator)
         cost = exploration.cost if exploration else total_bits
-        self.points = Points(least, cost, scale, float_evaluation=self.float_evaluation, by=by)
+        one_each = (
+            self.float_evaluation.sums[:1]
+            and self.float_evaluation.sums[0][-1] == evaluator.search_set.batch_sizes[0]
+        )
+        self.points = Points(
+            least,
+            cost,
+            scale,
+            float_evaluation=self.float_evaluation,
+            by=by,
+            counted=isinstance(evaluator.metric, Accuracy) and bool(one_each),
+        )
         self.knowledge = Knowledge(self.live, self.points, self.space, self.float_evaluation)
         # What a search was told to leave alone, a hand leaves alone unless it is unlocked.
         fixed = [n for n in range(len(qmodel.names)) if n not in self.space.varying]

@@ -156,6 +156,21 @@ def _farthest(reference: Numbers, differences: Numbers) -> Numbers:
     return np.where(few, np.maximum(farthest, np.ptp(reference)), farthest)
 
 
+def drop_error(reference: Numbers, setting: Numbers) -> float:
+    """The most that the standard error of a drop can be, of items that are right or wrong, by how many each batch has right: that of
+    paired shares (McNemar) if as many items differ as can. Where the float model is right in all of a batch or in none of it, as in nearly
+    every one that comes hardest first, no fewer can.
+
+    Args:
+        reference: Right items and items of each batch, shape ``(batches, 2)``.
+        setting: The same of the setting.
+    """
+    (right, items), others = reference.T, setting.T[0]
+    differing = np.minimum(right + others, 2 * items - right - others).sum()
+    drop, count = right.sum() - others.sum(), items.sum()
+    return float(np.sqrt(max(differing - drop**2 / count, 0.0)) / count)
+
+
 def _moves(sums: Numbers, score: Callable[[Any], float]) -> Numbers:
     """By how much each unit, of ``sums`` of shape ``(N, k)``, moves the score: to first order, shape ``(N,)``."""
     total = sums.sum(axis=0)

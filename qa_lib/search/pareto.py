@@ -70,12 +70,14 @@ class Standing:
             other.
         feasible: Whether it has the score that is asked for.
         expected_score: What it is worth without the luck of the search set, an estimate; NaN if nothing says so.
+        error: The most that the standard error of its drop from the float model can be, of sampling alone; NaN if nothing says so.
     """
 
     on_front: bool
     dominated_by: tuple[int, ...]
     feasible: bool
     expected_score: float = math.nan
+    error: float = math.nan
 
     def __str__(self) -> str:
         if self.dominated_by:

@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import numpy as np
 from explorations import setting
 
+from qa_lib.evaluation import Evaluation
 from qa_lib.panel.points import Points
 
 FLOAT = dataclasses.replace(setting((None, None), 930), divergences=(0.0,))
@@ -41,6 +43,30 @@ def test_what_hides_behind_a_point_of_the_front_is_left_out():
     points = Points(0.5, float_evaluation=FLOAT, by="divergence")
     points.add([*EVERY, dataclasses.replace(twin, bit_widths=(4, 6))])
     assert points.beside_the_front() == ([LUCKY], [])
+
+
+def test_the_error_of_a_drop_is_that_of_pairs():
+    """Of right answers, the hardest first: against the error that pairs of items have."""
+    random, batches = np.random.default_rng(0), 32
+    right = np.arange(64 * batches) >= 170
+    worse = right ^ (random.random(len(right)) < np.linspace(0.3, 0.0, len(right)))
+
+    def evaluation(widths, items):
+        sums = tuple((int(part.sum()), len(part)) for part in items.reshape(batches, -1))
+        return Evaluation(widths, len(items), len(items), items.mean(), items.mean(), sums=sums)
+
+    def error(reference, setting):
+        points = Points(0.0, float_evaluation=evaluation((None,), reference), counted=True)
+        return points.standing(evaluation((4,), setting)).error
+
+    paired = (right.astype(float) - worse).std() / np.sqrt(len(right))
+    assert paired <= error(right, worse) < 1.1 * paired
+    # In another order it cannot be told so well, and is never too little.
+    order = random.permutation(len(right))
+    assert error(right[order], worse[order]) > paired
+    assert error(right, right) < 1e-2
+    uncounted = Points(0.0, float_evaluation=FLOAT)
+    assert uncounted.standing(EVERY[0]).error != uncounted.standing(EVERY[0]).error
 
 
 def test_without_divergences_nothing_is_expected():
