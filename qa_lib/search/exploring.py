@@ -139,7 +139,7 @@ def explore(
     Example:
         >>> exploration = explore(evaluator, min_accuracy=0.85, full_passes=40, progress=False)
         >>> exploration.front.columns[:3].tolist()
-        ['accuracy', 'total_bits', 'mean_bits']
+        ['accuracy', 'expected_score', 'total_bits']
     """
     budgets = {"full_passes": full_passes, "seconds": seconds, "evaluations": evaluations}
     if evaluations is not None:

@@ -112,6 +112,12 @@ def wait_for(page, condition, seconds=60):
         raise
 
 
+# Where the cheapest point of the front is, in pixels of the window.
+FIRST_OF_FRONT = """() => {
+  const plot = document.querySelector(".js-plotly-plot"), box = plot.getBoundingClientRect(), {xaxis, yaxis} = plot._fullLayout;
+  const front = plot._fullData.find((trace) => trace.meta === "front");
+  return [box.x + xaxis._offset + xaxis.d2p(front.x[0]), box.y + yaxis._offset + yaxis.d2p(front.y[0])];
+}"""
 MEASURED = "document.querySelector('.qa-readout').innerText.includes('measured')"
 # What the cell that runs now has for its source; the queued ones behind it have a star, too.
 RUNNING = "[...document.querySelectorAll('.jp-CodeCell')].find(cell => cell.innerText.includes('[*]'))?.innerText ?? ''"
@@ -182,16 +188,17 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
     )
     assert "on the front" in readout(page)
     page.evaluate("document.querySelector('.js-plotly-plot').scrollIntoView({block: 'center'})")
-    point = page.locator(".scatterlayer .trace:has(path.js-line) path.point").first.bounding_box()
-    page.mouse.move(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    page.mouse.move(*page.evaluate(FIRST_OF_FRONT))
     page.wait_for_selector(".hoverlayer .hovertext")
     lines = page.locator(".hoverlayer .hovertext tspan.line").all_text_contents()
     page.mouse.down()
     page.mouse.up()
-    accuracy, bits = lines[1].split(",")[0], lines[2].split()[0]
+    assert lines[0] == "#1" and lines[2].startswith("expected ") and lines[2].endswith("% (estimate)")
+    accuracy, bits = lines[1].split(",")[0], lines[3].split()[0]
     wait_for(page, shows(bits), 20)
     assert accuracy in readout(page)
-    assert lines[3].split() == list(map(str, positions(page)))
+    assert lines[4].split() == list(map(str, positions(page)))
+    assert re.search(r"expected \d+\.\d\d%.*drop -?\d+\.\d\d ± \d+\.\d\d points", readout(page), re.DOTALL)
     page.evaluate("document.querySelector('.qa-equalizer').scrollIntoView()")
     assert page.evaluate("document.body.scrollWidth <= innerWidth")
     page.screenshot(path=SCREENSHOTS / "panel.png")
