@@ -107,9 +107,11 @@ def _show(exploration: Exploration, checked: CheckedFront | None) -> None:
         print("Stopped early.", end=" ")
     if front.empty:
         nearest = exploration.nearest
+        lucky = nearest.complete and nearest.score >= exploration.min_score
+        short = f"{scale.difference(exploration.shortfall)} short{' by what is expected' if lucky else ''}"
         print(
             f"None reaches the minimum {scale.name} {scale.text(exploration.min_score)}: the nearest has "
-            f"{'' if nearest.complete else 'at most '}{nearest.text} ({scale.difference(exploration.shortfall)} short) at "
+            f"{'' if nearest.complete else 'at most '}{nearest.text} ({short}) at "
             f"{nearest.total_bits} total bits. {_what_to_relax(exploration)}Ask for less, or raise --upper."
         )
     else:

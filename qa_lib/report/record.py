@@ -74,6 +74,7 @@ class Report:
         uniform_num_bits: Those widths, one for each point of ``uniform``.
         uniform_stopped: Uniform widths that were stopped early.
         nearest: The best point if nothing is feasible, otherwise None.
+        shortfall: How much score it lacks, measured or expected.
         sensitivities: ``widths``, ``divergence`` and ``images`` of the table, or None.
         facts: How it was made.
         width_colours: A colour for each width from limit to limit.
@@ -105,6 +106,7 @@ class Report:
     uniform_num_bits: tuple[int, ...]
     uniform_stopped: tuple[int, ...]
     nearest: Point | None
+    shortfall: float
     sensitivities: dict[str, Any] | None
     facts: tuple[Fact, ...]
     width_colours: tuple[str, ...]
@@ -184,6 +186,7 @@ def report(
         uniform_num_bits=tuple(uniform),
         uniform_stopped=tuple(n for n, e in exploration.uniform_evaluations.items() if not e.complete),
         nearest=None if front else point(exploration.nearest),
+        shortfall=exploration.shortfall,
         sensitivities=None if table is None else {
             "widths": table.widths,
             "divergence": [[float(f"{value:.4g}") for value in row] for row in table.divergence.tolist()],

@@ -84,7 +84,7 @@ if (nearest) {
   at("notice").hidden = false;
   at("notice").textContent =
     `Nothing that was measured reaches the minimum ${data.score} of ${written(data.min_score)}, so there is no front. The `
-    + `nearest has ${written(nearest.score)}, ${digits(data.min_score - nearest.score)}${STEP} short, at `
+    + `nearest has ${written(nearest.score)}, ${digits(data.shortfall)}${STEP} short${nearest.score < data.min_score ? "" : " by what is expected"}, at `
     + `${nearest.total} total bits; it is the one selected below.`;
 }
 at("in-words").textContent = data.summary;

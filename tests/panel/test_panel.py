@@ -265,7 +265,8 @@ def test_picks_stay_within_the_limits_and_take_what_is_shown(qmodel, evaluator):
     for point in panel.session.points.front:
         if min(point.bit_widths) >= 3:
             shown = round(point.score, 4)
-            assert panel.session.points.cheapest(shown, panel.session.limits).score == point.score
+            found = panel.session.points.cheapest(shown, panel.session.limits)
+            assert round(found.score, 4) >= shown and found.total_bits <= point.total_bits
 
 
 def test_a_limit_above_the_float_model_leaves_the_axis_the_right_way_up(qmodel, evaluator, images, labels):

@@ -411,10 +411,15 @@ def test_what_the_archive_knows_to_be_feasible_is_near(qmodel, evaluator):
         "evaluations": 2,
         "population_size": 2,
     }
-    exploration = quiet(qmodel, evaluator, **options)
+    exploration = quiet(qmodel, evaluator, by="score", **options)
     assert best not in exploration.candidates  # the search itself has nothing feasible
     assert exploration.nearest.score == best.score and exploration.shortfall == 0
     assert not exploration.front.empty
+    # By divergence it has to be expected, too, and what was luckiest is not.
+    expected = quiet(qmodel, evaluator, **options)
+    assert expected.front.empty and expected.shortfall > 0
+    worth = min(expected.nearest.score, expected.expected_scores([expected.nearest])[0])
+    assert expected.shortfall == pytest.approx(best.score - worth)
 
 
 @pytest.mark.parametrize("when", ["float", "uniform", "sensitivities"])
