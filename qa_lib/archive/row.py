@@ -223,3 +223,10 @@ def unpack_numbers(packed: bytes) -> tuple[Any, ...]:
     kind, columns = struct.unpack_from("<BI", packed)
     array = np.frombuffer(packed, dtype=_KINDS[kind], offset=5)
     return tuple(map(tuple, array.reshape(-1, columns).tolist())) if columns else tuple(array.tolist())
+
+
+def sum_of_numbers(packed: bytes) -> float:
+    """The sum, up to rounding, of the numbers that ``pack_numbers`` was given; NaN of none."""
+    if packed == _NOTHING:
+        return math.nan
+    return float(np.frombuffer(packed, dtype=_KINDS[packed[0]], offset=5).sum())

@@ -6,7 +6,6 @@ pages are. How often its rows were changed tells an earlier state of a file that
 """
 
 import json
-import math
 import sqlite3
 from collections import Counter
 from collections.abc import Generator, Iterable
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from qa_lib.archive.earlier import EARLIER, earlier_evaluations
-from qa_lib.archive.row import Row, checksum, pack, unpack, unpack_numbers
+from qa_lib.archive.row import Row, checksum, pack, sum_of_numbers, unpack
 from qa_lib.errors import ArchiveError
 
 # "QALB", so that another program's SQLite file is told from an archive.
@@ -174,7 +173,7 @@ def scores(
         (digest, images),
     ).fetchall()
     widths = np.frombuffer(b"".join(packed for packed, *_ in found), np.uint8).reshape(len(found), -1)
-    sums = [math.fsum(unpack_numbers(packed)) if packed else math.nan for *_, packed in found]
+    sums = [sum_of_numbers(packed) for *_, packed in found]
     return widths, np.array([score for _, score, _ in found], float), np.array(sums)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qa_lib.batches.digests import add_structure
+from qa_lib.batches.digests import add_structure, item_digests
 from qa_lib.batches.items import Batches, Items
 from qa_lib.batches.structure import count_items, floating, take
 from qa_lib.checks import kind_of
@@ -76,6 +76,11 @@ class BatchedSet:
             if targets is not None:
                 add_structure(digest, targets)
         return digest.hexdigest()
+
+    @cached_property
+    def item_digests(self) -> list[bytes]:
+        """A digest of what the model takes of each item: those of two sets tell which they share."""
+        return item_digests(self.items)
 
     def sample(self, count: int) -> Any:
         """The inputs of ``count`` items, or of all if there are fewer, evenly from the first to the last."""

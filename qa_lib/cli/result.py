@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def _write(exploration: Exploration, folder: Path, checked: CheckedFront | None)
     if checked is not None:
         files[folder / "holdout.csv"] = checked.to_csv
     else:
-        (folder / "holdout.csv").unlink(missing_ok=True)  # of another front
+        with suppress(OSError):  # what cannot be removed cannot be written either, which is said below
+            (folder / "holdout.csv").unlink()  # of another front
     written = []
     for path, write in files.items():
         try:

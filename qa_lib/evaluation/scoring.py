@@ -34,12 +34,7 @@ class Scoring:
     def __init__(self, metric: Metric, search_set: BatchedSet) -> None:
         self.metric, self.search_set, self.scale = metric, search_set, Scale.of(metric)
 
-    def task(
-        self,
-        bit_widths: Widths,
-        needed: Needed | None = None,
-        known: Row | None = None,
-    ) -> Task:
+    def task(self, bit_widths: Widths, needed: Needed | None = None, known: Row | None = None) -> Task:
         """A candidate that stops once ``needed`` is out of its reach, None measures it to the end; it goes on from what is
         ``known`` of it."""
         task = Task(bit_widths, additive=self.metric.additive)

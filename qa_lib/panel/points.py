@@ -11,12 +11,15 @@ import pandas as pd
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame
-from qa_lib.metrics import Scale
+from qa_lib.metrics import Accuracy, Scale
 from qa_lib.search.expected import ExpectedScore
+from qa_lib.search.exploration import Exploration
 from qa_lib.search.intervals import drop_error
 from qa_lib.search.pareto import Standing, feasible_front, knee, standing
-from qa_lib.search.yardstick import BY_SCORE, DivergenceYardstick, Yardstick
+from qa_lib.search.problem import least_score
+from qa_lib.search.yardstick import BY_SCORE, DivergenceYardstick, Yardstick, check_by
 
 # Scores are shown with two digits after the point, shares as percent.
 _HALF_SHOWN = 0.5e-2
@@ -157,3 +160,24 @@ class Points:
     def _within(self, limits: tuple[int, int] | None) -> list[Evaluation]:
         lower, upper = limits or (0, math.inf)
         return [e for e in self.front if all(n is None or lower <= n <= upper for n in e.bit_widths)]
+
+
+def points_of(
+    evaluator: Evaluator,
+    float_evaluation: Evaluation,
+    exploration: Exploration | None,
+    min_accuracy: float | None,
+    min_score: float | None,
+) -> Points:
+    """None yet, for what ``evaluator`` measures: compared, and limited, as in the ``exploration`` if there is one and nothing else is said."""
+    scale, asked = float_evaluation.scale, min_accuracy is not None or min_score is not None
+    least = least_score(scale, min_accuracy, min_score)
+    one_each = [sums[-1] for sums in float_evaluation.sums] == evaluator.search_set.batch_sizes
+    return Points(
+        exploration.min_score if exploration and not asked else least,
+        exploration.cost if exploration else total_bits,
+        scale,
+        float_evaluation=float_evaluation,
+        by=exploration.by if exploration else check_by(None, evaluator),
+        counted=isinstance(evaluator.metric, Accuracy) and one_each,
+    )

@@ -6,22 +6,18 @@ from types import NoneType
 
 from qa_lib.bit_widths import BitWidths, Widths, check_limits
 from qa_lib.checks import check_kind
-from qa_lib.costs import total_bits
 from qa_lib.errors import DataError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.live import LiveEvaluator
-from qa_lib.metrics import Accuracy
 from qa_lib.panel.fits import check_exploration, check_names, check_positions, check_settled, check_side
 from qa_lib.panel.history import History
 from qa_lib.panel.knowledge import Knowledge
-from qa_lib.panel.points import Points
+from qa_lib.panel.points import points_of
 from qa_lib.panel.requests import Gathering, LatestOnly
 from qa_lib.panel.view import View, Views
 from qa_lib.search.exploration import Exploration
-from qa_lib.search.problem import least_score
-from qa_lib.search.yardstick import check_by
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
@@ -96,26 +92,7 @@ class Session:
         self.evaluation = evaluator.evaluate(qmodel.bit_widths)
         self.float_evaluation = evaluator.evaluate_uniform(None)
         check_exploration(exploration, sensitivities, qmodel.names, self.float_evaluation)
-        scale, least = (
-            self.float_evaluation.scale,
-            least_score(self.float_evaluation.scale, min_accuracy, min_score),
-        )
-        if exploration and min_accuracy is None and min_score is None:
-            least = exploration.min_score
-        by = exploration.by if exploration else check_by(None, evaluator)
-        cost = exploration.cost if exploration else total_bits
-        one_each = (
-            self.float_evaluation.sums[:1]
-            and self.float_evaluation.sums[0][-1] == evaluator.search_set.batch_sizes[0]
-        )
-        self.points = Points(
-            least,
-            cost,
-            scale,
-            float_evaluation=self.float_evaluation,
-            by=by,
-            counted=isinstance(evaluator.metric, Accuracy) and bool(one_each),
-        )
+        self.points = points_of(evaluator, self.float_evaluation, exploration, min_accuracy, min_score)
         self.knowledge = Knowledge(self.live, self.points, self.space, self.float_evaluation)
         # What a search was told to leave alone, a hand leaves alone unless it is unlocked.
         fixed = [n for n in range(len(qmodel.names)) if n not in self.space.varying]

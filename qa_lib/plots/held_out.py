@@ -77,7 +77,8 @@ def plot_held_out(frame: pd.DataFrame) -> Figure:
                 colour, dashes = lines[search]
                 curve = held_out_curve(part, search, "held_out")
                 axes.plot(
-                    curve.full_passes, curve.median, dashes, marker="" if search.startswith("every") else "o", color=colour, markersize=3.5, label=search,
+                    curve.full_passes, curve.median, dashes, color=colour, label=search,
+                    marker="" if search.startswith("every") else "o", markersize=3.5,
                     linewidth=2.2 if search == _FIRST else 1.3, zorder=3 if search == _FIRST else 2,
                 )  # fmt: skip
                 if search == _FIRST:

@@ -39,6 +39,8 @@ class CheckedFront:
         method: How they were made, in words.
         units: What they rest on: so many items, or batches.
         cost: What the search minimised.
+        metric: What makes scores.
+        items: What each item of the hold-out set adds to the metric's sums, shape ``(N, k)``, for each setting; empty if it is no sum over items.
     """
 
     names: tuple[str, ...]
@@ -54,8 +56,8 @@ class CheckedFront:
     method: str
     units: int
     cost: Cost = field(repr=False)
-    _sums: tuple[np.ndarray, ...] = field(default=(), repr=False)
-    _metric: Metric | None = field(default=None, repr=False)
+    metric: Metric = field(repr=False)
+    items: tuple[np.ndarray, ...] = field(default=(), repr=False)
 
     @property
     def drops(self) -> np.ndarray:
@@ -91,7 +93,7 @@ class CheckedFront:
     @property
     def items_known(self) -> bool:
         """Whether it is known what each item adds, so that settings can be compared one with another."""
-        return bool(self._sums)
+        return bool(self.items)
 
     def to_csv(self, path: str | Path) -> None:
         """Writes ``frame`` to ``path``; raises ``ReportError`` if it cannot."""
@@ -139,14 +141,14 @@ class CheckedFront:
     def told_apart(self) -> list[Evaluation]:
         """The cheapest setting, and of the dearer ones each that is really better than the one that was kept before it, as sure as ``level``
         says of all together: of each stretch that the hold-out set cannot tell apart the cheapest. Their evaluations there."""
-        if not self._sums or self._metric is None:
+        if not self.items:
             raise SearchError(
                 "items cannot be told apart by this metric, and so settings cannot be compared one with another"
             )
         each = 1 - (1 - self.level) / max(1, len(self.held_out) - 1)
         kept = [0]
         for index in range(1, len(self.held_out)):
-            low, _ = drops_of(self._metric, self._sums[index], [self._sums[kept[-1]]], each)
+            low, _ = drops_of(self.metric, self.items[index], [self.items[kept[-1]]], each)
             if low[0] > 0:
                 kept.append(index)
         return [self.held_out[index] for index in kept]

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from qa_lib.batches.digests import item_digests
 from qa_lib.checks import check_kind
 from qa_lib.costs import Cost
 from qa_lib.errors import DataError
@@ -40,7 +39,7 @@ def check_holdout(holdout: Any, names: tuple[str, ...], scale: Scale, made: Prov
     ):
         if made.digests and facts[name] != made.digests[name]:
             raise DataError(f"the hold-out evaluator is of another {what}: give one of what was searched")
-    found = item_digests(holdout.search_set.items)
+    found = holdout.search_set.item_digests
     if shared := sum(digest in made.items for digest in found):
         raise DataError(
             f"{shared:,} of the hold-out set's {holdout.images:,} items are in the search set, too, and have chosen the front: leave them out"
@@ -109,6 +108,6 @@ def check_front(
         method=f"{how}, paired, simultaneous over {len(settings)} settings",
         units=units,
         cost=cost,
-        _sums=tuple(sums[1 : count + 1]) if sums is not None else (),
-        _metric=metric,
+        metric=metric,
+        items=tuple(sums[1 : count + 1]) if sums is not None else (),
     )

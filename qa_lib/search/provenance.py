@@ -7,7 +7,6 @@ from importlib import metadata
 from platform import python_version
 from typing import Any
 
-from qa_lib.batches.digests import item_digests
 from qa_lib.batches.structure import item_shape
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.quantization.calibration_record import CalibrationRecord
@@ -95,7 +94,7 @@ class Provenance:
             versions=versions(),
             environment=environment(qmodel.device),
             digests={name: evaluator.facts(at_once=True)[name] for name in ("model", "metric_digest")},
-            items=frozenset(item_digests(search_set.items)),
+            items=frozenset(search_set.item_digests),
         )
 
 
