@@ -99,28 +99,17 @@ def _show(exploration: Exploration, checked: CheckedFront | None) -> None:
             checked,
         )
     )
-    print(
-        f"\n{len(exploration.measured)} settings measured on {exploration.float_evaluation.images} images each, "
-        f"{len(exploration.stopped)} stopped early as hopeless ({exploration.images_saved:.0%} of all images saved); "
-        f"{exploration.full_passes:.1f} full passes in all.",
-        end=" ",
-    )
     if exploration.interrupted:
-        print("Stopped early.", end=" ")
+        print("\nStopped early.", end="")
     if front.empty:
         nearest = exploration.nearest
         lucky = nearest.complete and nearest.score >= exploration.min_score
         short = f"{scale.difference(exploration.shortfall)} short{' by what is expected' if lucky else ''}"
         print(
-            f"None reaches the minimum {scale.name} {scale.text(exploration.min_score)}: the nearest has "
+            f"\nNone reaches the minimum {scale.name} {scale.text(exploration.min_score)}: the nearest has "
             f"{'' if nearest.complete else 'at most '}{nearest.text} ({short}) at "
             f"{nearest.total_bits} total bits. {_what_to_relax(exploration)}Ask for less, or raise --upper."
         )
-    else:
-        least = (
-            f" at or above {scale.text(exploration.min_score)}" if exploration.min_score > scale.worst else ""
-        )
-        print(f"The front has {len(front)} solutions{least}.")
     print(f"\n{exploration.summary(checked)}")
 
 
@@ -152,10 +141,11 @@ def _as_text(frame: pd.DataFrame, names: tuple[str, ...], scale: Scale, checked:
     if checked is not None:
         found = pd.concat([checked.baselines(), checked.frame])  # in the order of the rows
         ends = [
-            f"{scale.factor * low:.2f} to {scale.factor * high:.2f}"
+            " to ".join(f"{round(scale.factor * end, 2) + 0.0:.2f}" for end in (low, high))
             for low, high in zip(found["low"], found["high"], strict=True)
         ]
         at = table.columns.get_loc("total bits")
         table.insert(at, "hold-out", [scale.text(score) for score in found["holdout_score"]])
-        table.insert(at + 1, "drop", ["", *ends[1:]])
+        unit = "points" if scale.unit == "%" else scale.unit
+        table.insert(at + 1, f"drop, {unit}" if unit else "drop", ["", *ends[1:]])
     return table.to_string(justify="right")

@@ -59,7 +59,8 @@ def _measured(exploration: "Exploration") -> str:
 
 def _cost(exploration: "Exploration") -> str:
     stopped = len(exploration.stopped)
-    early = f"{stopped:,} of them stopped early as hopeless, " if stopped else ""
+    saved = f"{exploration.images_saved:.0%} of the images saved"
+    early = f"{stopped:,} of them stopped early as hopeless ({saved}), " if stopped else ""
     seconds = (
         f" ({exploration.made.seconds:,.0f} s)" if exploration.made and exploration.made.seconds >= 1 else ""
     )
