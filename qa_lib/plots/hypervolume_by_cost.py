@@ -12,7 +12,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 from qa_lib.plots import style
 from qa_lib.plots.given import check_frame
 
-_COLOURS = (style.FRONT, style.DOMINATED, style.UNIFORM, style.LIMIT, style.INFEASIBLE, style.CHOSEN)
+_COLOURS = (
+    style.FRONT, style.DOMINATED, style.UNIFORM, style.LIMIT, style.INFEASIBLE, style.CHOSEN, style.EXPECTED, *style.OTHER_METHODS,
+)  # fmt: skip
 COLUMNS = {"full_passes": "full passes", "seconds": "seconds"}
 
 

@@ -272,7 +272,12 @@ def test_hypervolume_by_cost(tmp_path):
     assert curve.cost.tolist() == [1, 2, 3]
     assert curve.median.tolist() == pytest.approx([0.1, 0.15, 0.5])
     assert curve.lowest.tolist() == [0, 0.1, 0.4] and curve.highest.tolist() == [0.2, 0.2, 0.6]
-    assert draws(plots.plot_hypervolume_by_cost(frame), tmp_path)
+    figure = plots.plot_hypervolume_by_cost(frame)
+    assert draws(figure, tmp_path)
+    many = pd.concat([frame.assign(search=f"search {n}") for n in range(9)])
+    lines = plots.plot_hypervolume_by_cost(many).axes[0].lines
+    searches = [line for line in lines if line.get_label().startswith("search")]
+    assert len({line.get_color() for line in searches}) == len(searches) == 9
     assert draws(plots.plot_hypervolume_by_cost(frame.drop(columns=["seconds", "best"])), tmp_path)
 
 
