@@ -137,3 +137,15 @@ def test_another_cost_decides_by_another_order():
 def test_a_score_that_is_asked_for_may_be_met_exactly_and_one_to_exceed_may_not():
     assert not Needed(at_least=0.7).out_of_reach(0.7) and Needed(at_least=0.7).out_of_reach(0.69)
     assert Needed(more_than=0.7).out_of_reach(0.7) and not Needed(more_than=0.7).out_of_reach(0.71)
+
+
+def test_by_divergence_a_candidate_may_tie_at_the_same_cost_and_not_at_a_higher_one():
+    rule = StopRule(0.3, (((2, 4), 0.5),), by="divergence")
+    nothing = -math.inf
+    assert rule.needed([(2, 2), (3, 3), (4, 4)]) == [
+        Needed(0.3), Needed(0.3, nothing, 0.5), Needed(0.3, nothing, math.inf, 0.5)
+    ]  # fmt: skip
+    assert not Needed(divergence=0.5).out_of_reach(1.0, 0.5) and Needed(divergence=0.5).out_of_reach(
+        1.0, 0.51
+    )
+    assert Needed(less_than=0.5).out_of_reach(1.0, 0.5) and not Needed(less_than=0.5).out_of_reach(1.0, 0.49)

@@ -1,6 +1,7 @@
 """What a setting is worth without luck: against truths that are known."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from qa_lib.costs import total_bits
 from qa_lib.metrics import Accuracy
 from qa_lib.search.expected import ExpectedScore, cross_fitted
 from qa_lib.search.pareto import feasible_front, standing
+from qa_lib.search.run import SearchRun
 from qa_lib.search.yardstick import BY_SCORE, DivergenceYardstick, yardstick
 
 FLOAT = dataclasses.replace(setting((None, None), 900), divergences=(0.0,))
@@ -179,3 +181,24 @@ def test_evaluators_of_one_search_set_do_not_change_what_the_others_compare_with
         qmodel.model.conv1.weight.copy_(kept)
     assert evaluator.evaluate(widths, remeasure=True).divergence == before
     assert other.evaluate(widths, remeasure=True).divergence == before
+
+
+@pytest.mark.slow
+def test_what_is_infeasible_keeps_nobody_from_the_front(qmodel, images, labels):
+    """A setting below the least score diverges less than a feasible one, by bad luck: that one is measured to the end."""
+    evaluator = Evaluator(qmodel, images, labels, batch_size=40)
+    every = evaluator.evaluate_many(itertools.product((2, 3, 4, 5), repeat=4))
+    tried = 0
+    for unlucky, lucky in itertools.permutations(every, 2):
+        begun = sum(lucky.divergences[:-1]) / lucky.search_images
+        if (
+            unlucky.total_bits <= lucky.total_bits
+            and unlucky.score < lucky.score
+            and unlucky.divergence < begun
+        ):
+            run = SearchRun(evaluator, lucky.score, by="divergence")
+            (first,) = run.evaluate_many([unlucky.bit_widths])
+            if first.complete:
+                tried += 1
+                assert run.evaluate_many([lucky.bit_widths])[0].complete
+    assert tried > 0
