@@ -67,6 +67,8 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
                 try_forward(qmodel, inputs, CalibrationError)
             else:
                 forward(qmodel, inputs)
+        if index == 0:
+            qmodel.learn_dataflow(inputs)
         count += items
     empty = [name for name in qmodel.names if not collectors[name].count]
     if empty:

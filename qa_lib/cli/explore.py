@@ -10,6 +10,7 @@ from qa_lib.calibration.amax import all_methods
 from qa_lib.calibration.calibrating import calibrate
 from qa_lib.cli.arguments import user_path
 from qa_lib.cli.result import report
+from qa_lib.costs import COSTS
 from qa_lib.errors import QAError, ReportError
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -21,7 +22,7 @@ from qa_lib.workloads.workload import known_workloads, load_workload
 
 DESCRIPTION = """\
 Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
-the score (accuracy, say) against total bits, beside the float model and the uniform widths.
+the score (accuracy, say) against total bits or another cost, beside the float model and the uniform widths.
 
 Every score is measured on the workload's whole search set. These files go to --out:
   front.csv       the score (accuracy: 0 to 1), total_bits, mean_bits, and one column of widths per quantizer
@@ -71,6 +72,16 @@ def fill(command: argparse.ArgumentParser) -> None:
         help="end it, too, when the front has not grown for so many full passes")  # fmt: skip
     add("--by", choices=BY, help="what candidates are compared by: how far the outputs are from the float model's (the default where the metric "
         "measures that), or the measured score")  # fmt: skip
+    add("--cost", default="total_bits", metavar="C",
+        help=f"what is minimised beside the error: {', '.join(COSTS)}, or the name of a table, energy.csv say, with the columns layer, num_bits and "
+        "value (default: %(default)s)")  # fmt: skip
+    add(
+        "--other-costs",
+        type=_list_of_names,
+        default=[],
+        metavar="C,C,...",
+        help="more of them, shown beside it",
+    )
     add("--population-size", type=int, default=20, metavar="P",
         help="candidates in the first generation, and what the population keeps (default: %(default)s)")  # fmt: skip
     add("--lower", type=int, default=2, metavar="BITS", help="smallest width (default: %(default)s)")
@@ -93,6 +104,10 @@ def _drop(text: str) -> float:
 
 def _list_of_widths(text: str) -> list[int]:
     return [int(each) for each in text.split(",")]
+
+
+def _list_of_names(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -133,6 +148,8 @@ def _explore(options: argparse.Namespace) -> tuple[Exploration, Evaluator | None
         evaluations=options.evaluations,
         patience=options.patience,
         by=options.by,
+        cost=options.cost,
+        other_costs=options.other_costs,
         population_size=options.population_size,
         seed=options.seed,
         archive=options.archive or options.out / "archive.sqlite",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from qa_lib.bit_widths import width_columns
+from qa_lib.costs import amount, name_and_unit
 from qa_lib.errors import ReportError, SearchError
 from qa_lib.interrupts import uninterrupted
-from qa_lib.metrics import Scale
 from qa_lib.plots import plot_objective_space
 from qa_lib.plots.style import save_figure
 from qa_lib.report import write_page
@@ -80,7 +80,7 @@ def _show_checked(checked: CheckedFront, max_drop: float | None) -> None:
             print(f"{str(error)[0].upper()}{str(error)[1:]}.")
         else:
             print(
-                f"The cheapest that loses at most {scale.difference(max_drop)}: {chosen.total_bits} total bits, {chosen.text} on the hold-out "
+                f"The cheapest that loses at most {scale.difference(max_drop)}: {amount(checked.cost, chosen.bit_widths)}, {chosen.text} on the hold-out "
                 f"set, widths {' '.join('-' if n is None else str(n) for n in chosen.bit_widths)}."
             )
 
@@ -94,8 +94,7 @@ def _show(exploration: Exploration, checked: CheckedFront | None) -> None:
     print(
         _as_text(
             pd.concat([exploration.baselines(), front] if len(front) else [exploration.baselines()]),
-            exploration.names,
-            scale,
+            exploration,
             checked,
         )
     )
@@ -108,7 +107,7 @@ def _show(exploration: Exploration, checked: CheckedFront | None) -> None:
         print(
             f"\nNone reaches the minimum {scale.name} {scale.text(exploration.min_score)}: the nearest has "
             f"{'' if nearest.complete else 'at most '}{nearest.text} ({short}) at "
-            f"{nearest.total_bits} total bits. {_what_to_relax(exploration)}Ask for less, or raise --upper."
+            f"{amount(exploration.cost, nearest.bit_widths)}. {_what_to_relax(exploration)}Ask for less, or raise --upper."
         )
     print(f"\n{exploration.summary(checked)}")
 
@@ -124,14 +123,19 @@ def _what_to_relax(exploration: Exploration) -> str:
     return f"By the sensitivities (an estimate), these layers disturb most: {layers}. Give them more bits. "
 
 
-def _as_text(frame: pd.DataFrame, names: tuple[str, ...], scale: Scale, checked: CheckedFront | None) -> str:
-    columns = list(width_columns(names, [scale.column]))
+def _as_text(frame: pd.DataFrame, exploration: Exploration, checked: CheckedFront | None) -> str:
+    scale = exploration.scale
+    columns = list(width_columns(exploration.names, [scale.column]))
     widths = frame[columns].astype(object).where(frame[columns].notna(), "-")
     table = pd.DataFrame(
         {
             scale.name: frame[scale.column].map(lambda s: "infeasible" if pd.isna(s) else scale.text(s)),
             "total bits": frame["total_bits"],
             "mean bits": frame["mean_bits"].map("{:.2f}".format),
+            **{
+                name_and_unit(cost): frame[column].map("{:.6g}".format)
+                for column, cost in exploration.costs_shown.items()
+            },
             "widths": widths.apply(lambda row: " ".join(map(str, row)), axis=1),
         }
     )

@@ -1,17 +1,46 @@
 """What is minimised beside the error."""
 
 from qa_lib.costs.bits import FLOAT_BITS, TotalBits, WeightedBits, total_bits
-from qa_lib.costs.cost import Cost, FunctionCost, check_cost, cost_table, name_and_unit, named_cost
+from qa_lib.costs.cost import (
+    Cost,
+    FunctionCost,
+    NotASumError,
+    amount,
+    check_cost,
+    cost_table,
+    counted_in,
+    known_amount,
+    name_and_unit,
+    named_cost,
+)
+from qa_lib.costs.dataflow import Dataflow, Products, StoredTensor
+from qa_lib.costs.hardware import ActivationTraffic, BitOperations, PeakActivationMemory
+from qa_lib.costs.named import COSTS, cost_of
+from qa_lib.costs.table import CostTable, write_cost_template
 
 __all__ = [
+    "COSTS",
     "FLOAT_BITS",
+    "ActivationTraffic",
+    "BitOperations",
     "Cost",
+    "CostTable",
+    "Dataflow",
     "FunctionCost",
+    "NotASumError",
+    "PeakActivationMemory",
+    "Products",
+    "StoredTensor",
     "TotalBits",
     "WeightedBits",
+    "amount",
     "check_cost",
+    "cost_of",
     "cost_table",
+    "counted_in",
+    "known_amount",
     "name_and_unit",
     "named_cost",
     "total_bits",
+    "write_cost_template",
 ]

@@ -1,7 +1,7 @@
 """What a setting of the bit widths costs: things with a name and a unit; less is better."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any, Protocol
@@ -12,7 +12,9 @@ from qa_lib.bit_widths import Widths
 from qa_lib.checks import shown
 from qa_lib.errors import SearchError
 
-_INSTEAD = "Search with an algorithm of your own: explore(..., algorithm=...)"
+
+class NotASumError(SearchError):
+    """A cost is not a sum over the quantizers, and dynamic programming takes no other."""
 
 
 class Cost(Protocol):
@@ -70,17 +72,45 @@ def name_and_unit(cost: Cost) -> str:
     return f"{cost.name} ({cost.unit})" if cost.unit and cost.unit not in cost.name.split() else cost.name
 
 
-def check_cost(cost: Any, widths: Widths) -> Cost:
-    """``cost``, with a name, if it makes a number of ``widths``; raises ``SearchError`` if not."""
+def known_amount(cost: Cost, widths: Widths) -> float:
+    """What a setting costs; NaN where that is not known: of one with float layers, or widths that a table lacks."""
     try:
-        value = float(cost(widths))
-    except Exception as error:  # a user's own function may raise anything
-        raise SearchError(
-            f"cost has to take the widths and return a number; for {list(widths)} it raised "
-            f"{type(error).__name__}: {shorten(str(error), 300)}"
-        ) from error
-    if not math.isfinite(value):
-        raise SearchError(f"cost of {list(widths)} is {value}; it has to be a finite number")
+        return float(cost(widths))
+    except SearchError:
+        return math.nan
+    except Exception:  # a user's own function may raise anything of None
+        if None in widths:
+            return math.nan
+        raise
+
+
+def amount(cost: Cost, widths: Widths) -> str:
+    """What a setting costs, in words: "7.056 kB", "101 total bits"."""
+    found = known_amount(cost, widths)
+    return f"{'?' if math.isnan(found) else _digits(found)} {counted_in(cost)}"
+
+
+def _digits(number: float) -> str:
+    return f"{number:,.0f}" if number.is_integer() else f"{number:.6g}"
+
+
+def counted_in(cost: Cost) -> str:
+    """What follows an amount: "kB", "total bits"."""
+    return cost.name if cost.unit in ("", "bits") else cost.unit
+
+
+def check_cost(cost: Any, settings: Iterable[Widths]) -> Cost:
+    """``cost``, with a name, if it makes a number of each of some ``settings``; raises ``SearchError`` if not."""
+    for widths in settings:
+        try:
+            value = float(cost(widths))
+        except Exception as error:  # a user's own function may raise anything
+            raise SearchError(
+                f"cost has to take the widths and return a number; for {list(widths)} it raised "
+                f"{type(error).__name__}: {shorten(str(error), 300)}"
+            ) from error
+        if not math.isfinite(value):
+            raise SearchError(f"cost of {list(widths)} is {value}; it has to be a finite number")
     return named_cost(cost)
 
 
@@ -89,11 +119,11 @@ def cost_table(cost: Any, quantizers: int, widths: Sequence[int]) -> np.ndarray:
     hold what does not depend on any.
 
     Raises:
-        SearchError: The cost is not a sum over the quantizers.
+        NotASumError: The cost is not a sum over the quantizers.
     """
     cost = named_cost(cost)
     if cost.is_sum is False:
-        raise SearchError(f"{cost.name} is not a sum over the quantizers. {_INSTEAD}")
+        raise NotASumError(f"{cost.name} is not a sum over the quantizers")
     base = [widths[0]] * quantizers
     least = float(cost(tuple(base)))
     table = np.array(
@@ -107,8 +137,8 @@ def cost_table(cost: Any, quantizers: int, widths: Sequence[int]) -> np.ndarray:
     found = [float(cost(tuple(widths[choice] for choice in row))) for row in probe]
     expected = table[np.arange(quantizers), probe].sum(axis=1)
     if not np.allclose(found, expected, rtol=1e-9, atol=1e-9 * max(1.0, np.abs(table).max())):
-        raise SearchError(
-            f"the cost is not a sum over the quantizers: dynamic programming gives {expected[0]:g} for "
-            f"{[widths[choice] for choice in probe[0]]}, the cost is {found[0]:g}. {_INSTEAD}"
+        raise NotASumError(
+            f"{cost.name} is not a sum over the quantizers: dynamic programming gives {expected[0]:g} for "
+            f"{[widths[choice] for choice in probe[0]]}, the cost is {found[0]:g}"
         )
     return table

@@ -11,7 +11,7 @@ from qa_lib.archive import Archive, Row
 from qa_lib.archive.row import unpack_widths
 from qa_lib.batches.batched_set import BatchedSet
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import Cost
+from qa_lib.costs import Cost, known_amount
 from qa_lib.errors import QAWarning
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.fingerprint import Facts, archived_facts
@@ -94,7 +94,7 @@ class Records:
         settings = [unpack_widths(row.tobytes()) for row in widths]
         if len(settings) > most:
             # Near the front as measured, and near the one by divergence.
-            costs = np.array([cost(each) for each in settings])
+            costs = np.array([known_amount(cost, each) for each in settings])
             closeness = -np.nan_to_num(divergences, nan=np.inf)
             orders = [
                 nearest_to_front(costs, each) for each in (scores, closeness) if np.isfinite(each).any()

@@ -97,8 +97,8 @@ class BitWidthPanel(View):
             bit_widths=session.bit_widths, groups=groups, space=session.space,
         )  # fmt: skip
         self.front = FrontView(session.points, session.float_evaluation)
-        self.comparison = Comparison(qmodel.names, class_names)
-        self.readout = Readout(session.float_evaluation)
+        self.comparison = Comparison(qmodel.names, class_names, session.points.cost)
+        self.readout = Readout(session.float_evaluation, session.points.costs)
         self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES), self.readout.show_error)
         scale, best = session.points.scale, session.float_evaluation.score
         self.toolbar = Toolbar([*session.space.widths, None], best - 1 / scale.factor, scale)

@@ -7,7 +7,7 @@ from html import escape
 import ipywidgets
 from torch import Tensor
 
-from qa_lib.costs import FLOAT_BITS
+from qa_lib.costs import FLOAT_BITS, Cost, total_bits
 from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.panel.fits import SIDES, check_names, check_side
@@ -36,6 +36,7 @@ class Comparison(View):
     Args:
         names: The quantizers, in order.
         class_names: What the classes are called; None numbers them.
+        cost: What B costs more or saves is said in.
 
     Attributes:
         widget: What to show.
@@ -48,8 +49,10 @@ class Comparison(View):
         'Hold a setting as B to compare.'
     """
 
-    def __init__(self, names: Sequence[str], class_names: Sequence[str] | None = None) -> None:
-        self.names = tuple(names)
+    def __init__(
+        self, names: Sequence[str], class_names: Sequence[str] | None = None, cost: Cost = total_bits
+    ) -> None:
+        self.names, self.cost = tuple(names), cost
         self.class_names = class_names if class_names is None else check_names("class_names", class_names)
         self.held: dict[str, Held] = {}
         self.widget = ipywidgets.HTML()
@@ -87,13 +90,14 @@ class Comparison(View):
         if missing:
             return f"Hold a setting as {' and one as '.join(missing)} to compare."
         a, b = (self.held[side].evaluation for side in "AB")
-        bits, gained = b.total_bits - a.total_bits, b.score - a.score
+        more, gained = self.cost(b.bit_widths) - self.cost(a.bit_widths), b.score - a.score
+        unit = self.cost.unit or self.cost.name
         cost = (
-            f"costs {bits} bits more"
-            if bits > 0
-            else f"saves {-bits} bits"
-            if bits
-            else "costs the same bits"
+            f"costs {more:.6g} {unit} more"
+            if more > 0
+            else f"saves {-more:.6g} {unit}"
+            if more
+            else f"costs the same {self.cost.unit if self.cost == total_bits else self.cost.name}"
         )
         gain = (
             f"gains {a.scale.difference(gained)}"

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import name_and_unit, total_bits
+from qa_lib.costs import amount, name_and_unit
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.panel.points import Points
 from qa_lib.panel.theme import colour_axes, figure_widget, recolour
@@ -127,8 +127,10 @@ class FrontView(View):
     def _describe(self, evaluation: Evaluation, title: str) -> str:
         widths = ["float" if num_bits is None else str(num_bits) for num_bits in evaluation.bit_widths]
         lines = [" ".join(widths[i : i + _PER_LINE]) for i in range(0, len(widths), _PER_LINE)]
-        amounts = {total_bits.name: evaluation.total_bits, self.cost.name: self.cost(evaluation.bit_widths)}
-        costs = ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())
+        costs = ", ".join(
+            f"{amount(cost, evaluation.bit_widths)} {cost.name if cost.unit not in ('', 'bits') else ''}".strip()
+            for cost in self.points.costs
+        )
         drop = self.points.scale.difference(self.float_evaluation.score - evaluation.score)
         expected = self.points.expected_score(evaluation)
         told = "" if expected != expected else f"expected {self.points.scale.text(expected)} (estimate)<br>"

@@ -96,7 +96,7 @@ def next_steps(
         for (group, width), setting, score in zip(changes, settings, expected[1:], strict=True)
         if np.isfinite(score - expected[0])
     ]  # fmt: skip
-    gains = [step for step in steps if step.score > 0 and step.cost > 0]
+    gains = [step for step in steps if step.score > 0 and step.cost >= 0]
     saves = [step for step in steps if step.cost < 0]
     return NextSteps(
         gain=min(gains, key=lambda step: (step.cost, -step.score), default=None),

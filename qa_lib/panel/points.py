@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import Cost, total_bits
+from qa_lib.costs import Cost, known_amount, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame
@@ -37,8 +37,10 @@ class Points:
         float_evaluation: The float model; None if it is not known, so that nothing says what to expect.
         by: What settings are compared by, ``"divergence"`` or ``"score"``.
         counted: Whether scores are shares of items that are right or wrong, so that batches say how sure a drop is.
+        other_costs: What views show beside the cost.
 
     Attributes:
+        costs: The total bits, the cost and the others.
         front: The feasible evaluations that no other dominates, cheapest first: #1, #2, ...
         yardstick: What they are compared by.
         expected: The score that a divergence lets expect; None if nothing says so.
@@ -60,8 +62,10 @@ class Points:
         float_evaluation: Evaluation | None = None,
         by: str = "score",
         counted: bool = False,
+        other_costs: Sequence[Cost] = (),
     ) -> None:
         self.min_score, self.cost, self.scale = min_score, cost, scale or Scale()
+        self.costs = tuple(dict.fromkeys((total_bits, cost, *other_costs)))
         self.float_evaluation, self.by, self.counted = float_evaluation, by, counted
         self.yardstick: Yardstick = BY_SCORE
         self.expected: ExpectedScore | None = None
@@ -78,14 +82,14 @@ class Points:
             return list(self._known.values())
 
     def add(self, evaluations: Iterable[Evaluation]) -> bool:
-        """Takes in what was measured; what was stopped early, and what has float quantizers beyond the cost axis, is left
-        out.
+        """Takes in what was measured; what was stopped early, the float model, and what the cost does not know, is left out.
 
         Returns:
             Whether something was new.
         """
         with self._lock:
-            new = {e.bit_widths: e for e in evaluations if e.complete and any(e.bit_widths)}
+            whole = [e for e in evaluations if e.complete and any(e.bit_widths)]
+            new = {e.bit_widths: e for e in whole if known_amount(self.cost, e.bit_widths) < math.inf}
             if all(self._known.get(widths) == e for widths, e in new.items()):
                 return False
             self._known |= new
@@ -180,4 +184,5 @@ def points_of(
         float_evaluation=float_evaluation,
         by=exploration.by if exploration else check_by(None, evaluator),
         counted=isinstance(evaluator.metric, Accuracy) and one_each,
+        other_costs=exploration.other_costs if exploration else (),
     )

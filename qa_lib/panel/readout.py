@@ -1,14 +1,14 @@
 """What a setting scores, in one line: measured, or predicted and said to be so."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
 import ipywidgets
 
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import total_bits
+from qa_lib.costs import Cost, amount, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.panel.view import View
 from qa_lib.search.pareto import Standing
@@ -19,14 +19,15 @@ class Readout(View):
 
     Args:
         float_evaluation: The float model.
+        costs: What is shown beside the total bits.
 
     Attributes:
         widget: What to show.
         message: Where errors and news are shown.
     """
 
-    def __init__(self, float_evaluation: Evaluation) -> None:
-        self.float_evaluation = float_evaluation
+    def __init__(self, float_evaluation: Evaluation, costs: Sequence[Cost] = (total_bits,)) -> None:
+        self.float_evaluation, self.costs = float_evaluation, costs
         self.widget = ipywidgets.HTML()
         self.message = ipywidgets.HTML()
 
@@ -68,6 +69,11 @@ class Readout(View):
             f"{escape(scale.name)} {text}",
             f"drop <b>{drop}</b> from float {float_model.text}",
             f"total bits <b class='qa-bits'>{bits}</b>, mean <b>{bits / len(bit_widths):.2f}</b>",
+            *(
+                f"{escape(cost.name)} <b>{escape(amount(cost, bit_widths))}</b>"
+                for cost in self.costs
+                if cost != total_bits
+            ),
             f"<span class='qa-state'>{escape(state)}</span>",
         ]
         self.widget.value = (

@@ -1,10 +1,12 @@
 """The quantizers of a model as a table."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from qa_lib.bit_widths import WIDTHS
+from qa_lib.costs import Dataflow
 from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -13,6 +15,7 @@ def layer_table(
     types: Mapping[str, str],
     quantizers: Mapping[str, TensorQuantizer],
     calls: Mapping[str, Calls],
+    dataflow: Dataflow | None,
     *,
     all_widths: bool,
 ) -> pd.DataFrame:
@@ -22,6 +25,7 @@ def layer_table(
         types: Name of the quantizer -> class of the module that it belongs to.
         quantizers: Name -> quantizer, in order.
         calls: Name -> what a forward pass showed, as far as known.
+        dataflow: What it stored and multiplied, if known.
         all_widths: Whether to add the ``amax`` of every width.
     """
     rows = []
@@ -37,9 +41,23 @@ def layer_table(
             "unsigned": quantizer.unsigned,
             "amax": float(quantizer.amax_in_use.max()),
             "negatives": quantizer.negatives,
+            **_made_of(name, dataflow),
         }
         if all_widths:
             row |= {f"amax_{num_bits}": float(quantizer.amax_at(num_bits).max()) for num_bits in WIDTHS}
         rows.append(row)
-    integers = dict.fromkeys(("elements_per_image", "calls", "num_bits", "negatives"), "Int64")
-    return pd.DataFrame(rows).astype(integers)
+    integers = ("elements_per_image", "calls", "num_bits", "negatives", "macs", "weights")
+    return pd.DataFrame(rows).astype(dict.fromkeys(integers, "Int64"))
+
+
+def _made_of(name: str, dataflow: Dataflow | None) -> dict[str, Any]:
+    """The multiplications that make what the quantizer ``name`` writes."""
+    if dataflow is None or not dataflow.tensors:
+        return {"macs": None, "weights": None, "fed_by": None}
+    products = [each for each in dataflow.products if each.quantizer == name]
+    fed_by = dict.fromkeys(q or "float" for each in products for operand in each.operands for q in operand)
+    return {
+        "macs": sum(each.macs for each in products),
+        "weights": sum({each.layer: each.weights for each in products}.values()),
+        "fed_by": ", ".join(fed_by),
+    }

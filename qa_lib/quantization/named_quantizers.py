@@ -1,8 +1,9 @@
 """The quantizers of a model, in order: their names, their widths, and whether they are calibrated."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 from torch import nn
 
 from qa_lib.bit_widths import BitWidths, check_bit_widths
-from qa_lib.errors import NotCalibratedError, PredicateError
+from qa_lib.costs import Dataflow, write_cost_template
+from qa_lib.errors import LayerError, NotCalibratedError, PredicateError
 from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
@@ -33,6 +35,7 @@ class NamedQuantizers(nn.Module):
     statistics: ActivationStatistics | None
     calibration: CalibrationRecord | None
     _calls: Mapping[str, Calls]
+    _dataflow: Dataflow | None
     _inputs: Inputs
     _chosen: dict[str, nn.Module]
     _quantizers: dict[str, TensorQuantizer]
@@ -103,6 +106,43 @@ class NamedQuantizers(nn.Module):
                 "call calibrate(qmodel, batches) first, or load a calibrated state dict"
             )
 
+    @property
+    def elements(self) -> dict[str, int]:
+        """Name of each quantizer -> the numbers that it writes of one image, over all its calls; raises ``NotCalibratedError`` before
+        calibration."""
+        if missing := [name for name in self.names if name not in self._calls]:
+            raise NotCalibratedError(
+                f"what {missing[0]} writes is not known yet: call calibrate(qmodel, batches) first"
+            )
+        return {name: self._calls[name].elements_per_image for name in self.names}
+
+    @property
+    def dataflow(self) -> Dataflow:
+        """What a forward pass over one image stores and multiplies, as the calibration showed.
+
+        Raises:
+            NotCalibratedError: There was none, or it was saved by an earlier version.
+            LayerError: The pass could not be watched.
+        """
+        if self._dataflow is None:
+            raise NotCalibratedError(
+                "what a forward pass stores and multiplies is not known yet: call calibrate(qmodel, batches) first"
+            )
+        if not self._dataflow.tensors:
+            raise LayerError(
+                "what the model stores and multiplies is not known, for a pass of it cannot be watched: take a cost that "
+                "needs no dataflow, such as activation_traffic, or a CostTable"
+            )
+        return self._dataflow
+
+    def cost_template(self, path: str | Path, widths: Iterable[int] = range(2, 9)) -> None:
+        """Writes a table to fill in, with a row for each quantizer and width, for ``CostTable.from_csv(path, qmodel.names)``.
+
+        Raises:
+            SearchError: The file cannot be written.
+        """
+        write_cost_template(path, self.names, widths)
+
     def _set_inputs(self, sites: dict[str, str]) -> None:
         if taken := set(sites.values()) & set(self._chosen):
             raise PredicateError(
@@ -141,7 +181,7 @@ class NamedQuantizers(nn.Module):
     def get_extra_state(self) -> dict[str, Any]:
         """What a state dict has to hold beside tensors: widths, signs, and what calibration recorded."""
         sites = self._inputs.sites if self._inputs.learned else None
-        learned = Learned(self._calls, self.statistics, self.calibration, sites)
+        learned = Learned(self._calls, self.statistics, self.calibration, sites, self._dataflow)
         return saved_state(self.activation_fake_quantizers, learned)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -149,6 +189,7 @@ class NamedQuantizers(nn.Module):
         with self.lock:
             learned = restore_state(self.activation_fake_quantizers, state)
             self.statistics, self.calibration = learned.statistics, learned.calibration
+            self._dataflow = learned.dataflow
             if learned.calls:
                 self._set_calls(learned.calls)
 

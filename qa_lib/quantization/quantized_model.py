@@ -2,19 +2,23 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from qa_lib.batches.forward import call
+from qa_lib.batches.forward import call, evaluation_mode
 from qa_lib.batches.reading import check_inputs
+from qa_lib.batches.structure import count_items, take, tensors
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.checks import kind_of
+from qa_lib.costs import Dataflow
 from qa_lib.errors import DataError, LayerError, PredicateError, RemovedError
 from qa_lib.graph.call_order import Calls, recording_output_shapes, summarize_calls, traced_call_order
+from qa_lib.graph.dataflow import watch_dataflow
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.inputs import INPUT, ArgumentsSeen, Inputs
@@ -91,6 +95,7 @@ class QuantizedActivationsModel(NamedQuantizers):
         self._chosen = {name: chosen[name] for name in traced_call_order(model, chosen)}
         self._inputs, self._run, self._learning = Inputs(model, inputs), forward, 0
         self._calls: Mapping[str, Calls] = {}
+        self._dataflow: Dataflow | None = None
         self._removed = False
         self.volatile: frozenset[str] = frozenset()
         self.statistics: ActivationStatistics | None = None
@@ -147,6 +152,9 @@ class QuantizedActivationsModel(NamedQuantizers):
         """What the model returns for the inputs of a batch, run as ``forward=`` says."""
         return call(self, inputs) if self._run is None else self._run(self, inputs)
 
+    def _returned(self, inputs: Any) -> list[Tensor]:
+        return list(tensors(self.run(inputs)))
+
     def learn_inputs(self, inputs: Any) -> None:
         """Gives each floating-point input its quantizer, and no other argument one: which these are, ``inputs`` of a batch show.
 
@@ -199,6 +207,20 @@ class QuantizedActivationsModel(NamedQuantizers):
             )
         self._set_calls({name: summarize_calls(called, images) for name, called in shapes.items()})
 
+    def learn_dataflow(self, inputs: Any) -> None:
+        """Watches passes over a few of the ``inputs`` of a batch for ``dataflow``."""
+        self._dataflow = Dataflow((), ())
+        with self.temporary_bit_widths([None] * len(self.names)), evaluation_mode(self):
+            for few in (take(inputs, slice(0, 2)), inputs):
+                with suppress(
+                    Exception
+                ):  # a user's forward may raise anything, where it is given less or watched
+                    given, items = list(tensors(few)), count_items(few)
+                    self._dataflow = watch_dataflow(
+                        self.model, self._quantizers, given, items, partial(self._returned, few)
+                    )
+                    return
+
     def layer_table(self, *, all_widths: bool = False) -> pd.DataFrame:
         """One row for each quantizer, in order.
 
@@ -209,12 +231,14 @@ class QuantizedActivationsModel(NamedQuantizers):
             A frame with the columns ``name``, ``type`` (class of the module), ``output_shape``
             (for one image), ``elements_per_image`` (over all calls), ``calls`` (in one forward
             pass), ``num_bits`` (missing is float), ``unsigned``, ``amax`` (at this width; NaN before
-            calibration) and ``negatives`` (values below zero that an unsigned quantizer was given while
-            measuring, and returned as 0). Shapes, elements and calls are known once the model is calibrated,
-            and missing before.
+            calibration), ``negatives`` (values below zero that an unsigned quantizer was given while
+            measuring, and returned as 0), ``macs`` (multiply-adds of one image that make what it writes), ``weights`` (numbers in the weights
+            of these) and ``fed_by`` (the quantizers that write what these read, "float" for none). What a pass shows is known once the model
+            is calibrated, and missing before.
         """
         types = {n: type(self._chosen[n]).__name__ if n in self._chosen else INPUT for n in self.names}
-        return layer_table(types, self.activation_fake_quantizers, self._calls, all_widths=all_widths)
+        quantizers = self.activation_fake_quantizers
+        return layer_table(types, quantizers, self._calls, self._dataflow, all_widths=all_widths)
 
     def remove(self) -> nn.Module:
         """Takes the hooks off in place and returns ``model`` as it was before."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from qa_lib.bit_widths import check_bit_widths
 from qa_lib.checks import check_kind
+from qa_lib.costs import Dataflow
 from qa_lib.errors import CalibrationError, LayerError
 from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.activation_statistics import ActivationStatistics
@@ -33,12 +34,14 @@ class Learned:
         statistics: What the calibration images showed.
         calibration: How ``amax`` was found.
         inputs: Name of each quantized argument -> name of its quantizer; None before a batch was seen.
+        dataflow: What a forward pass stores and multiplies; None before it was watched.
     """
 
     calls: Mapping[str, Calls]
     statistics: ActivationStatistics | None
     calibration: CalibrationRecord | None
     inputs: Mapping[str, str] | None = None
+    dataflow: Dataflow | None = None
 
 
 def saved_state(quantizers: Mapping[str, TensorQuantizer], learned: Learned) -> dict[str, Any]:
@@ -50,6 +53,7 @@ def saved_state(quantizers: Mapping[str, TensorQuantizer], learned: Learned) -> 
         "statistics": learned.statistics.state() if learned.statistics else None,
         "calibration": asdict(learned.calibration) if learned.calibration else None,
         "inputs": learned.inputs and dict(learned.inputs),
+        "dataflow": learned.dataflow and learned.dataflow.state(),
     }
 
 
@@ -114,6 +118,7 @@ def _parsed(state: Any, names: Sequence[str]) -> tuple[tuple[int | None, ...], M
             {str(name): _calls(**calls) for name, calls in state["calls"].items()},
             statistics or None,
             _record(**calibration) if calibration else None,
+            dataflow=Dataflow.from_state(state["dataflow"], names) if state.get("dataflow") else None,
         )
         return check_bit_widths(saved, dict.fromkeys(names)), unsigned, learned
     except (ArithmeticError, AttributeError, LookupError, TypeError, zlib.error) as error:

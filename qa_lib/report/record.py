@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 
 from qa_lib.bit_widths import width_columns
 from qa_lib.checks import check_kind
-from qa_lib.costs import name_and_unit
+from qa_lib.costs import counted_in, known_amount, name_and_unit
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
@@ -33,13 +33,15 @@ class Point(NamedTuple):
         widths: One digit for each quantizer, base 36; 0 is float.
         score: What it scored.
         total_bits: The sum of the widths.
-        cost: What the search minimised.
+        cost: What the search minimised; None of the float model where it is not known.
+        others: What else it costs.
     """
 
     widths: str
     score: float
     total_bits: int
-    cost: float
+    cost: Any
+    others: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Report:
         score_unit: "%" of shares, "dB", or "".
         score_column: The same in a table.
         cost: What ``Point.cost`` is called, with its unit.
+        cost_unit: What follows an amount of it.
         cost_column: The same in a table.
+        other_costs: What ``Point.others`` are called, with their units, and in a table.
         baseline: The float model.
         front: All of it, cheapest first.
         held_out: Of each point of the front, if it was checked on a hold-out set: score there, drop from the float model there, and the ends of
@@ -90,7 +94,9 @@ class Report:
     score_unit: str
     score_column: str
     cost: str
+    cost_unit: str
     cost_column: str
+    other_costs: tuple[tuple[str, str], ...]
     baseline: Point
     front: tuple[Point, ...]
     held_out: tuple[tuple[float, float, float, float], ...]
@@ -136,10 +142,13 @@ def report(
             "there is nothing to report: the search ended before anything was measured to the end; start it again"
         )
 
+    more = {column: cost for column, cost in exploration.costs_shown.items() if cost != exploration.cost}
+
     def point(evaluation: Evaluation) -> Point:
-        cost = float(exploration.cost(evaluation.bit_widths))
+        amounts = [known_amount(each, evaluation.bit_widths) for each in (exploration.cost, *more.values())]
+        cost, *others = (None if math.isnan(each) else each for each in amounts)
         widths = "".join(_DIGITS[num_bits or 0] for num_bits in evaluation.bit_widths)
-        return Point(widths, evaluation.score, evaluation.total_bits, cost)
+        return Point(widths, evaluation.score, evaluation.total_bits, cost, tuple(others))
 
     images, scale = exploration.float_evaluation.search_images, exploration.scale
     front = tuple(map(point, exploration.front_evaluations))
@@ -166,7 +175,9 @@ def report(
         score_unit=scale.unit,
         score_column=scale.column,
         cost=name_and_unit(exploration.cost),
+        cost_unit=counted_in(exploration.cost),
         cost_column=exploration.cost_column,
+        other_costs=tuple((name_and_unit(cost), column) for column, cost in more.items()),
         baseline=point(exploration.float_evaluation),
         front=front,
         expected=tuple(expected) if np.isfinite(expected).all() else (),

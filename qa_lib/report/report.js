@@ -20,6 +20,8 @@ const written = (score) => digits(score) + (data.score_unit && ` ${data.score_un
 const STEP = SHARE ? " points" : data.score_unit && ` ${data.score_unit}`;
 const LIMITED = data.min_score !== null;
 const amount = (cost) => String(Number(cost.toPrecision(6)));
+const costs = (point) => [...(OWN_COST ? [[data.cost, point.cost]] : []), ...data.other_costs.map(([name], index) => [name, point.others[index]])]
+  .filter(([, value]) => value !== null);
 const bits = (width) => (width ? String(width) : "float");
 // Both ends of a long name tell more than its beginning.
 const shorten = (name) => {
@@ -34,12 +36,12 @@ const barColour = (width) => (width ? data.width_colours[width - LOWER] : "var(-
 // One object for each setting, also if it is shown twice: a uniform width may well be on the front.
 const everything = [];
 const known = new Map();
-const read = (title) => ([widths, score, total, cost], index, kind) => {
+const read = (title) => ([widths, score, total, cost, others], index, kind) => {
   if (known.has(widths)) return known.get(widths);
   const [expected, heldOut] = kind === data.front ? [data.expected[index], data.held_out[index]] : [];
   const point = {
     key: everything.length, title: title(index), widths: Array.from(widths, (digit) => parseInt(digit, 36)),
-    score, total, mean: total / data.names.length, cost, expected, heldOut,
+    score, total, mean: total / data.names.length, cost, others, expected, heldOut,
   };
   everything.push(point);
   known.set(widths, point);
@@ -77,7 +79,7 @@ const images = `${whole(data.search_images)} images`;
 const ends = [data.front[0], data.front[data.front.length - 1]];
 at("summary").textContent = data.front.length
   ? `${whole(data.front.length)} ${data.front.length === 1 ? "setting" : "settings"} on the Pareto front, from `
-    + `${written(ends[0].score)} at ${ends[0].total} total bits to ${written(ends[1].score)} at ${ends[1].total}. `
+    + `${written(ends[0].score)} at ${amount(ends[0].cost)} ${data.cost_unit} to ${written(ends[1].score)} at ${amount(ends[1].cost)}. `
     + `The float model has ${written(baseline.score)} on the same ${images}.`
   : `The float model has ${written(baseline.score)} on ${images}.`;
 if (nearest) {
@@ -85,7 +87,7 @@ if (nearest) {
   at("notice").textContent =
     `Nothing that was measured reaches the minimum ${data.score} of ${written(data.min_score)}, so there is no front. The `
     + `nearest has ${written(nearest.score)}, ${digits(data.shortfall)}${STEP} short${nearest.score < data.min_score ? "" : " by what is expected"}, at `
-    + `${nearest.total} total bits; it is the one selected below.`;
+    + `${amount(nearest.cost)} ${data.cost_unit}; it is the one selected below.`;
 }
 at("in-words").textContent = data.summary;
 at("measured").textContent =
@@ -149,7 +151,8 @@ const inLines = (widths) => {
 };
 const describe = (point) =>
   `<b>${point.title}</b><br>${escape(data.score)} ${written(point.score)}, drop ${digits(drop(point))}${STEP}`
-  + `<br>total bits ${point.total}, mean ${point.mean.toFixed(2)}${OWN_COST ? `<br>${escape(data.cost)} ${amount(point.cost)}` : ""}`
+  + `<br>total bits ${point.total}, mean ${point.mean.toFixed(2)}`
+  + costs(point).map(([name, value]) => `<br>${escape(name)} ${amount(value)}`).join("")
   + `<br>widths ${inLines(point.widths)}`;
 const trace = (chosen, marker, more) => ({
   type: "scatter", mode: "markers", x: chosen.map((p) => p.cost), y: chosen.map((p) => p.score),
@@ -268,7 +271,7 @@ function drawStrip() {
   const said = [point.title, `${data.score} ${written(point.score)}`, `drop against float ${digits(drop(point))}${STEP}`,
     `total bits ${point.total}`, `mean bits ${point.mean.toFixed(2)}`];
   if (point.expected !== undefined) said.splice(2, 0, `expected ${written(point.expected)} (estimate)`);
-  if (OWN_COST) said.push(`${data.cost} ${amount(point.cost)}`);
+  said.push(...costs(point).map(([name, value]) => `${name} ${amount(value)}`));
   at("shown-facts").replaceChildren(...said.map((text, index) => make(index ? "span" : "strong", text)));
 }
 
@@ -281,6 +284,7 @@ const COLUMNS = [
   ["total", "total bits", (p) => p.total, String],
   ...(CHECKED ? [] : [["mean", "mean bits", (p) => p.mean, (mean) => mean.toFixed(2)]]),
   ...(OWN_COST ? [["cost", data.cost, (p) => p.cost, amount]] : []),
+  ...data.other_costs.map(([name], index) => [`cost-${index}`, name, (p) => p.others[index], amount]),
 ];
 if (!OWN_COST) sorted.by = "total";
 const heads = new Map(COLUMNS.map(([key, title]) => {
@@ -373,9 +377,9 @@ const number = (value) => (Number.isInteger(value) ? `${value}.0` : String(value
 const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
 const safe = (name) => quoted(/^[=+\-@\t\r]/.test(name) ? `'${name}` : name);  // no formula in a spreadsheet
 function csv() {
-  const rows = [[safe(data.score_column), ...(EXPECTED ? ["expected_score"] : []), "total_bits", "mean_bits", ...(OWN_COST ? [safe(data.cost_column)] : []), ...data.columns.map(safe)]];
+  const rows = [[safe(data.score_column), ...(EXPECTED ? ["expected_score"] : []), "total_bits", "mean_bits", ...(OWN_COST ? [safe(data.cost_column)] : []), ...data.other_costs.map(([, column]) => safe(column)), ...data.columns.map(safe)]];
   for (const p of data.front) {
-    rows.push([number(p.score), ...(EXPECTED ? [number(p.expected)] : []), p.total, number(p.mean), ...(OWN_COST ? [number(p.cost)] : []), ...p.widths.map((w) => w || "")]);
+    rows.push([number(p.score), ...(EXPECTED ? [number(p.expected)] : []), p.total, number(p.mean), ...costs(p).map(([, value]) => number(value)), ...p.widths.map((w) => w || "")]);
   }
   return rows.map((row) => row.join(",") + "\n").join("");
 }

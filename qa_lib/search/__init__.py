@@ -3,9 +3,10 @@
 from qa_lib.search.budgets import FullPasses, Seconds, StalledHypervolume
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.exploring import explore
-from qa_lib.search.operators import SensitivitySampling, StepMutation
+from qa_lib.search.mutation import StepMutation
 from qa_lib.search.problem import LayerwiseQuantizationProblem
 from qa_lib.search.screening import ScreenedNSGA2
+from qa_lib.search.seeding import SensitivitySampling
 
 __all__ = [
     "Exploration",

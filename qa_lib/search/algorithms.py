@@ -3,8 +3,9 @@
 from pymoo.operators.crossover.pntx import TwoPointCrossover
 
 from qa_lib.costs import Cost, total_bits
-from qa_lib.search.operators import SensitivitySampling, StepMutation
+from qa_lib.search.mutation import StepMutation
 from qa_lib.search.screening import ScreenedNSGA2
+from qa_lib.search.seeding import SensitivitySampling
 from qa_lib.sensitivities.table import SensitivityTable
 
 

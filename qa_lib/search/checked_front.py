@@ -39,6 +39,7 @@ class CheckedFront:
         method: How they were made, in words.
         units: What they rest on: so many items, or batches.
         cost: What the search minimised.
+        costs: Column -> the cost that it says, of those that tables have beside the total bits.
         metric: What makes scores.
         items: What each item of the hold-out set adds to the metric's sums, shape ``(N, k)``, for each setting; empty if it is no sum over items.
     """
@@ -56,6 +57,7 @@ class CheckedFront:
     method: str
     units: int
     cost: Cost = field(repr=False)
+    costs: dict[str, Cost] = field(repr=False)
     metric: Metric = field(repr=False)
     items: tuple[np.ndarray, ...] = field(default=(), repr=False)
 
@@ -68,8 +70,8 @@ class CheckedFront:
     def frame(self) -> pd.DataFrame:
         """One row for each setting, cheapest first: the score in the search by its name, ``expected_score``, ``holdout_score``,
         ``holdout_drop`` (from the float model on the same items; positive is worse), ``low`` and ``high`` (its interval), ``total_bits``,
-        ``mean_bits``, then the widths."""
-        frame = evaluation_frame(self.searched, self.names, self.float_searched.scale)
+        ``mean_bits``, other costs, then the widths."""
+        frame = evaluation_frame(self.searched, self.names, self.float_searched.scale, self.costs)
         more: dict[str, Any] = {} if np.isnan(self.expected).all() else {"expected_score": self.expected}
         more |= {
             "holdout_score": [e.score for e in self.held_out],

@@ -59,6 +59,7 @@ def check_front(
     holdout: Evaluator,
     names: tuple[str, ...],
     cost: Cost,
+    costs: Mapping[str, Cost],
     level: float,
 ) -> CheckedFront:
     """Measures ``searched``, cheapest first, the float model and the ``uniform`` widths on ``holdout``; raises ``DataError`` if that is too
@@ -108,6 +109,7 @@ def check_front(
         method=f"{how}, paired, simultaneous over {len(settings)} settings",
         units=units,
         cost=cost,
+        costs=dict(costs),
         metric=metric,
         items=tuple(sums[1 : count + 1]) if sums is not None else (),
     )

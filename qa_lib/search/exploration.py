@@ -46,6 +46,7 @@ class Exploration(ExplorationTables):
         full_passes: What the search has cost: images that were shown, in passes over the search set, with those
             for the float model and the sensitivities.
         cost: What was minimised beside the error.
+        other_costs: What tables and views show beside it.
         by: What the settings were compared by, ``"divergence"`` or ``"score"``.
         metric: What makes scores of sums; None if nobody recorded it.
         made: How it was made: model, calibration, data, settings, versions; None if nobody recorded it.
@@ -65,6 +66,7 @@ class Exploration(ExplorationTables):
     sensitivities: SensitivityTable | None = field(default=None, repr=False)
     full_passes: float = 0.0
     cost: Cost = field(default=total_bits, repr=False)
+    other_costs: tuple[Cost, ...] = field(default=(), repr=False)
     made: Provenance | None = field(default=None, repr=False, compare=False)
     by: str = "score"
     metric: Metric | None = field(default=None, repr=False, compare=False)
@@ -72,6 +74,7 @@ class Exploration(ExplorationTables):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cost", named_cost(self.cost))
+        object.__setattr__(self, "other_costs", tuple(map(named_cost, self.other_costs)))
         evaluations = (
             self.float_evaluation,
             *self.candidates,
@@ -168,8 +171,7 @@ class Exploration(ExplorationTables):
     def hypervolume_box(self) -> Hypervolume:
         """The box that hypervolumes of this search are shares of."""
         space = self.space or Space.of(self.names, self.num_bits_limits)
-        least, most = (self.cost(space.nearest([limit] * len(self.names))) for limit in space.limits)
-        return Hypervolume(self.floor, self.float_evaluation.score, least, most)
+        return Hypervolume.of(self.floor, self.float_evaluation.score, self.cost, space)
 
     @property
     def floor(self) -> float:
@@ -224,6 +226,7 @@ class Exploration(ExplorationTables):
             holdout,
             self.names,
             self.cost,
+            self.costs_shown,
             float(level),
         )
 

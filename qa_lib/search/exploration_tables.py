@@ -21,6 +21,7 @@ class ExplorationTables:
     names: tuple[str, ...]
     min_score: float
     cost: Cost
+    other_costs: tuple[Cost, ...]
     candidates: tuple[Evaluation, ...]
     archived: tuple[Evaluation, ...]
     float_evaluation: Evaluation
@@ -65,8 +66,8 @@ class ExplorationTables:
         """The recommended settings: the feasible ones that no other dominates in what the search compared ``by``, of all that was ever
         measured (the archive's included), cheapest first: the score by its name as it was measured (``accuracy``, 0 to 1; higher is
         better), ``expected_score`` (what it is worth without luck, an estimate, where something says so), ``total_bits`` (lower is better),
-        ``mean_bits``, the cost by its name if that is not the total bits, then one column of widths for each quantizer. Settings that tie
-        are all kept."""
+        ``mean_bits``, the cost by its name if that is not the total bits, ``other_costs`` by theirs, then one column of widths for each
+        quantizer. Settings that tie are all kept."""
         return self._front_frame(self.front_evaluations)
 
     @cached_property
@@ -85,9 +86,20 @@ class ExplorationTables:
     @property
     def cost_column(self) -> str:
         """What tables call the cost: its name in one word, with "_cost" where another column is called so."""
-        name = "_".join(self.cost.name.split())
+        return "total_bits" if self.cost == total_bits else next(iter(self.costs_shown))
+
+    @property
+    def costs_shown(self) -> dict[str, Cost]:
+        """Column -> the cost that it says, of those that tables have beside ``total_bits``: the one that was minimised first."""
         taken = FACTS.union(width_columns(self.names, [self.scale.column]), [self.scale.column])
-        return f"{name}_cost" if name in taken and self.cost != total_bits else name
+        found: dict[str, Cost] = {}
+        for cost in dict.fromkeys((self.cost, *self.other_costs)):
+            name = "_".join(cost.name.split())
+            while cost != total_bits and (name in taken or name in found):
+                name += "_cost"
+            if cost != total_bits:
+                found[name] = cost
+        return found
 
     def to_csv(self, path: str | Path) -> None:
         """Writes ``front`` to ``path``; the columns are those of the frame.
@@ -104,10 +116,4 @@ class ExplorationTables:
         return frame
 
     def _frame(self, evaluations: Iterable[Evaluation]) -> pd.DataFrame:
-        evaluations = list(evaluations)
-        frame = evaluation_frame(evaluations, self.names, self.scale)
-        if self.cost != total_bits:
-            frame.insert(
-                3, self.cost_column, [self.cost(evaluation.bit_widths) for evaluation in evaluations]
-            )
-        return frame
+        return evaluation_frame(list(evaluations), self.names, self.scale, self.costs_shown)

@@ -12,7 +12,7 @@ from pymoo.optimize import minimize
 
 from qa_lib.archive import Archive
 from qa_lib.checks import call_back, check_count, check_kind, check_positive, kind_of, naming, shown
-from qa_lib.costs import Cost, total_bits
+from qa_lib.costs import Cost, check_cost, cost_of, total_bits
 from qa_lib.errors import QAError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
@@ -51,7 +51,8 @@ def explore(
     patience: float | None = None,
     population_size: int = 20,
     seed: int = 1,
-    cost: Cost = total_bits,
+    cost: Cost | str | Path = total_bits,
+    other_costs: Iterable[Cost | str | Path] = (),
     widths: Iterable[int] | Mapping[str, Iterable[int]] | None = None,
     fixed: Mapping[str, int] | None = None,
     tied: Iterable[Iterable[str]] = (),
@@ -106,8 +107,10 @@ def explore(
             full passes.
         population_size: Candidates in the first generation, and what the population keeps.
         seed: The same seed asks for the same candidates.
-        cost: What is minimised beside the error: a function of the widths, less is better. For the seeds it has
-            to be a sum over the quantizers, such as ``WeightedBits``.
+        cost: What is minimised beside the error, less is better: one of ``qa_lib.costs`` (``ActivationTraffic``, ``PeakActivationMemory``,
+            ``BitOperations``, ``CostTable``, ...), its name, ``"bit_operations"`` say, the name of a table, ``"energy.csv"``, or any function of
+            the widths.
+        other_costs: More of them, which tables and views show beside it.
         widths: The widths that quantizers may have, ``[2, 4, 8]``, or by name those of some, ``{"classifier": [8]}``; None allows
             all within the limits.
         fixed: Name -> the width that a quantizer keeps: ``{"input": 8}``.
@@ -129,7 +132,7 @@ def explore(
     Raises:
         BitWidthError: A limit is no allowed width.
         SearchError: The limits, ``min_score``, a budget, ``population_size`` or ``seed`` is out of range, ``cost``
-            is not a sum, ``on_evaluation`` raises, or the model is changed meanwhile.
+            is none, ``on_evaluation`` raises, or the model is changed meanwhile.
         DataError: ``evaluator`` is none, or ``sensitivities`` are another model's.
         NotCalibratedError: A quantizer has no ``amax`` yet.
         ArchiveError: The archive cannot be read or written.
@@ -167,6 +170,9 @@ def explore(
     )  # fmt: skip
     space, limits = problem.space, problem.space.limits
     run = problem.run
+    others = tuple(
+        check_cost(cost_of(qmodel, other), space.uniform.values()) for other in _listed(other_costs)
+    )
     stop = termination(budgets, patience)  # before anything is measured: seconds count from here
     check_kind(
         "sensitivities",
@@ -212,7 +218,8 @@ def explore(
             archived=archived,
             sensitivities=sensitivities,
             full_passes=run.full_passes,
-            cost=cost,
+            cost=run.cost,
+            other_costs=others,
             by=run.by,
             metric=evaluator.metric if evaluator.metric.additive else None,
             made=replace(made, seconds=time.perf_counter() - begun),
@@ -236,7 +243,7 @@ def explore(
                 if sensitivities is None:
                     sensitivities = measure_sensitivities(run, space, budgets["full_passes"], bar)
                 size = population_size if evaluations is None else min(population_size, evaluations)
-                algorithm = default_algorithm(sensitivities, size, cost)
+                algorithm = default_algorithm(sensitivities, size, run.cost)
             with naming(f"the algorithm {type(algorithm).__name__}", SearchError, _INSTEAD):
                 minimize(problem, algorithm, stop, seed=seed)
             archived = _archived(evaluator, run, space)
@@ -251,6 +258,14 @@ def explore(
             error.exploration = exploration(interrupted=True)
             raise
     return exploration(interrupted=False)
+
+
+def _listed(other_costs: Any) -> list[Any]:
+    if isinstance(other_costs, (str, Path)) or not isinstance(other_costs, Iterable):
+        raise SearchError(
+            f"other_costs is {shown(other_costs)}; give a list of costs, ['activation_traffic'], say"
+        )
+    return list(other_costs)
 
 
 def _archived(evaluator: Evaluator, run: SearchRun, space: Space) -> tuple[Evaluation, ...]:

@@ -12,6 +12,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from qa_lib.costs import Cost, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.yardstick import BY_SCORE, Yardstick
+from qa_lib.space import Space
 
 
 def non_dominated(
@@ -117,8 +118,8 @@ class Hypervolume:
     Attributes:
         min_score: Score below which a setting counts nothing.
         float_score: The float model's.
-        least_cost: Cost of the smallest width everywhere.
-        largest_cost: Cost of the largest width everywhere.
+        least_cost: Cost of the cheapest uniform width.
+        largest_cost: Cost of the dearest uniform width.
 
     Example:
         >>> Hypervolume(0.5, 1.0, least_cost=0, largest_cost=10)([(0.75, 5), (0.4, 1)])
@@ -129,6 +130,12 @@ class Hypervolume:
     float_score: float
     least_cost: float
     largest_cost: float
+
+    @classmethod
+    def of(cls, min_score: float, float_score: float, cost: Cost, space: Space) -> "Hypervolume":
+        """The box of a search: its costs are those of the cheapest and the dearest uniform width of ``space``."""
+        costs = [float(cost(widths)) for widths in space.uniform.values()]
+        return cls(min_score, float_score, min(costs), max(costs))
 
     @property
     def empty(self) -> bool:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from pymoo.core.problem import Problem
 
 from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.checks import check_finite, check_share, shown
-from qa_lib.costs import Cost, check_cost, total_bits
+from qa_lib.costs import Cost, check_cost, cost_of, total_bits
 from qa_lib.errors import BitWidthError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluator import Evaluator
@@ -47,7 +48,7 @@ class LayerwiseQuantizationProblem(Problem):
         num_bits_lower_limit: Smallest width that the search may use.
         num_bits_upper_limit: Largest width that the search may use.
         min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
-        cost: What is minimised beside the error: a function of the widths, less is better.
+        cost: What is minimised beside the error: a function of the widths, less is better, or as of ``explore``.
         min_score: Score below which a candidate is infeasible; None takes what the metric says is worth nothing (of an accuracy 0).
         widths: The widths that quantizers may have, ``[2, 4, 8]``, or by name those of some; None allows all within the limits.
         fixed: Name -> the width that a quantizer keeps.
@@ -81,7 +82,7 @@ class LayerwiseQuantizationProblem(Problem):
         num_bits_lower_limit: int = 2,
         num_bits_upper_limit: int = 8,
         min_accuracy: float | None = None,
-        cost: Cost = total_bits,
+        cost: Cost | str | Path = total_bits,
         min_score: float | None = None,
         *,
         widths: Iterable[int] | Mapping[str, Iterable[int]] | None = None,
@@ -96,24 +97,26 @@ class LayerwiseQuantizationProblem(Problem):
         limits = num_bits_lower_limit, num_bits_upper_limit
         self.space = Space.of(qmodel.names, limits, widths=widths, fixed=fixed, tied=tied)
         lower, upper = self.space.limits
-        cost = check_cost(cost, (upper,) * len(qmodel.names))
+        cost = check_cost(cost_of(qmodel, cost), self.space.uniform.values())
         qmodel.check_calibrated([upper] * len(qmodel.names))
         self.run = SearchRun(evaluator, self.min_score, cost, check_by(by, evaluator))
         super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
 
     @cached_property
     def hypervolume(self) -> Hypervolume:
-        """The box between the limits everywhere, and between ``min_score`` and the float model's score."""
-        least, most = (self.space.nearest([limit] * self.n_var) for limit in self.space.limits)
+        """The box between the uniform widths that cost least and most, and between ``min_score`` and the float model's score."""
         run = self.run
         lowest = self.min_score if self.min_score > -math.inf else run.floor
-        return Hypervolume(lowest, run.float_evaluation.score, run.cost(least), run.cost(most))
+        return Hypervolume.of(lowest, run.float_evaluation.score, run.cost, self.space)
 
     def _evaluate(self, X: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         evaluations = self.run.evaluate_many(self.nearest(whole_widths(X)))
         # Endless errors are so bad that pymoo need not know how bad.
         score = np.maximum([evaluation.estimate for evaluation in evaluations], _LEAST)
-        cost = np.array([self.run.cost(evaluation.bit_widths) for evaluation in evaluations])
+        cost = np.array([self.run.cost(evaluation.bit_widths) for evaluation in evaluations], float)
+        if not np.isfinite(cost).all():
+            widths = evaluations[int(np.flatnonzero(~np.isfinite(cost))[0])].bit_widths
+            raise SearchError(f"cost of {list(widths)} is no finite number: mend it, and search on")
         stopped = np.array([not evaluation.complete for evaluation in evaluations])
         # pymoo minimises: the score, where more is better, changes its sign here and nowhere else.
         error = -score

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from qa_lib.bit_widths import Widths
-from qa_lib.costs import Cost
+from qa_lib.costs import amount
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.checked_front import CheckedFront
 from qa_lib.search.pareto import knee
@@ -74,7 +73,7 @@ def _found(exploration: "Exploration") -> str:
     front, scale, cost = exploration.front_evaluations, exploration.scale, exploration.cost
     if not front:
         nearest = exploration.nearest
-        return f"None was feasible: the nearest has {nearest.text} at {_amount(cost, nearest.bit_widths)}."
+        return f"None was feasible: the nearest has {nearest.text} at {amount(cost, nearest.bit_widths)}."
     by = (
         "how far their outputs are from the float model's"
         if exploration.by == "divergence"
@@ -106,9 +105,4 @@ def _sure(exploration: "Exploration", checked: CheckedFront | None) -> str:
 def _told(exploration: "Exploration", evaluation: Evaluation) -> str:
     expected = exploration.expected_scores([evaluation])[0]
     estimate = f" ({exploration.scale.text(expected)} expected)" if expected == expected else ""
-    return f"{evaluation.text}{estimate} at {_amount(exploration.cost, evaluation.bit_widths)}"
-
-
-def _amount(cost: Cost, bit_widths: Widths) -> str:
-    unit = cost.name if cost.unit in ("", "bits") else cost.unit
-    return f"{cost(bit_widths):g} {unit}"
+    return f"{evaluation.text}{estimate} at {amount(exploration.cost, evaluation.bit_widths)}"

@@ -86,7 +86,8 @@ class SensitivityTable:
             space: Which widths each may have, and which share one; None for all within the limits.
 
         Raises:
-            SearchError: The cost is not a sum over the quantizers, or the table lacks one of the limits.
+            SearchError: The table lacks one of the limits.
+            NotASumError: The cost is not a sum over the quantizers.
         """
         if space is None:
             lower, upper = limits or (self.widths[0], self.widths[-1])

@@ -182,7 +182,11 @@ def test_the_layer_table(qmodel):
     table = qmodel.layer_table()
     assert table.columns.tolist() == [
         "name", "type", "output_shape", "elements_per_image", "calls", "num_bits", "unsigned", "amax", "negatives",
+        "macs", "weights", "fed_by",
     ]  # fmt: skip
+    assert table["macs"].tolist() == [0, 4 * 36, 4 * 9 * 36, 16 * 9 * 36]
+    assert table["weights"].tolist() == [0, 4, 36, 144]
+    assert table["fed_by"].tolist() == ["", "input", "input", "conv1"]
     assert table["name"].tolist() == list(NAMES)
     assert table["type"].tolist() == ["input", "Conv2d", "Conv2d", "Conv2d"]
     assert table["output_shape"].tolist() == [(1, 6, 6), (4, 6, 6), (4, 6, 6), (4, 6, 6)]

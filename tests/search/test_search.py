@@ -15,7 +15,7 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from qa_lib import Archive, Evaluator, QAWarning, explore, sensitivity
 from qa_lib.archive import Row
 from qa_lib.archive.file import ArchiveFile
-from qa_lib.costs import WeightedBits
+from qa_lib.costs import FunctionCost, WeightedBits
 from qa_lib.errors import ArchiveError, BitWidthError, SearchError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.fingerprint import archived_facts
@@ -383,10 +383,49 @@ def test_a_search_for_another_cost_begins_with_its_own_seeds(qmodel, evaluator):
         assert not any(d <= evaluation.divergence and c < row.weighted_bits for d, c in everything)
 
 
-def test_a_cost_that_is_no_sum_is_refused_and_nothing_is_lost(qmodel, evaluator):
-    with pytest.raises(SearchError, match="not a sum over the quantizers"):
-        quiet(qmodel, evaluator, cost=max)
-    assert len(evaluator.known()) >= 7
+@pytest.mark.parametrize("cost", ["peak_activation_memory", "bit_operations", max])
+def test_a_cost_that_is_no_sum_is_searched(qmodel, evaluator, cost):
+    exploration = quiet(
+        qmodel, evaluator, cost=cost, min_accuracy=0.6, other_costs=["activation_traffic", "total_bits"]
+    )
+    assert exploration.front.columns[3:6].tolist() == [
+        "mean_bits",
+        exploration.cost_column,
+        "activation_traffic",
+    ]
+    assert exploration.cost_column == (cost if isinstance(cost, str) else "max")
+    kept = exploration.front_evaluations
+    feasible = [e for e in exploration.measured if exploration.yardstick.feasible(e, 0.6)]
+    assert len(kept) > 1
+    for front in kept:
+        own = exploration.cost(front.bit_widths)
+        assert not any(
+            e.divergence < front.divergence and exploration.cost(e.bit_widths) <= own for e in feasible
+        )
+    assert exploration.baselines()["activation_traffic"].iloc[0] == 468 * 32 / 8000
+    assert 0 < exploration.hypervolume <= 1
+
+
+def test_costs_that_are_none_are_refused_before_anything_is_measured(qmodel, evaluator):
+    for options, message in (
+        ({"cost": "latency"}, "cost is 'latency'; give one of total_bits"),
+        ({"other_costs": "total_bits"}, "other_costs is 'total_bits'; give a list of costs"),
+        ({"other_costs": [lambda widths: math.nan]}, "it has to be a finite number"),
+        (
+            {"cost": lambda widths: math.nan if widths[0] == 3 else 1.0},
+            "is nan; it has to be a finite number",
+        ),
+    ):
+        with pytest.raises(SearchError, match=message):
+            quiet(qmodel, evaluator, **options)
+    assert not evaluator.known()
+
+
+def test_a_cost_that_becomes_none_in_the_middle_loses_nothing(qmodel, evaluator):
+    odd = lambda widths: math.nan if len(set(widths)) > 2 else float(sum(widths))  # noqa: E731
+    with pytest.raises(SearchError, match="is no finite number") as raised:
+        quiet(qmodel, evaluator, cost=FunctionCost(odd, "odd", is_sum=False))
+    assert raised.value.exploration.measured
 
 
 def test_with_nothing_feasible_it_says_which_layers_to_relax(qmodel, evaluator):

@@ -1,0 +1,168 @@
+"""Costs that an accelerator counts: memory traffic, the largest buffer, bit operations."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from qa_lib.bit_widths import check_num_bits
+from qa_lib.checks import shown
+from qa_lib.costs.bits import FLOAT_BITS
+from qa_lib.costs.dataflow import Dataflow, Network, StoredTensor, Widest, float_as_bits
+from qa_lib.errors import SearchError
+
+_BITS_PER_KB = 8_000  # a kB is 1,000 bytes
+
+
+@dataclass(frozen=True)
+class ActivationTraffic:
+    """The bits of all quantized tensors of one item, in kB (1,000 bytes): what goes to memory if each is written once, and comes back as
+    often as it is read. A sum over the quantizers of elements times ``num_bits``; None (float) counts 32.
+
+    Attributes:
+        elements: The numbers that each quantizer writes of one item, in order.
+
+    Example:
+        >>> ActivationTraffic((1000, 500))([8, 4])
+        1.25
+    """
+
+    elements: tuple[int, ...] = field(repr=False)
+    name: ClassVar[str] = "activation traffic"
+    unit: ClassVar[str] = "kB"
+    is_sum: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, qmodel: Network) -> "ActivationTraffic":
+        """That of a calibrated model; raises ``NotCalibratedError`` before calibration."""
+        return cls(tuple(qmodel.elements[name] for name in qmodel.names))
+
+    def __call__(self, bit_widths: Iterable[int | None]) -> float:
+        return float(np.dot(self.elements, float_as_bits(bit_widths, len(self.elements)))) / _BITS_PER_KB
+
+
+@dataclass(frozen=True)
+class PeakActivationMemory:
+    """The largest sum of activations that live at one time, in kB (1,000 bytes): the buffer that a pass over one item needs if operations
+    run in the order of the model's code.
+
+    While an operation runs, its inputs and its result are alive, and so is what a later one reads: the input of a residual block until
+    it is added (as in the memory planner of TensorFlow Lite Micro; David et al., "TensorFlow Lite Micro", 2021). Norms and activation functions are computed on
+    the way. A tensor that no quantizer writes, a sum say, has the width of the widest that it is computed from; the result of a layer
+    with weights that no quantizer writes is float32. It is no sum over the quantizers: most of them may change without changing it.
+
+    Attributes:
+        tensors: What is stored.
+        names: The quantizers, in order.
+    """
+
+    tensors: tuple[StoredTensor, ...] = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    name: ClassVar[str] = "peak activation memory"
+    unit: ClassVar[str] = "kB"
+    is_sum: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, qmodel: Network) -> "PeakActivationMemory":
+        """That of a calibrated model.
+
+        Raises:
+            NotCalibratedError: It is not calibrated.
+            LayerError: Its dataflow is not known.
+        """
+        return cls(qmodel.dataflow.tensors, qmodel.names)
+
+    def __call__(self, bit_widths: Iterable[int | None]) -> float:
+        return float(np.max(self._alive @ self._widest(bit_widths), initial=0.0)) / _BITS_PER_KB
+
+    def timeline(self, bit_widths: Iterable[int | None]) -> list[tuple[str, float]]:
+        """What lives at each step, in kB, with the name of the tensor that is written there, in order."""
+        alive = self._alive @ self._widest(bit_widths) / _BITS_PER_KB
+        return [(tensor.name, float(alive[tensor.made])) for tensor in self.tensors]
+
+    @cached_property
+    def _widest(self) -> Widest:
+        return Widest([tensor.quantizers for tensor in self.tensors], self.names)
+
+    @cached_property
+    def _alive(self) -> np.ndarray:
+        """Elements of each tensor that lives at each step, shape ``(steps, tensors)``."""
+        steps = np.arange(max((tensor.needed for tensor in self.tensors), default=0) + 1)[:, None]
+        made, needed, elements = (
+            np.array([getattr(tensor, of) for tensor in self.tensors], float)
+            for of in ("made", "needed", "elements")
+        )
+        return np.where((steps >= made) & (steps <= needed), elements, 0.0)
+
+
+@dataclass(frozen=True)
+class BitOperations:
+    """The bit operations of one item, in GBOPs: the sum over all multiply-adds of the width of one operand times that of the other
+    (Yao et al., "HAWQ-V3: Dyadic Neural Network Quantization", 2021).
+
+    The width of a layer's input is that of the quantizer that writes it; of a tensor that none writes, a sum or a pooled one, the widest
+    of those that it is computed from. What no quantizer and no rule covers is float32, 32 bits.
+
+    Attributes:
+        dataflow: What is multiplied.
+        names: The quantizers, in order.
+        weight_num_bits: Width of the weights, which are left in float: 32 counts them as they are measured here, 8 as an accelerator
+            that rounds them would.
+
+    Raises:
+        SearchError: ``weight_num_bits`` is out of range, or there are layers whose multiply-adds nobody knows.
+    """
+
+    dataflow: Dataflow = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    weight_num_bits: int = FLOAT_BITS
+    name: ClassVar[str] = "bit operations"
+    unit: ClassVar[str] = "GBOPs"
+
+    def __post_init__(self) -> None:
+        if self.weight_num_bits != FLOAT_BITS:
+            check_num_bits(self.weight_num_bits)
+        if self.dataflow.uncounted:
+            raise SearchError(
+                f"nobody knows the multiply-adds of {shown(list(self.dataflow.uncounted))}: the bit operations would leave them out. Where it "
+                "is attention, open_functions(model, images) shows what is inside; otherwise take another cost, or a CostTable of your own"
+            )
+
+    @classmethod
+    def of(cls, qmodel: Network, weight_num_bits: int = FLOAT_BITS) -> "BitOperations":
+        """Those of a calibrated model.
+
+        Raises:
+            NotCalibratedError: It is not calibrated.
+            LayerError: Its dataflow is not known.
+            SearchError: As above.
+        """
+        return cls(qmodel.dataflow, qmodel.names, weight_num_bits)
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether each operation has one quantized operand that one quantizer writes."""
+        return all(len(each.operands) == 1 == len(each.operands[0]) for each in self.dataflow.products)
+
+    def __call__(self, bit_widths: Iterable[int | None]) -> float:
+        found = self._widest(bit_widths).reshape(-1, 2) if self.dataflow.products else np.zeros((0, 2))
+        # In whole numbers, which do not depend on the order of the sum.
+        return (
+            int(self._macs @ (found[:, 0] * np.where(self._weighted, self.weight_num_bits, found[:, 1])))
+            / 1e9
+        )
+
+    @cached_property
+    def _widest(self) -> Widest:
+        pairs = [(each.operands[0], each.operands[-1]) for each in self.dataflow.products]
+        return Widest([operand for pair in pairs for operand in pair], self.names)
+
+    @cached_property
+    def _macs(self) -> np.ndarray:
+        return np.array([each.macs for each in self.dataflow.products], np.int64)
+
+    @cached_property
+    def _weighted(self) -> np.ndarray:
+        return np.array([len(each.operands) == 1 for each in self.dataflow.products])

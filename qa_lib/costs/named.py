@@ -1,0 +1,39 @@
+"""Costs by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qa_lib.checks import shown
+from qa_lib.costs.bits import total_bits
+from qa_lib.costs.cost import Cost
+from qa_lib.costs.dataflow import Network
+from qa_lib.costs.hardware import ActivationTraffic, BitOperations, PeakActivationMemory
+from qa_lib.costs.table import CostTable
+from qa_lib.errors import SearchError
+
+COSTS: dict[str, Callable[[Network], Cost]] = {
+    "total_bits": lambda qmodel: total_bits,
+    "activation_traffic": ActivationTraffic.of,
+    "peak_activation_memory": PeakActivationMemory.of,
+    "bit_operations": BitOperations.of,
+}
+
+
+def cost_of(qmodel: Network, cost: Any) -> Any:
+    """``cost``; the name of one, or of a file with a table for ``CostTable``, becomes that of ``qmodel``.
+
+    Raises:
+        SearchError: It is no name of a cost or of a table.
+        NotCalibratedError: The cost rests on what the calibration shows.
+        LayerError: The dataflow of the model is not known.
+    """
+    if isinstance(cost, str) and cost in COSTS:
+        return COSTS[cost](qmodel)
+    if isinstance(cost, Path) or (isinstance(cost, str) and cost.endswith(".csv")):
+        return CostTable.from_csv(cost, qmodel.names)
+    if isinstance(cost, str):
+        raise SearchError(
+            f"cost is {shown(cost)}; give one of {', '.join(COSTS)}, or the name of a table, energy.csv say"
+        )
+    return cost

@@ -1,0 +1,254 @@
+"""What a forward pass stores and multiplies, found by watching one: it needs no trace, so it takes any model."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+from torch.utils.weak import WeakIdKeyDictionary
+
+from qa_lib.costs.dataflow import FLOAT, Dataflow, Products, StoredTensor
+
+# Computed on the way, number by number, beside what torch says of itself.
+_BY_NUMBER = {
+    *(
+        "native_batch_norm",
+        "_native_batch_norm_legit_no_training",
+        "_native_batch_norm_legit",
+        "cudnn_batch_norm",
+    ),
+    *("hardswish", "_prelu_kernel", "_to_copy", "copy_", "native_dropout", "alias"),
+}
+_ATTENTION = {
+    f"_scaled_dot_product_{kind}"
+    for kind in ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
+}
+# In the name of an operation that multiplies, if torch has no formula for it.
+_MULTIPLIES = ("rnn", "lstm", "gru", "attention", "transformer", "conv", "mm")
+
+
+@dataclass
+class _Value:
+    """A tensor that depends on the inputs.
+
+    Attributes:
+        made_in: The module in whose code it is made.
+        inputs: The values that it is made of, by number.
+        elements: Its numbers.
+        floating: Whether these are floating-point numbers.
+        by_number: Whether each is a function of one number, or the same numbers in another shape.
+        products: Multiply-adds, numbers in the weights and operands, where it is made of such.
+        site: The quantizer that writes it; empty if none does.
+    """
+
+    made_in: str
+    inputs: list[int]
+    elements: int
+    floating: bool
+    by_number: bool
+    products: list[tuple[int, int, list[int]]] = field(default_factory=list)
+    site: str = ""
+
+
+class _Recorder(TorchDispatchMode):
+    """Watches what is done to tensors.
+
+    Args:
+        inputs: What the model is called with.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.values: list[_Value] = []
+        self.uncounted: dict[str, None] = {}
+        self.inside = [""]
+        self._number: Any = WeakIdKeyDictionary()
+        for tensor in inputs:
+            self._add(tensor, _Value("", [], tensor.numel(), tensor.is_floating_point(), False))
+
+    def number_of(self, tensor: Any) -> int | None:
+        """The number of its value; None of what depends on no input."""
+        return self._number.get(tensor) if isinstance(tensor, Tensor) else None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        inputs = list(dict.fromkeys(n for n in map(self.number_of, given) if n is not None))
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if inputs and made:
+            name = func.overloadpacket.__name__
+            products = self._products(func.overloadpacket, name, args, kwargs, result)
+            storage = {tensor.untyped_storage().data_ptr() for tensor in given}
+            for tensor in made:
+                same = tensor.untyped_storage().data_ptr() in storage and all(
+                    tensor is not each for each in given
+                )
+                by_number = same or torch.Tag.pointwise in func.tags or name in _BY_NUMBER
+                value = _Value(
+                    self.inside[-1], inputs, tensor.numel(), tensor.is_floating_point(), by_number, products
+                )
+                self._add(tensor, value)
+                products = []  # of the first result alone
+        return result
+
+    def _add(self, tensor: Tensor, value: _Value) -> None:
+        self._number[tensor] = len(self.values)
+        self.values.append(value)
+
+    def _products(
+        self, packet: Any, name: str, args: Any, kwargs: Any, result: Any
+    ) -> list[tuple[int, int, list[int]]]:
+        if name in _ATTENTION:
+            query, key, value = args[:3]
+            scores = query.shape[:-1].numel() * key.shape[-2]
+            # What the softmax makes is written by no quantizer: its number stands for float.
+            return [
+                (scores * query.shape[-1], 0, self._operands(query, key)),
+                (scores * value.shape[-1], 0, [-1, *self._operands(value)]),
+            ]
+        if packet in flop_registry:
+            first = 1 if name in ("addmm", "baddbmm") else 0
+            pair = args[first : first + 2]
+            weights = sum(each.numel() for each in pair if self.number_of(each) is None)
+            flops = int(flop_registry[packet](*args, **kwargs, out_val=result))
+            return [(flops // 2, weights, self._operands(*pair))] if self._operands(*pair) else []
+        if any(part in name for part in _MULTIPLIES):
+            self.uncounted[f"{self.inside[-1] or 'the model'} ({name})"] = None
+        return []
+
+    def _operands(self, *operands: Any) -> list[int]:
+        return [number for number in map(self.number_of, operands) if number is not None]
+
+
+def watch_dataflow(
+    model: nn.Module,
+    sites: Mapping[str, nn.Module],
+    inputs: Sequence[Tensor],
+    items: int,
+    run: Callable[[], Iterable[Tensor]],
+) -> Dataflow:
+    """What ``model`` stores and multiplies for one item, as a pass over ``items`` of them shows.
+
+    Args:
+        model: The model, in evaluation mode; it stays as it is.
+        sites: Name of a quantizer -> the module that is called with what it is to write. They have to be switched off.
+        inputs: The tensors that ``run`` gives the model.
+        items: How many items are in them.
+        run: Runs the model on ``inputs``, and returns the tensors that it returns.
+    """
+    recorder = _Recorder(inputs)
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: recorder.inside.append(name)
+
+    def leave(*_: Any) -> None:
+        recorder.inside.pop()
+
+    def mark(site: str) -> Callable[..., None]:
+        def hook(module: nn.Module, given: Any, output: Any) -> None:
+            if (number := recorder.number_of(output)) is not None:
+                recorder.values[number].site = site
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_pre_hook(enter(name)).remove)
+            stack.callback(module.register_forward_hook(leave, always_call=True).remove)
+        for name, module in sites.items():
+            stack.callback(module.register_forward_hook(mark(name)).remove)
+        stack.enter_context(torch.no_grad())
+        with recorder:
+            result = run()
+    returned = [n for n in map(recorder.number_of, result) if n is not None]
+    return _dataflow(
+        recorder.values, returned or range(len(recorder.values)), items, tuple(recorder.uncounted)
+    )
+
+
+@dataclass
+class _Group:
+    """Values that take one tensor's room: one that is made, and what is computed of it number by number."""
+
+    name: str
+    elements: int
+    read: list[int]
+    made: int
+    site: str
+    is_float: bool
+    needed: int = 0
+    members: list[int] = field(default_factory=list)
+
+
+def _dataflow(
+    values: Sequence[_Value], returned: Sequence[int], items: int, uncounted: tuple[str, ...]
+) -> Dataflow:
+    users = _live_users(values, returned)
+    groups: list[_Group] = []
+    group_of: dict[int, int] = {}
+    for number in sorted(users):
+        value = values[number]
+        if not value.floating:
+            continue
+        read = list(dict.fromkeys(group_of[n] for n in value.inputs if n in group_of))
+        own = groups[read[0]] if len(read) == 1 and value.by_number else None
+        if own is not None and (
+            value.elements > own.elements or (value.site and not _may_write(own, users, number))
+        ):
+            own = None
+        if own is None:
+            is_float = bool(value.products) or not read
+            own = _Group(value.made_in, value.elements, read, len(groups), "", is_float)
+            groups.append(own)
+            for index in read:
+                groups[index].needed = own.made
+        if value.site:
+            own.site, own.elements = value.site, value.elements
+        own.members.append(number)
+        own.needed = max(own.needed, own.made)
+        group_of[number] = own.made
+    for number in returned:
+        if number in group_of:
+            groups[group_of[number]].needed = len(groups) - 1
+    widest: list[tuple[str, ...]] = []
+    for group in groups:
+        passed_on = dict.fromkeys(q for index in group.read for q in widest[index])
+        widest.append((group.site,) if group.site else (FLOAT,) if group.is_float else tuple(passed_on))
+    stored = tuple(
+        StoredTensor(g.site or g.name, g.elements // items, of, g.made, g.needed)
+        for g, of in zip(groups, widest, strict=True)
+    )
+    products = tuple(
+        Products(
+            values[number].made_in,
+            macs // items,
+            weights,
+            tuple(widest[group_of[n]] if n in group_of else (FLOAT,) for n in operands),
+            groups[group_of[number]].site,
+        )
+        for number in group_of
+        for macs, weights, operands in values[number].products
+    )
+    return Dataflow(stored, products, uncounted)
+
+
+def _live_users(values: Sequence[_Value], returned: Sequence[int]) -> dict[int, list[int]]:
+    """Of each value that what is returned depends on, those that do and that are made of it."""
+    users: dict[int, list[int]] = {number: [] for number in returned}
+    for number in range(len(values) - 1, -1, -1):
+        if number in users:
+            for other in values[number].inputs:
+                users.setdefault(other, []).append(number)
+    return users
+
+
+def _may_write(group: _Group, users: Mapping[int, Sequence[int]], number: int) -> bool:
+    """Whether all that reads of ``group`` so far is what leads to the value ``number``: then it is that which is written."""
+    inside = {*group.members, number}
+    return not group.site and all(user in inside for member in group.members for user in users[member])

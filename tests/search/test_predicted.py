@@ -1,0 +1,63 @@
+"""The predicted front, against all settings of a small space."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from qa_lib.costs import FunctionCost, PeakActivationMemory, StoredTensor, total_bits
+from qa_lib.search.predicted import predicted_front
+from qa_lib.sensitivities import SensitivityTable
+from qa_lib.space import Space
+
+NAMES = ("a", "b", "c", "d")
+WIDTHS = tuple(range(2, 9))
+PEAK = PeakActivationMemory(
+    tuple(StoredTensor(name, 10 * (4 - n), (name,), n, n + 1) for n, name in enumerate(NAMES)), NAMES
+)
+
+
+@pytest.fixture
+def table():
+    random = np.random.default_rng(3)
+    return SensitivityTable(
+        NAMES, WIDTHS, random.random((4, 1)) * 0.3 ** np.arange(7) * (1 + random.random((4, 7))), 10
+    )
+
+
+def exact(table, cost, space):
+    """All that no other setting dominates."""
+    settings = [s for s in itertools.product(WIDTHS, repeat=4) if s in space]
+    points = {s: (table.predicted_divergence(s), cost(s)) for s in settings}
+    order, best = sorted(settings, key=lambda s: (points[s][1], points[s][0])), np.inf
+    front = []
+    for setting in order:
+        if points[setting][0] < best:
+            front.append(points[setting])
+            best = points[setting][0]
+    return front
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Space.of(NAMES, (2, 8)),
+        Space.of(NAMES, (2, 8), widths=[2, 4, 8], fixed={"a": 4}),
+        Space.of(NAMES, (2, 8), tied=[["a", "c"]]),
+    ],
+)
+@pytest.mark.parametrize(
+    "cost", [PEAK, FunctionCost(lambda w: w[0] * w[1] + w[2] * w[3], is_sum=False), total_bits, max]
+)
+def test_it_is_the_front_of_all_settings(table, space, cost):
+    found = predicted_front(table, cost, space)
+    assert all(setting in space for setting in found)
+    points = [(table.predicted_divergence(setting), float(cost(setting))) for setting in found]
+    assert points == sorted(points, key=lambda point: point[1])
+    expected = exact(table, cost, space)
+    assert [point for point in expected if point not in points] == pytest.approx([])
+
+
+def test_it_is_the_same_each_time(table):
+    space = Space.of(NAMES, (2, 8))
+    assert predicted_front(table, PEAK, space) == predicted_front(table, PEAK, space)
