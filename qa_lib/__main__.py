@@ -5,7 +5,7 @@ import os
 import sys
 from importlib import import_module
 
-from qa_lib.cli.streams import forgiving_streams
+from qa_lib.cli.streams import forgiving_streams, plain_warnings
 from qa_lib.errors import QAError
 
 # A file each in qa_lib.cli, read when it is asked for: so that this list does not wait for torch.
@@ -20,7 +20,7 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    with forgiving_streams():
+    with forgiving_streams(), plain_warnings():
         try:
             return _run(arguments)
         except KeyboardInterrupt:

@@ -102,13 +102,17 @@ class Space:
     def nearest(self, bit_widths: Iterable[int | None]) -> Widths:
         """The setting of the space next to ``bit_widths``: of two that are as near the larger width; those that share one take what is
         next to their mean."""
-        given = np.array([32 if width is None else width for width in bit_widths], float)
-        found = np.empty(len(given), int)
+        return self.all_nearest([[32 if width is None else width for width in bit_widths]])[0]
+
+    def all_nearest(self, settings: Any) -> list[Widths]:
+        """``nearest`` of each of many settings of whole numbers, shape ``(settings, quantizers)``."""
+        given = np.asarray(settings, float)
+        found = np.empty(given.shape, int)
         for group in self.groups:
-            choices = np.array(self.allowed[group[0]])
-            away = np.abs(choices - given[list(group)].mean())
-            found[list(group)] = choices[np.flatnonzero(away == away.min())[-1]]
-        return tuple(found.tolist())
+            choices = np.array(self.allowed[group[0]][::-1])  # of two that are as near the first
+            away = np.abs(choices[None] - given[:, list(group)].mean(axis=1, keepdims=True))
+            found[:, list(group)] = choices[away.argmin(axis=1)][:, None]
+        return [tuple(row) for row in found.tolist()]
 
     def stepped(self, widths: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Settings, shape ``(settings, quantizers)``, each width so many ``steps`` up or down among those allowed; those that share one

@@ -13,8 +13,9 @@ from qa_lib.cli.result import report
 from qa_lib.costs import COSTS
 from qa_lib.errors import QAError, ReportError
 from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.metrics import Scale
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.search.checked_front import CheckedFront
+from qa_lib.search.checked_front import CheckedFront, check_max_drop
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.exploring import DEFAULT_FULL_PASSES, explore
 from qa_lib.search.yardstick import BY
@@ -25,7 +26,8 @@ Search the bit width of every layer's activations with NSGA-II and print the Par
 the score (accuracy, say) against total bits or another cost, beside the float model and the uniform widths.
 
 Every score is measured on the workload's whole search set. These files go to --out:
-  front.csv       the score (accuracy: 0 to 1), total_bits, mean_bits, and one column of widths per quantizer
+  front.csv       the score (accuracy: 0 to 1), expected_score, total_bits, mean_bits, other costs, and one column of widths per quantizer
+  holdout.csv     the same settings on the workload's hold-out set, if it has one: what each loses there, and how sure that is
   front.png       the front, everything else that was measured, and the baselines
   front.html      the same as a page to open in a browser, with the widths of each point, and how it was made
   archive.sqlite  every evaluation, as soon as it is finished; the next run begins with what it knows
@@ -96,14 +98,22 @@ def fill(command: argparse.ArgumentParser) -> None:
 
 
 def _drop(text: str) -> float:
-    drop = float(text)
+    try:
+        drop = float(text)
+    except ValueError:
+        drop = math.nan
     if not 0 <= drop < math.inf:
-        raise ValueError
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no drop: give a number from 0 up, 0.01 for one point of accuracy"
+        )
     return drop
 
 
 def _list_of_widths(text: str) -> list[int]:
-    return [int(each) for each in text.split(",")]
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} are no widths: give whole numbers, 2,4,8 say") from None
 
 
 def _list_of_names(text: str) -> list[str]:
@@ -133,6 +143,14 @@ def _explore(options: argparse.Namespace) -> tuple[Exploration, Evaluator | None
     calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
     how: dict[str, Any] = {"metric": workload.metric, "transform": workload.transform}
     evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels, **how)
+    if options.max_drop is not None:
+        check_max_drop(options.max_drop, Scale.of(evaluator.metric), "--max-drop")
+    holdout = None
+    if workload.holdout_images is not None:
+        try:
+            holdout = Evaluator(qmodel, workload.holdout_images, workload.holdout_labels, **how)
+        except QAError as error:
+            raise type(error)(f"the hold-out set of the workload: {error}") from error
     least = options.min_accuracy
     if least is None and options.min_score is None and "accuracy" in evaluator.metric.name:
         least = DEFAULT_MIN_ACCURACY
@@ -154,9 +172,7 @@ def _explore(options: argparse.Namespace) -> tuple[Exploration, Evaluator | None
         seed=options.seed,
         archive=options.archive or options.out / "archive.sqlite",
     )
-    if workload.holdout_images is None or exploration.interrupted:
-        return exploration, None
-    return exploration, Evaluator(qmodel, workload.holdout_images, workload.holdout_labels, **how)
+    return exploration, holdout
 
 
 def _checked(exploration: Exploration, holdout: Evaluator | None) -> tuple[CheckedFront | None, str]:

@@ -12,6 +12,7 @@ from qa_lib.bit_widths import width_columns
 from qa_lib.costs import amount, name_and_unit
 from qa_lib.errors import ReportError, SearchError
 from qa_lib.interrupts import uninterrupted
+from qa_lib.metrics import Scale
 from qa_lib.plots import plot_objective_space
 from qa_lib.plots.style import save_figure
 from qa_lib.report import write_page
@@ -107,20 +108,31 @@ def _show(exploration: Exploration, checked: CheckedFront | None) -> None:
         print(
             f"\nNone reaches the minimum {scale.name} {scale.text(exploration.min_score)}: the nearest has "
             f"{'' if nearest.complete else 'at most '}{nearest.text} ({short}) at "
-            f"{amount(exploration.cost, nearest.bit_widths)}. {_what_to_relax(exploration)}Ask for less, or raise --upper."
+            f"{amount(exploration.cost, nearest.bit_widths)}. {_what_to_do(exploration)}"
         )
     print(f"\n{exploration.summary(checked)}")
 
 
-def _what_to_relax(exploration: Exploration) -> str:
-    """The layers that disturb most, as a sentence."""
+def _what_to_do(exploration: Exploration) -> str:
+    """With nothing feasible: what to ask for, and which layers disturb most, as sentences."""
+    if exploration.float_evaluation.score < exploration.min_score:
+        return f"The float model itself has {exploration.float_evaluation.text}: ask for less."
+    instead = "Ask for less, or raise --upper."
     if exploration.sensitivities is None:
-        return ""
+        return instead
     relax = exploration.layers_to_relax().head(3)
     layers = ", ".join(
         f"{row.layer} ({row.num_bits} bits, {100 * row.share:.0f} %)" for row in relax.itertuples()
     )
-    return f"By the sensitivities (an estimate), these layers disturb most: {layers}. Give them more bits. "
+    return f"By the sensitivities (an estimate), these layers disturb most: {layers}. Give them more bits. {instead}"
+
+
+def _end(scale: Scale, drop: float) -> str:
+    """An end of an interval, in so many digits as scores have; never a drop where it is a gain."""
+    if not scale.unit:
+        return f"{drop:.4g}"
+    digits = f"{scale.factor * drop:.2f}"
+    return digits if drop >= 0 or digits.startswith("-") else f"-{digits}"
 
 
 def _as_text(frame: pd.DataFrame, exploration: Exploration, checked: CheckedFront | None) -> str:
@@ -145,7 +157,7 @@ def _as_text(frame: pd.DataFrame, exploration: Exploration, checked: CheckedFron
     if checked is not None:
         found = pd.concat([checked.baselines(), checked.frame])  # in the order of the rows
         ends = [
-            " to ".join(f"{round(scale.factor * end, 2) + 0.0:.2f}" for end in (low, high))
+            " to ".join(_end(scale, end) for end in (low, high))
             for low, high in zip(found["low"], found["high"], strict=True)
         ]
         at = table.columns.get_loc("total bits")

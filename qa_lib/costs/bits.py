@@ -1,7 +1,7 @@
 """Costs that count bits."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -57,11 +57,15 @@ class WeightedBits:
 
     def __post_init__(self) -> None:
         try:
+            if isinstance(self.weights, Mapping):  # whose order nobody knows
+                raise TypeError
             weights = tuple(float(weight) for weight in self.weights)
         except (TypeError, ValueError):
             weights = ()
         if not weights or not all(map(math.isfinite, weights)):
-            raise SearchError(f"weights is {shown(self.weights)}; give a number for each quantizer")
+            raise SearchError(
+                f"weights is {shown(self.weights)}; give a list with a number for each quantizer, in order"
+            )
         object.__setattr__(self, "weights", weights)
 
     def __call__(self, bit_widths: Iterable[int | None]) -> float:

@@ -4,6 +4,7 @@ import math
 import warnings
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -14,6 +15,8 @@ from qa_lib.metrics import Metric
 
 # The divergence of an item whose outputs are no numbers, and the largest there is.
 MOST_DIVERGENCE = 1e6
+# Of the float model's own outputs, from which what is kept is rounded: so much of that of other items', or so little an item.
+_OWN_SHARE, _OWN_LEAST = 0.01, 1e-4
 
 
 def check_score(metric: Metric, score: Any) -> float:
@@ -114,6 +117,25 @@ class Measuring:
             )
         # One after the other: a sum that no layout of the memory changes.
         return float(sum(each.tolist()))
+
+    def check_companion(self, outputs: Any, kept: Tensor) -> None:
+        """Raises ``MetricError`` unless the float model's ``outputs`` are next to nothing from what was ``kept`` of them, and each item's far from
+        what was kept of others, where that differs; and the same twice."""
+        own, again = (self.divergence(outputs, kept) for _ in range(2))
+        others = kept.roll(1, 0)
+        apart = self.divergence(outputs, others)
+        if own != again:
+            why = f"is {own:g} once and {again:g} when it is measured again"
+        elif apart == 0 and not torch.equal(others, kept):
+            why = "is 0 for outputs of other items, too"
+        elif own > max(_OWN_SHARE * apart, _OWN_LEAST * len(kept)):
+            why = f"of the float model's own outputs is {own / len(kept):g}, and of those of other items {apart / len(kept):g}"
+        else:
+            return
+        raise MetricError(
+            f"the divergence of the metric {self.metric.name!r} {why}: it has to say how far outputs are from the float model's, next to 0 for "
+            "its own; without keep() there is none"
+        )
 
     def _check(self, added: Any) -> None:
         """Raises ``MetricError`` unless ``added`` are numbers, as many as ever."""

@@ -224,6 +224,8 @@ class Runner:
             rows = slice(starts[index], starts[index + 1])
             if kept is not None:
                 self.measuring.keep_rows(kept[rows], outputs)
+                if index == 0:
+                    self.measuring.check_companion(outputs, kept[rows])
             found = self.measuring.metric.margins(outputs, targets)
             if found is not None:
                 margins[rows] = np.nan_to_num(

@@ -106,7 +106,8 @@ class Scoring:
         return min(upper_bound, self._score(task.total + rest * last))
 
     def _score(self, sums: ArrayLike) -> float:
-        found = self.metric.score(torch.from_numpy(np.asarray(sums)))
+        # As float64: torch divides whole numbers in single precision.
+        found = self.metric.score(torch.from_numpy(np.asarray(sums, float)))
         return check_score(self.metric, found)
 
     def _checked_score(self, task: Task) -> float:

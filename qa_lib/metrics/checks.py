@@ -9,6 +9,12 @@ from qa_lib.errors import DataError, MetricError
 from qa_lib.metrics.accuracy import Accuracy
 from qa_lib.metrics.metric import Metric
 
+# What metrics have of ``Metric`` unless they say otherwise.
+_PARTS = (
+    "unit", "best", "worst", "additive", "needs_targets", "perfect", "possible", "margins", "measure_items", "keep", "divergence", "by_class",
+    "reference",
+)  # fmt: skip
+
 
 def check_metric(metric: Any) -> Metric:
     """``metric``, or accuracy for None; raises ``MetricError`` if it is none."""
@@ -25,6 +31,11 @@ def check_metric(metric: Any) -> Metric:
         )
     if not isinstance(getattr(metric, "name", None), str) or not metric.name.strip():
         raise MetricError(f"{kind_of(metric)} has no name: give the class one, name = 'mean IoU', say")
+    if missing := [each for each in _PARTS if not hasattr(metric, each)]:
+        raise MetricError(
+            f"metric is {kind_of(metric)}, which has no {missing[0]}: make it a subclass of qa_lib.Metric, class {kind_of(metric)}(Metric), which "
+            "has all but name, measure and score"
+        )
     return metric
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import NoneType
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -11,14 +10,13 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from qa_lib.bit_widths import width_columns
-from qa_lib.checks import check_kind
 from qa_lib.costs import counted_in, known_amount, name_and_unit
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
 from qa_lib.report.facts import Fact, report_facts
 from qa_lib.search.check_exploration import check_is_exploration
-from qa_lib.search.checked_front import CheckedFront
+from qa_lib.search.checked_front import CheckedFront, check_checked
 from qa_lib.search.exploration import Exploration
 
 # Points beside the front; a browser draws each as an element of its own.
@@ -132,9 +130,7 @@ def report(
         SearchError: Nothing was measured to the end, or ``checked`` is another front.
     """
     check_is_exploration(exploration)
-    check_kind("checked", checked, (CheckedFront, NoneType), SearchError, "what check() returns, or None")
-    if checked is not None and list(checked.searched) != exploration.front_evaluations:
-        raise SearchError("checked is of another front: give what this exploration's check() returns")
+    check_checked(checked, exploration.front_evaluations)
     measured = (*exploration.archived, *exploration.measured)
     known = {e.bit_widths: e for e in measured if e.score > -math.inf}  # endless errors have no place
     if not known:

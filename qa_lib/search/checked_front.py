@@ -4,13 +4,14 @@ import math
 import numbers
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from qa_lib.checks import shown
-from qa_lib.costs import Cost
+from qa_lib.checks import check_kind, shown
+from qa_lib.costs import Cost, known_amount
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
@@ -84,12 +85,23 @@ class CheckedFront:
         return frame
 
     def baselines(self) -> pd.DataFrame:
-        """The float model and the uniform widths on the hold-out set: ``holdout_score``, ``holdout_drop``, ``low``, ``high``, ``total_bits``."""
+        """The float model and the uniform widths on the hold-out set: ``holdout_score``, ``holdout_drop``, ``low``, ``high``, ``total_bits``, other
+        costs."""
         rows = {"float": (self.float_held_out, 0.0, 0.0)}
         rows |= {f"{num_bits} bits": found for num_bits, found in self.uniform.items()}
         best = self.float_held_out.score
-        records = [(e.score, best - e.score, low, high, e.total_bits) for e, low, high in rows.values()]
-        columns = ["holdout_score", "holdout_drop", "low", "high", "total_bits"]
+        records = [
+            (
+                e.score,
+                best - e.score,
+                low,
+                high,
+                e.total_bits,
+                *(known_amount(c, e.bit_widths) for c in self.costs.values()),
+            )
+            for e, low, high in rows.values()
+        ]
+        columns = ["holdout_score", "holdout_drop", "low", "high", "total_bits", *self.costs]
         return pd.DataFrame(records, index=list(rows), columns=columns)
 
     @property
@@ -115,7 +127,8 @@ class CheckedFront:
             if high <= max_drop:
                 return evaluation
         scale = self.float_held_out.scale
-        surely = f"no setting of the front loses at most {scale.difference(max_drop)} with {self.sureness} confidence"
+        most = f"at most {scale.difference(max_drop)}" if max_drop else "nothing"
+        surely = f"no setting of the front loses {most} with {self.sureness} confidence"
         room = max_drop - self.drops
         if not (room >= 0).any():
             best = scale.difference(float(self.drops.min()))
@@ -127,12 +140,12 @@ class CheckedFront:
         factor = float(np.min(((self.high - self.drops)[some] / room[some]) ** 2)) if some.any() else math.inf
         needed = factor * self.float_held_out.search_images
         enough = (
-            f"some {math.ceil(needed):,} would be needed"
+            f"some {math.ceil(needed):,} would be needed, if its drop stays what it is here"
             if needed < _MOST_ITEMS
-            else "and no number would do"
+            else "and more would not do as long as it loses just that: allow more"
         )
         raise SearchError(
-            f"{surely}: {self.float_held_out.search_images:,} items are too few to say so of what was measured to, {enough}"
+            f"{surely}: {self.float_held_out.search_images:,} items are too few to be that sure of what was measured to, {enough}"
         )
 
     @property
@@ -156,11 +169,18 @@ class CheckedFront:
         return [self.held_out[index] for index in kept]
 
 
-def check_max_drop(max_drop: Any, scale: Scale) -> float:
+def check_checked(checked: Any, front: list[Evaluation]) -> None:
+    """Raises ``SearchError`` unless ``checked`` is None, or what ``check`` returned of this ``front``."""
+    check_kind("checked", checked, (CheckedFront, NoneType), SearchError, "what check() returns, or None")
+    if checked is not None and list(checked.searched) != front:
+        raise SearchError("checked is of another front: give what this exploration's check() returns")
+
+
+def check_max_drop(max_drop: Any, scale: Scale, name: str = "max_drop") -> float:
     """``max_drop`` as a float; raises ``SearchError`` unless it is a drop of such a score."""
     number = isinstance(max_drop, numbers.Real) and not isinstance(max_drop, bool)
     share = scale.unit == "%"
     if not number or not 0 <= max_drop < (1 if share else math.inf):
         example = "a share from 0 to below 1, 0.01 for one point" if share else "a number from 0 up"
-        raise SearchError(f"max_drop is {shown(max_drop)}; give {example}")
+        raise SearchError(f"{name} is {shown(max_drop)}; give {example}")
     return float(max_drop)

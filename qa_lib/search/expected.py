@@ -24,6 +24,8 @@ _LOSS_A_NAT = 0.5
 # Scores below this share of the float model's are all the same: useless.
 _LEAST_SHARE = 0.05
 _SMALLEST = 1e-12
+# Halves of fewer batches, of which the last may be short, are not alike.
+_FEWEST_BATCHES = 16
 # The loss from which on a setting is ruined.
 _RUINED = 1.0
 
@@ -99,7 +101,8 @@ def cross_fitted(
     cost: Cost,
 ) -> list[float]:
     """The score to expect of each setting of a ``front`` where there is no divergence, always an estimate: at its cost, the setting that
-    half of the batches call best of all that were ``measured``, read on the other half, both ways. NaN where nothing is known of each batch.
+    half of the batches call best of all that were ``measured``, read on the other half, both ways. NaN where nothing is known of each batch, or
+    there are so few that halves are of different sizes.
 
     Args:
         front: Settings.
@@ -108,8 +111,8 @@ def cross_fitted(
         metric: Makes scores of sums.
         cost: What is minimised.
     """
-    known = [e for e in measured if len(e.sums) > 1]
-    if not known or len(float_evaluation.sums) < 2:
+    known = [e for e in measured if len(e.sums) >= _FEWEST_BATCHES]
+    if not known or len(float_evaluation.sums) < _FEWEST_BATCHES:
         return [math.nan] * len(front)
     # Batches come hardest first, so that halves alternate. What has no score there is not chosen.
     halves = np.array([[_half(e, first, metric) for first in (0, 1)] for e in known])

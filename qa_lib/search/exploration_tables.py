@@ -13,6 +13,7 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
 from qa_lib.metrics import Scale
 from qa_lib.search.pareto import feasible_front
+from qa_lib.search.yardstick import Yardstick
 
 
 class ExplorationTables:
@@ -28,6 +29,11 @@ class ExplorationTables:
     uniform_evaluations: dict[int, Evaluation]
 
     def expected_scores(self, evaluations: Sequence[Evaluation]) -> list[float]:
+        """As of ``Exploration``."""
+        raise NotImplementedError
+
+    @property
+    def yardstick(self) -> Yardstick:
         """As of ``Exploration``."""
         raise NotImplementedError
 
@@ -54,10 +60,11 @@ class ExplorationTables:
     @cached_property
     def evaluations(self) -> pd.DataFrame:
         """One row for each measured setting, in order: the score by its name (``accuracy``, 0 to 1), ``total_bits``,
-        ``mean_bits``, ``feasible``, ``seconds``, then one column of widths for each quantizer."""
+        ``mean_bits``, ``feasible`` (measured, and expected, to have what is asked for), ``seconds``, then one column of widths for each
+        quantizer."""
         frame = self._frame(self.measured)
         at = frame.columns.get_loc("mean_bits") + 1
-        frame.insert(at, "feasible", frame[self.scale.column] >= self.min_score)
+        frame.insert(at, "feasible", [self.yardstick.feasible(e, self.min_score) for e in self.measured])
         frame.insert(at + 1, "seconds", [evaluation.seconds for evaluation in self.measured])
         return frame
 

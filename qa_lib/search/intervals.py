@@ -1,5 +1,6 @@
 """How sure drops of a score are: intervals that hold for several settings together, measured on the same items."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,10 +33,10 @@ def drops_of(
     """
     if counts_right_items(metric, [reference, *settings]):
         return drops_of_shares(reference[:, 0] > 0, np.array([s[:, 0] > 0 for s in settings]), level)
-    low, high = drops_by_bootstrap(
-        reference, settings, lambda sums: metric.score(torch.from_numpy(sums)), level
-    )
     span = metric.best - metric.worst  # no drop is larger
+    low, high = drops_by_bootstrap(
+        reference, settings, lambda sums: metric.score(torch.from_numpy(sums)), level, span=span
+    )
     return low.clip(-span, span), high.clip(-span, span)
 
 
@@ -82,6 +83,7 @@ def drops_by_bootstrap(
     score: Callable[[Any], float],
     level: float = 0.95,
     *,
+    span: float = math.inf,
     seed: int = 0,
     resamples: int = _RESAMPLES,
 ) -> tuple[Numbers, Numbers]:
@@ -98,6 +100,7 @@ def drops_by_bootstrap(
         settings: The same of each setting.
         score: Makes a score, higher is better, of sums of shape ``(k,)``, or of a list of what batches added.
         level: How sure all intervals together are to hold the truth, 0 to 1.
+        span: The largest drop that there can be.
         seed: Of what is drawn.
         resamples: How often.
 
@@ -116,7 +119,7 @@ def drops_by_bootstrap(
     # What each unit moves a drop by.
     moves = np.array([_moves(each, score) for each in every]) if sums else np.zeros((len(every), count))
     differences = moves[0] - moves[1:]
-    thought_of = 2 * _farthest(moves[0], differences) ** 2
+    thought_of = 2 * _farthest(moves[0], differences, span) ** 2
     for start in range(0, resamples, _AT_A_TIME):
         chosen = random.integers(count, size=(min(_AT_A_TIME, resamples - start), count))
         rows = slice(start, start + len(chosen))
@@ -148,12 +151,15 @@ def _balanced(away: Numbers, level: float) -> Numbers:
     return np.sort(away, axis=0)[int(highest)]
 
 
-def _farthest(reference: Numbers, differences: Numbers) -> Numbers:
+def _farthest(reference: Numbers, differences: Numbers, span: float) -> Numbers:
     """How far one unit can move the drop of each setting: as far as any was seen to, or, where few were seen to at all, as far as the
-    reference's units lie from one another."""
+    reference's units lie from one another; where these are all alike, for the reference is right everywhere, its share of the ``span``."""
     farthest, count = np.abs(differences).max(axis=1), differences.shape[1]
     few = (np.abs(differences) > 1e-9 * np.abs(reference).max()).sum(axis=1) < min(_FEW, count / 2)
-    return np.where(few, np.maximum(farthest, np.ptp(reference)), farthest)
+    apart = float(np.ptp(reference))
+    if apart <= 1e-9 * np.abs(reference).max() and span < math.inf:
+        apart = span / count
+    return np.where(few, np.maximum(farthest, apart), farthest)
 
 
 def drop_error(reference: Numbers, setting: Numbers) -> float:

@@ -1,5 +1,7 @@
 """The front that the sensitivities predict, whatever the cost: where a search begins."""
 
+import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from qa_lib.space import Space
 
 # Of the search where the cost is no sum: cost and prediction are computed, and nothing is measured.
 _POPULATION, _GENERATIONS = 200, 100
+# So few settings that all of them are looked at.
+_ENUMERATED = 20_000
 # Settings that are taken from each front that would be best if the cost were a sum.
 _SEEDS = 15
 
@@ -25,8 +29,8 @@ _SEEDS = 15
 def predicted_front(table: SensitivityTable, cost: Cost, space: Space) -> list[Widths]:
     """The settings that trade the predicted divergence against ``cost`` best, cheapest first. No forward pass is made for it.
 
-    By dynamic programming where the cost is a sum over the quantizers, which is exact; otherwise by NSGA-II, which begins with what would
-    be best if the cost went on as it changes near uniform widths, and gives at the end each layer the width that costs nothing more.
+    By dynamic programming where the cost is a sum over the quantizers, which is exact, or by looking at all settings if they are few;
+    otherwise by NSGA-II, which begins with what would be best if the cost went on as it changes near uniform widths, and gives at the end each layer the width that costs nothing more.
     """
     try:
         return table.front(cost, space=space)
@@ -53,12 +57,19 @@ class _Predicted(Problem):
 
     def settings(self, rows: np.ndarray) -> list[Widths]:
         """What pymoo hands out, as settings of the space."""
-        made = [tuple(row) for row in rows.astype(int).tolist()]
-        return made if self.space.plain else [self.space.nearest(row) for row in made]
+        whole = rows.astype(int)
+        return [tuple(row) for row in whole.tolist()] if self.space.plain else self.space.all_nearest(whole)
 
 
 def _searched(problem: _Predicted) -> list[Widths]:
     space = problem.space
+    choices = [space.allowed[group[0]] for group in space.groups]
+    if math.prod(map(len, choices)) <= _ENUMERATED:
+        group_of = {index: group for group, members in enumerate(space.groups) for index in members}
+        columns = [group_of[index] for index in range(problem.n_var)]
+        return _front(
+            problem, [tuple(row[column] for column in columns) for row in itertools.product(*choices)]
+        )
     seeds = list(dict.fromkeys([*space.uniform.values(), *_as_if_sums(problem)]))
     random = np.random.default_rng(0).integers(*space.limits, (_POPULATION, problem.n_var), endpoint=True)
     seeds = [*seeds, *problem.settings(random)][: max(_POPULATION, len(seeds))]

@@ -53,7 +53,7 @@ def warn_if_costly(passes: float, budget: float | None) -> None:
     if budget is not None and passes > budget / 2:
         warnings.warn(
             f"the sensitivities count as {passes:.1f} full passes (layers x widths x images / images of the search set), "
-            f"and the budget is {budget:g}: give a larger one, or sensitivities=sensitivity(qmodel, fewer_images)",
+            f"and the budget is {budget:g}: give a larger one, or in Python sensitivities=sensitivity(qmodel, fewer_images)",
             QAWarning,
             stacklevel=3,
         )

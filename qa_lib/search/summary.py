@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from qa_lib.costs import amount
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.search.checked_front import CheckedFront
+from qa_lib.search.checked_front import CheckedFront, check_checked
 from qa_lib.search.pareto import knee
 
 if TYPE_CHECKING:
@@ -18,10 +20,14 @@ def summarize(exploration: "Exploration", checked: CheckedFront | None = None) -
         exploration: The search.
         checked: What ``exploration.check(holdout)`` returned, if the front was checked.
 
+    Raises:
+        SearchError: ``checked`` is another front.
+
     Example:
         >>> summarize(exploration).count(". ")
         4
     """
+    check_checked(checked, exploration.front_evaluations)
     parts = (
         _searched(exploration),
         _measured(exploration),
@@ -39,8 +45,11 @@ def _searched(exploration: "Exploration") -> str:
     calibrated = f", calibrated by {made.calibration.method!r}," if made and made.calibration else ""
     seed = f" (seed {made.settings['seed']})" if made and "seed" in made.settings else ""
     kept = " within the rules that were given" if exploration.space and not exploration.space.plain else ""
+    count = len(exploration.names)
+    quantizers = f"{count} activation quantizers" if count > 1 else "one activation quantizer"
+    between = f"between {lower} and {upper} bits" if lower < upper else f"at {upper} bits"
     return (
-        f"The widths of the {len(exploration.names)} activation quantizers{of}{calibrated} were searched between {lower} and {upper} bits{kept} "
+        f"The widths of the {quantizers}{of}{calibrated} were searched {between}{kept} "
         f"for {exploration.scale.name} against {exploration.cost.name}{seed}."
     )
 
@@ -63,9 +72,14 @@ def _cost(exploration: "Exploration") -> str:
     seconds = (
         f" ({exploration.made.seconds:,.0f} s)" if exploration.made and exploration.made.seconds >= 1 else ""
     )
+    asked = len(exploration.candidates)
+    settings = f"{asked:,} settings were" if asked != 1 else "One setting was"
+    ended = ", before it was interrupted" if exploration.interrupted else ""
+    known = len(exploration.archived)
+    more = f"; {known:,} more {'was' if known == 1 else 'were'} known from earlier searches" if known else ""
     return (
-        f"{len(exploration.candidates):,} settings were asked for, {early}at the cost of {exploration.full_passes:.1f} passes over the search "
-        f"set{seconds}."
+        f"{settings} asked for, {early}at the cost of {exploration.full_passes:.1f} passes over the search "
+        f"set{seconds}{ended}{more}."
     )
 
 
@@ -73,7 +87,14 @@ def _found(exploration: "Exploration") -> str:
     front, scale, cost = exploration.front_evaluations, exploration.scale, exploration.cost
     if not front:
         nearest = exploration.nearest
-        return f"None was feasible: the nearest has {nearest.text} at {amount(cost, nearest.bit_widths)}."
+        lucky = nearest.complete and nearest.score >= exploration.min_score
+        why = (
+            f", which is {scale.difference(exploration.shortfall)} too lucky: less is expected of it"
+            if lucky
+            else ""
+        )
+        bound = "" if nearest.complete else "at most "
+        return f"None was feasible: the nearest has {bound}{nearest.text} at {amount(cost, nearest.bit_widths)}{why}."
     by = (
         "how far their outputs are from the float model's"
         if exploration.by == "divergence"
@@ -94,11 +115,19 @@ def _sure(exploration: "Exploration", checked: CheckedFront | None) -> str:
     scale = exploration.scale
     if checked is None:
         return "None of this was checked on items that chose nothing, so that what was measured is partly luck, and what is expected an estimate."
-    widest = float((checked.high - checked.low).max()) / 2
+    least, most = float(checked.drops.min()), float(checked.drops.max())
+    away = float(np.maximum(checked.high - checked.drops, checked.drops - checked.low).max())
+    lost = (
+        f"loses {scale.difference(least)} to {scale.difference(most)}"
+        if least >= 0
+        else f"loses up to {scale.difference(most)}"
+        if most > 0
+        else "loses nothing"
+    )
     return (
-        f"On {checked.float_held_out.search_images:,} items that chose nothing the front loses {scale.difference(float(checked.drops.min()))} to "
-        f"{scale.difference(float(checked.drops.max()))} against the float model's {checked.float_held_out.text}, each drop within "
-        f"{scale.difference(widest)} with {checked.sureness} confidence for all together."
+        f"On {checked.float_held_out.search_images:,} items that chose nothing the front {lost} against the float model's "
+        f"{checked.float_held_out.text}; the true drops are within {scale.difference(away)} of those, with {checked.sureness} confidence for all "
+        "together."
     )
 
 

@@ -86,7 +86,7 @@ def check_by(by: Any, evaluator: Evaluator) -> str:
     """
     if by is None:
         return "divergence" if evaluator.measures_divergence else "score"
-    if by not in BY:
+    if not isinstance(by, str) or by not in BY:
         raise SearchError(
             f"by is {shown(by)}; give 'divergence' or 'score', or None for the first where the metric has it"
         )

@@ -89,6 +89,9 @@ def test_nothing_feasible_says_which_layers_to_relax(tmp_path, capsys):
         (["--full-passes", "0"], "full_passes is 0"),
         (["--patience", "-3"], "patience is -3"),
         (["--out", "/dev/null/out"], "/dev/null/out"),
+        (["--max-drop", "5"], "--max-drop is 5.0; give a share from 0 to below 1"),
+        (["--cost", "latency"], "cost is 'latency'; give one of total_bits"),
+        (["--cost", "missing.csv"], "'missing.csv' is no table that can be read"),
     ],
 )
 def test_mistakes_are_one_line_and_no_traceback(tmp_path, capsys, options, said):
@@ -169,7 +172,7 @@ def test_a_front_is_checked_on_images_that_chose_nothing(
     assert f"loses at most 90.00 points: {row['total_bits']:.0f} total bits" in printed.out
     assert "On 300 items that chose nothing the front loses" in printed.out
     assert main([*ARGUMENTS, *options, "0"]) == 0
-    assert "No setting of the front loses at most 0.00 points with 95% confidence" in capsys.readouterr().out
+    assert "No setting of the front loses nothing with 95% confidence" in capsys.readouterr().out
     for wrong in ("-1", "nan", "inf", "1%"):
         with pytest.raises(SystemExit):
             main([*ARGUMENTS, *options, wrong])
@@ -195,3 +198,64 @@ def test_a_hold_out_set_that_has_chosen_the_front_takes_nothing_from_it(tmp_path
     )
     assert "front 1" in printed.out
     assert not (tmp_path / "holdout.csv").exists() and (tmp_path / "front.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--max-drop", "abc"], "argument --max-drop: 'abc' is no drop: give a number from 0 up"),
+        (["--widths", "2,x"], "argument --widths: '2,x' are no widths: give whole numbers"),
+    ],
+)
+def test_words_that_are_no_numbers_are_said_to_be_none(capsys, options, said):
+    with pytest.raises(SystemExit) as exit_status:
+        main([*ARGUMENTS, *options])
+    assert exit_status.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_search_by_another_cost_shows_it_and_others(tmp_path, capsys):
+    options = ["--cost", "peak_activation_memory", "--other-costs", "bit_operations", "--min-accuracy", "0.5"]
+    assert main([*ARGUMENTS, *options, "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    front = pd.read_csv(tmp_path / "front.csv")
+    assert front.columns[4:6].tolist() == ["peak_activation_memory", "bit_operations"]
+    for text in (
+        "peak activation memory (kB)",
+        "bit operations (GBOPs)",
+        f"{front['bit_operations'][0]:.6g}",
+    ):
+        assert text in shown.out
+    assert f"{front['peak_activation_memory'][0]:.6g} kB" in shown.out
+    page = (tmp_path / "front.html").read_text(encoding="utf-8")
+    assert "peak activation memory (kB)" in page and "bit operations (GBOPs)" in page
+    warned = [line for line in shown.err.splitlines() if "the sensitivities count as" in line]
+    assert all(line.startswith("qa_lib: ") for line in warned)
+
+
+@pytest.mark.slow
+def test_a_hold_out_set_that_is_none_is_refused_before_the_search(
+    tmp_path, capsys, monkeypatch, tiny_model, images, labels
+):
+    bad = Workload(
+        "bad", tiny_model, conv2d_predicate, images, labels, images, labels, images[:50], labels[:50]
+    )
+    object.__setattr__(bad, "holdout_labels", labels[:7])
+    monkeypatch.setattr(workloads, "_builders", {"tiny": lambda: bad})
+    assert main([*ARGUMENTS, "--min-accuracy", "0.5", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("qa_lib: the hold-out set of the workload: ") and "labels (7,)" in error
+    assert not list(tmp_path.glob("front.*"))
+
+
+def test_what_no_width_can_reach_is_said(tmp_path, capsys):
+    exploration = Exploration(
+        ("input", "conv"),
+        (explorations.setting((3, 3), 60, 100),),
+        explorations.setting((None, None), 90, 100),
+        {},
+        0.95,
+        (2, 4),
+    )
+    assert report(exploration, tmp_path) == 1
+    assert "The float model itself has 90.00%: ask for less." in capsys.readouterr().out

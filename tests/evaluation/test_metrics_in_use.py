@@ -232,6 +232,29 @@ class Unnamed(Metric):
         return 1.0
 
 
+class Plain:
+    """A metric that is no subclass of one."""
+
+    name = "plain"
+
+    def measure(self, outputs, targets):
+        return torch.ones(1)
+
+    def score(self, sums):
+        return 1.0
+
+
+class Companion(Accuracy):
+    """Accuracy, with another divergence."""
+
+    def __init__(self, of):
+        super().__init__()
+        self.of = of
+
+    def divergence(self, outputs, kept):
+        return self.of(super().divergence(outputs, kept))
+
+
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
@@ -246,6 +269,11 @@ class Unnamed(Metric):
         (Broken(perfect=True), r"its perfect\(\) promised"),
         (Accuracy, "an object, Accuracy"),
         (Unnamed(), "has no name"),
+        (Plain(), r"metric is Plain, which has no unit: make it a subclass of qa_lib.Metric"),
+        (Companion(lambda found: torch.zeros_like(found)), "is 0 for outputs of other items, too"),
+        (Companion(lambda found: 1 + found), "of the float model's own outputs is 1"),
+        (Companion(lambda found: torch.rand(len(found)).double()), "when it is measured again"),
+        (Companion(lambda found: found * math.nan), "of the float model's own outputs is 1e"),
         ("accuracy", "metric is str; give a Metric"),
         (lambda outputs, targets: 1.0, "per_item"),
         (torchmetrics.MeanMetric(), "goes in TorchMetric"),
@@ -291,3 +319,59 @@ def test_endless_errors_are_worth_nothing_and_break_nothing(images, clean):
         exploration = explore(evaluator, evaluations=40, progress=False)
     assert exploration.uniform_evaluations[2].score == -math.inf
     assert (exploration.front["negative_mean_squared_error"] > -math.inf).all()
+
+
+def test_a_score_that_divides_whole_numbers_is_not_rounded_to_single_precision(qmodel, images, labels):
+    class Share(Metric):
+        name, unit, best = "share", "%", 1.0
+
+        def measure(self, outputs, targets):
+            return torch.tensor([(outputs.argmax(dim=1) == targets).sum(), len(targets)])
+
+        def score(self, sums):
+            return float(sums[0] / sums[1])
+
+    own = Evaluator(qmodel, images, labels, metric=Share(), batch_size=40)
+    ours = Evaluator(qmodel, images, labels, batch_size=40)
+    for width in range(2, 9):
+        assert own.evaluate_uniform(width).score == ours.evaluate_uniform(width).score
+
+
+@pytest.mark.parametrize(
+    "form", [lambda made: {"out": made}, lambda made: (made, made * 2), lambda made: [made]]
+)
+def test_models_that_return_something_around_a_tensor(form, clean):
+    class Wrapped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 3, 3, padding=1)
+            self.norm, self.relu = torch.nn.BatchNorm2d(8), torch.nn.ReLU()
+
+        def forward(self, images):
+            return form(self.second(self.relu(self.norm(self.first(images)))))
+
+    class First(MeanIoU):
+        """Of whatever is around the classes' maps."""
+
+        def measure(self, outputs, targets):
+            return super().measure(
+                next(iter(outputs.values() if isinstance(outputs, dict) else outputs)), targets
+            )
+
+        def margins(self, outputs, targets):
+            return None
+
+        def keep(self, outputs):
+            return None
+
+    torch.manual_seed(0)
+    images, targets = torch.rand(12, 3, 6, 6), torch.randint(0, 3, (12, 6, 6))
+    qmodel = QuantizedActivationsModel(Wrapped().eval(), conv2d_predicate)
+    calibrate(qmodel, images)
+    found = Evaluator(qmodel, images, targets, metric=First(3), batch_size=4).evaluate_uniform(3)
+    with torch.no_grad(), qmodel.temporary_bit_widths([3] * 3):
+        sums = sum(
+            First(3).measure(qmodel(part), masks)
+            for part, masks in zip(images.split(4), targets.split(4), strict=True)
+        )
+    assert found.score == First(3).score(sums.double())

@@ -133,7 +133,7 @@ def test_the_cheapest_that_loses_little_is_sure(exploration, holdout):
         with pytest.raises(SearchError, match="max_drop is .*; give a share from 0 to below 1"):
             checked.cheapest(wrong)
     with pytest.raises(
-        SearchError, match=r"with 90% confidence: 200 items are too few .*, and no number would do"
+        SearchError, match=r"with 90% confidence: 200 items are too few .*, and more would not do"
     ):
         dataclasses.replace(checked, high=checked.high + 1).cheapest(float(checked.drops.min()))
     assert "with 99.9%" in sentence_of(lambda: exploration.check(holdout, level=0.999).cheapest(0.0))
@@ -284,3 +284,91 @@ def test_a_metric_that_is_no_sum_is_a_sentence(qmodel, images, labels):
     found = explore(Evaluator(qmodel, images, labels, metric=NoSum()), evaluations=10, progress=False)
     with pytest.raises(DataError, match="no sum is no sum over items or batches"):
         found.check(Evaluator(qmodel, *others(), metric=NoSum()))
+
+
+def test_a_front_that_nothing_was_lost_of_is_not_sure_of_that(tiny_model):
+    """Several answers an item, of which the float model has all: agreement with itself."""
+
+    class PerPixel(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(1, 3, 1)
+
+        def forward(self, images):
+            return self.conv(images)
+
+    torch.manual_seed(0)
+    qmodel = QuantizedActivationsModel(PerPixel().eval(), conv2d_predicate)
+    images = torch.rand(80, 1, 3, 3)
+    calibrate(qmodel, images[:20])
+    found = explore(
+        Evaluator(qmodel, images[:40], metric=Agreement()),
+        num_bits_upper_limit=14,
+        evaluations=30,
+        progress=False,
+    )
+    checked = found.check(Evaluator(qmodel, images[40:], metric=Agreement()))
+    assert (checked.high - checked.low).min() > 0.01 and (checked.drops == 0).any()
+    with pytest.raises(SearchError, match="loses nothing with 95% confidence"):
+        checked.cheapest(0)
+
+
+def test_what_is_said_of_a_front_is_of_that_front(exploration, holdout, evaluator):
+    checked = exploration.check(holdout)
+    said = exploration.summary(checked)
+    within = float(said.split("true drops are within ")[1].split(" points")[0]) / 100 + 5e-5
+    assert (checked.drops - checked.low <= within).all() and (checked.high - checked.drops <= within).all()
+    other = explore(evaluator, evaluations=12, num_bits_upper_limit=4, progress=False)
+    for wrong, message in (
+        (other.check(holdout), "is of another front"),
+        ("a", "checked is str; give what check"),
+    ):
+        with pytest.raises(SearchError, match=message):
+            exploration.summary(wrong)
+
+
+@pytest.mark.parametrize(
+    ("drops", "said"),
+    [
+        ((0.01, 0.03), "the front loses 1.00 points to 3.00 points against"),
+        ((-0.01, 0.03), "the front loses up to 3.00 points against"),
+        ((-0.02, -0.01), "the front loses nothing against"),
+    ],
+)
+def test_a_gain_is_no_loss_of_less_than_nothing(exploration, holdout, drops, said):
+    checked = exploration.check(holdout)
+    top = checked.float_held_out.score
+    scores = np.linspace(*drops, len(checked.held_out))
+    held_out = tuple(
+        dataclasses.replace(e, upper_bound=top - drop, estimate=top - drop)
+        for e, drop in zip(checked.held_out, scores, strict=True)
+    )
+    assert said in exploration.summary(dataclasses.replace(checked, held_out=held_out))
+
+
+def test_an_interrupted_search_says_so_and_what_was_known_before(exploration, evaluator):
+    seen = []
+
+    def stop(evaluation):
+        seen.append(evaluation)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+
+    found = explore(
+        evaluator, seed=9, num_bits_upper_limit=6, evaluations=30, progress=False, on_evaluation=stop
+    )
+    said = found.summary()
+    assert found.interrupted and "before it was interrupted" in said
+    assert (
+        f"{len(found.archived):,} more were known from earlier searches" in said and len(found.archived) > 1
+    )
+
+
+def test_other_costs_are_in_its_tables(qmodel, evaluator, holdout):
+    found = explore(
+        evaluator, evaluations=20, cost="activation_traffic", other_costs=["bit_operations"], progress=False
+    )
+    checked = found.check(holdout)
+    for frame in (checked.frame, checked.baselines()):
+        assert {"activation_traffic", "bit_operations"} <= set(frame.columns)
+    assert checked.frame["activation_traffic"].is_monotonic_increasing and checked.cost == found.cost

@@ -1,20 +1,16 @@
 """What a setting is worth without luck: against truths that are known."""
 
 import dataclasses
-import itertools
 import math
 
 import numpy as np
 import pytest
-import torch
-from explorations import random_exploration, setting
+from explorations import setting
 
-from qa_lib import Evaluator, explore
 from qa_lib.costs import total_bits
 from qa_lib.metrics import Accuracy
 from qa_lib.search.expected import ExpectedScore, cross_fitted
 from qa_lib.search.pareto import feasible_front, standing
-from qa_lib.search.run import SearchRun
 from qa_lib.search.yardstick import BY_SCORE, DivergenceYardstick, yardstick
 
 FLOAT = dataclasses.replace(setting((None, None), 900), divergences=(0.0,))
@@ -99,7 +95,8 @@ def test_the_front_by_divergence_is_the_one_that_diverges_least():
 
 def test_cross_fitted_halves_by_hand():
     def batches(widths, *right):
-        return dataclasses.replace(setting(widths, sum(right), 400), sums=tuple((r, 100) for r in right))
+        right = right * 4  # fewer batches say nothing
+        return dataclasses.replace(setting(widths, sum(right), 1600), sums=tuple((r, 100) for r in right))
 
     known = [
         batches((2, 2), 70, 60, 70, 70),
@@ -116,89 +113,5 @@ def test_cross_fitted_halves_by_hand():
     ]
     assert found == pytest.approx([350 / 400 - drop for drop in drops])
     assert math.isnan(cross_fitted(known, [setting((2, 2), 9)], float_model, Accuracy(), total_bits)[0])
-
-    class Half(Accuracy):
-        def score(self, sums):
-            return 1 / (sums[0].item() - 140)  # which has none of some halves
-
-    assert len(cross_fitted(known, known, float_model, Half(), total_bits)) == 3
-
-
-@pytest.mark.parametrize("count", [3, 40])
-def test_a_summary_is_five_sentences(count):
-    exploration = random_exploration(("input", "a", "b"), count)
-    text = exploration.summary()
-    assert text.count(". ") == 4 and text.endswith("an estimate.")
-    front, scale = exploration.front_evaluations, exploration.scale
-    for said in (
-        "3 activation quantizers", "between 2 and 8 bits", f"has {exploration.float_evaluation.text}",
-        f"{len(exploration.candidates):,} settings were asked for", "12.5 passes", f"{front[0].text} at {front[0].total_bits} total bits",
-        f"and {scale.text(0.6)} was the least allowed",
-    ):  # fmt: skip
-        assert said in text
-    nothing = dataclasses.replace(exploration, min_score=0.99).summary()
-    assert nothing.count(". ") == 4 and "None was feasible: the nearest has" in nothing
-
-
-@pytest.mark.slow
-def test_a_search_by_divergence_stops_only_what_is_on_no_front(qmodel, images, labels):
-    """Everything that it stopped, measured to the end: nothing of it would be on the front."""
-    evaluator = Evaluator(qmodel, images, labels, batch_size=8)
-    found = explore(evaluator, evaluations=80, min_accuracy=0.6, progress=False)
-    assert found.by == "divergence" and len(found.stopped) > 5
-    whole = [evaluator.evaluate(e.bit_widths) for e in found.stopped]
-    for stopped, complete in zip(found.stopped, whole, strict=True):
-        assert stopped.least_divergence <= complete.divergence and stopped.upper_bound >= complete.score
-        assert stopped.divergence_estimate >= stopped.least_divergence and math.isnan(stopped.divergence)
-    front = feasible_front((*found.measured, *whole), 0.6, by=found.yardstick)
-    assert front == found.front_evaluations
-
-
-@pytest.mark.slow
-def test_weights_that_change_are_compared_with_what_they_are(qmodel, images, labels):
-    evaluator = Evaluator(qmodel, images, labels, batch_size=40)
-    before = evaluator.evaluate([3, 3, 3, 3])
-    with torch.no_grad():
-        qmodel.model.conv1.weight.mul_(1.5)
-    found = evaluator.evaluate([3, 3, 3, 3])
-    fresh = Evaluator(qmodel, images, labels, batch_size=40, hardest_first=True).evaluate([3, 3, 3, 3])
-    assert (
-        found.divergence == pytest.approx(fresh.divergence, rel=1e-9)
-        and found.divergence != before.divergence
-    )
-    assert evaluator.evaluate_uniform(None).divergence < 1e-5
-
-
-@pytest.mark.slow
-def test_evaluators_of_one_search_set_do_not_change_what_the_others_compare_with(qmodel, images, labels):
-    evaluator = Evaluator(qmodel, images, labels, batch_size=40)
-    other, widths = evaluator.using(None), [3, 3, 3, 3]
-    before = evaluator.evaluate(widths).divergence
-    kept = qmodel.model.conv1.weight.clone()
-    with torch.no_grad():
-        qmodel.model.conv1.weight.mul_(1.5)
-        assert other.evaluate(widths).divergence != before
-        qmodel.model.conv1.weight.copy_(kept)
-    assert evaluator.evaluate(widths, remeasure=True).divergence == before
-    assert other.evaluate(widths, remeasure=True).divergence == before
-
-
-@pytest.mark.slow
-def test_what_is_infeasible_keeps_nobody_from_the_front(qmodel, images, labels):
-    """A setting below the least score diverges less than a feasible one, by bad luck: that one is measured to the end."""
-    evaluator = Evaluator(qmodel, images, labels, batch_size=40)
-    every = evaluator.evaluate_many(itertools.product((2, 3, 4, 5), repeat=4))
-    tried = 0
-    for unlucky, lucky in itertools.permutations(every, 2):
-        begun = sum(lucky.divergences[:-1]) / lucky.search_images
-        if (
-            unlucky.total_bits <= lucky.total_bits
-            and unlucky.score < lucky.score
-            and unlucky.divergence < begun
-        ):
-            run = SearchRun(evaluator, lucky.score, by="divergence")
-            (first,) = run.evaluate_many([unlucky.bit_widths])
-            if first.complete:
-                tried += 1
-                assert run.evaluate_many([lucky.bit_widths])[0].complete
-    assert tried > 0
+    few = [dataclasses.replace(e, sums=e.sums[:15]) for e in (float_model, *known)]
+    assert all(map(math.isnan, cross_fitted(known, few[1:], few[0], Accuracy(), total_bits)))

@@ -149,3 +149,19 @@ def test_a_setting_with_an_outlier_does_not_widen_the_others():
     alone = np.ptp(drops_by_bootstrap(reference, [quiet], mean))
     together = np.ptp(drops_by_bootstrap(reference, [quiet, wild], mean), axis=0)
     assert together[0] < 1.5 * alone and together[1] > 0.3
+
+
+def test_a_reference_that_is_right_everywhere_is_not_sure_of_it():
+    """Items of ten answers each, one in a hundred spoilt by a setting: the truth lies within, though nothing of it was seen."""
+    held, runs = 0, 100
+    for seed in range(runs):
+        random = np.random.default_rng(seed)
+        right = np.column_stack([np.full(60, 10.0), np.full(60, 10.0)])
+        spoilt = right.copy()
+        spoilt[:, 0] -= random.binomial(10, 0.0005, 60)
+        low, high = drops_by_bootstrap(
+            right, [spoilt], lambda sums: sums[0] / sums[1], span=1.0, seed=seed, resamples=200
+        )
+        held += bool(low[0] <= 0.0005 <= high[0])
+        assert low[0] < 0 < high[0] < 0.07
+    assert held >= 0.95 * runs

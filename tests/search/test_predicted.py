@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qa_lib.costs import FunctionCost, PeakActivationMemory, StoredTensor, total_bits
+from qa_lib.search import predicted
 from qa_lib.search.predicted import predicted_front
 from qa_lib.sensitivities import SensitivityTable
 from qa_lib.space import Space
@@ -58,6 +59,12 @@ def test_it_is_the_front_of_all_settings(table, space, cost):
     assert [point for point in expected if point not in points] == pytest.approx([])
 
 
-def test_it_is_the_same_each_time(table):
+@pytest.mark.slow
+@pytest.mark.parametrize("cost", [PEAK, FunctionCost(lambda w: w[0] * w[1] + w[2] * w[3], is_sum=False)])
+def test_where_there_are_too_many_settings_it_is_searched(table, cost, monkeypatch):
     space = Space.of(NAMES, (2, 8))
-    assert predicted_front(table, PEAK, space) == predicted_front(table, PEAK, space)
+    monkeypatch.setattr(predicted, "_ENUMERATED", 0)
+    found = predicted_front(table, cost, space)
+    points = [(table.predicted_divergence(setting), float(cost(setting))) for setting in found]
+    assert np.array([*dict.fromkeys(points)]) == pytest.approx(np.array(exact(table, cost, space)))
+    assert found == predicted_front(table, cost, space)
