@@ -13,7 +13,7 @@ from qa_lib.costs import Cost, known_amount, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame
-from qa_lib.metrics import Accuracy, Scale
+from qa_lib.metrics import Accuracy, Metric, Scale
 from qa_lib.search.expected import ExpectedScore
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.intervals import drop_error
@@ -38,6 +38,7 @@ class Points:
         by: What settings are compared by, ``"divergence"`` or ``"score"``.
         counted: Whether scores are shares of items that are right or wrong, so that batches say how sure a drop is.
         other_costs: What views show beside the cost.
+        metric: Makes scores of sums; None if it is not known.
 
     Attributes:
         costs: The total bits, the cost and the others.
@@ -63,8 +64,10 @@ class Points:
         by: str = "score",
         counted: bool = False,
         other_costs: Sequence[Cost] = (),
+        metric: Metric | None = None,
     ) -> None:
         self.min_score, self.cost, self.scale = min_score, cost, scale or Scale()
+        self.metric = metric
         self.costs = tuple(dict.fromkeys((total_bits, cost, *other_costs)))
         self.float_evaluation, self.by, self.counted = float_evaluation, by, counted
         self.yardstick: Yardstick = BY_SCORE
@@ -99,12 +102,12 @@ class Points:
 
     def expected_score(self, evaluation: Evaluation) -> float:
         """What a measured setting is worth without the luck of the search set, an estimate; NaN if nothing says so."""
-        return math.nan if self.expected is None else self.expected(evaluation.divergence)
+        return math.nan if self.expected is None else self.expected.of_setting(evaluation)
 
     def _expect(self) -> None:
         if self.float_evaluation is not None and any(e.divergences for e in self._known.values()):
             floor = max(self.scale.worst, self.float_evaluation.score - 1.0)
-            self.expected = ExpectedScore.of(self.float_evaluation, self._known.values(), floor)
+            self.expected = ExpectedScore.of(self.float_evaluation, self._known.values(), floor, self.metric)
             self.yardstick = DivergenceYardstick(self.expected) if self.by == "divergence" else BY_SCORE
 
     def add_uniform(self, evaluations: Mapping[int, Evaluation]) -> None:
@@ -185,4 +188,5 @@ def points_of(
         by=exploration.by if exploration else check_by(None, evaluator),
         counted=isinstance(evaluator.metric, Accuracy) and one_each,
         other_costs=exploration.other_costs if exploration else (),
+        metric=evaluator.metric if evaluator.metric.additive else None,
     )

@@ -7,7 +7,7 @@ all that was measured says what a setting scores on average; what it was measure
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ _LEAST_SHARE = 0.05
 _SMALLEST = 1e-12
 # Halves of fewer batches, of which the last may be short, are not alike.
 _FEWEST_BATCHES = 16
+# How much more than luck can make has to be seen before it is believed.
+_DOUBT = 2.0
 # The loss from which on a setting is ruined.
 _RUINED = 1.0
 
@@ -39,32 +41,50 @@ class ExpectedScore:
         worst: The score of what is worth nothing.
         factor: Above 0.
         exponent: Above 0, so that less divergence always lets expect more.
+        kept: Of what a setting scores beside the curve, the share that is more than luck, 0 to 1: 0 where the curve says all that there is to
+            say, as for a classifier of thousands of images.
     """
 
     float_score: float
     worst: float
     factor: float
     exponent: float
+    kept: float = 0.0
 
     @classmethod
     def of(
-        cls, float_evaluation: Evaluation, measured: Iterable[Evaluation], floor: float
+        cls,
+        float_evaluation: Evaluation,
+        measured: Iterable[Evaluation],
+        floor: float,
+        metric: Metric | None = None,
     ) -> "ExpectedScore":
         """The curve through what was ``measured``, complete and with its divergence, of which those count most that diverge least.
 
         Args:
             float_evaluation: The float model.
             measured: Evaluations; those without a divergence, or a finite score, say nothing.
-            floor: The score of what is worth nothing.
+            floor: The score of what is worth nothing; where the metric knows none, of what is bad.
+            metric: Makes scores of sums; None if it is not known.
         """
         known = [e for e in measured if e.divergence > 0 and e.score > -math.inf]
         top = float_evaluation.score
+        if float_evaluation.scale.worst == -math.inf:
+            floor = 2 * floor - top  # there is always worse
         height = max(0.0, top - floor)  # of a float model that gets nothing right, nothing can be lost
-        factor, exponent = _fitted(
-            np.array([e.divergence for e in known]),
-            -np.log(np.maximum((np.array([e.score for e in known]) - floor) / (height or 1.0), _LEAST_SHARE)),
+        loss = -np.log(
+            np.maximum((np.array([e.score for e in known]) - floor) / (height or 1.0), _LEAST_SHARE)
         )
-        return cls(top, top - height, factor, exponent)
+        factor, exponent = _fitted(np.array([e.divergence for e in known]), loss)
+        curve = cls(top, top - height, factor, exponent)
+        near = [e for e, ruined in zip(known, loss >= _RUINED, strict=True) if not ruined]
+        return replace(curve, kept=_more_than_luck(curve, near, float_evaluation, metric))
+
+    def of_setting(self, evaluation: Evaluation) -> float:
+        """What a setting is worth that was measured: the curve, and of what it scores beside that the share that is ``kept``."""
+        found = self(evaluation.divergence)
+        off = evaluation.score - found if self.kept and evaluation.complete else 0.0
+        return found + self.kept * off if math.isfinite(off) else found
 
     def __call__(self, divergence: float) -> float:
         """In the unit of the score; NaN of NaN."""
@@ -74,6 +94,58 @@ class ExpectedScore:
             if divergence == divergence
             else math.nan
         )
+
+
+def _more_than_luck(
+    curve: ExpectedScore, known: Sequence[Evaluation], float_evaluation: Evaluation, metric: Metric | None
+) -> float:
+    """The share, 0 to 1, of what settings score beside the ``curve`` that the items cannot have made by chance."""
+    off = luck = 0.0
+    halves = _Halves.of(float_evaluation, metric)
+    for evaluation in known:
+        most = min(_luck_of_items(evaluation), halves.luck(evaluation) if halves else math.inf)
+        if most < math.inf:
+            off += (evaluation.score - curve(evaluation.divergence)) ** 2
+            luck += most
+    return max(0.0, 1.0 - _DOUBT * luck / off) if off > 0 else 0.0
+
+
+def _luck_of_items(evaluation: Evaluation) -> float:
+    """The most that the variance of a score can be that is a mean over items within the scale (Bhatia and Davis, "A better bound on the
+    variance", 2000)."""
+    scale, items = evaluation.scale, evaluation.search_images
+    below, above = scale.best - evaluation.score, evaluation.score - scale.worst
+    least = (below + above) / items  # one item
+    return max(below, least) * max(above, least) / items if math.isfinite(below + above) else math.inf
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """Scores of every other batch and of those between.
+
+    Attributes:
+        metric: Makes them.
+        model: The float model's.
+    """
+
+    metric: Metric
+    model: tuple[float, float]
+
+    @classmethod
+    def of(cls, float_evaluation: Evaluation, metric: Metric | None) -> "_Halves | None":
+        """None where there are too few batches."""
+        if metric is None or len(float_evaluation.sums) < _FEWEST_BATCHES:
+            return None
+        return cls(metric, _halves(float_evaluation, metric))
+
+    def luck(self, evaluation: Evaluation) -> float:
+        """The variance of a drop, from how far halves differ in it: too much rather than too little, for batches come hardest first."""
+        if len(evaluation.sums) < _FEWEST_BATCHES:
+            return math.inf
+        first, second = (
+            own - other for own, other in zip(self.model, _halves(evaluation, self.metric), strict=True)
+        )
+        return (first - second) ** 2 / 4 if math.isfinite(first - second) else math.inf
 
 
 def _fitted(divergence: np.ndarray, loss: np.ndarray) -> tuple[float, float]:
@@ -115,9 +187,9 @@ def cross_fitted(
     if not known or len(float_evaluation.sums) < _FEWEST_BATCHES:
         return [math.nan] * len(front)
     # Batches come hardest first, so that halves alternate. What has no score there is not chosen.
-    halves = np.array([[_half(e, first, metric) for first in (0, 1)] for e in known])
+    halves = np.array([_halves(e, metric) for e in known])
     halves = np.where(np.isnan(halves), -np.inf, halves)
-    float_halves = [_half(float_evaluation, first, metric) for first in (0, 1)]
+    float_halves = _halves(float_evaluation, metric)
     costs = np.array([cost(e.bit_widths) for e in known])
     expected = []
     for evaluation in front:
@@ -132,9 +204,11 @@ def cross_fitted(
     return expected
 
 
-def _half(evaluation: Evaluation, first: int, metric: Metric) -> float:
-    """The score of every other batch; NaN where the metric makes none of so few."""
+def _halves(evaluation: Evaluation, metric: Metric) -> tuple[float, float]:
+    """The score of every other batch, and of those between; NaN where the metric makes none of so few."""
     try:
-        return float(metric.score(torch.from_numpy(np.array(evaluation.sums[first::2]).sum(axis=0))))
+        sums = np.array(evaluation.sums, float)
+        first, second = (float(metric.score(torch.from_numpy(sums[k::2].sum(axis=0)))) for k in (0, 1))
     except Exception:  # a user's metric may raise anything of what it was not made for
-        return math.nan
+        return math.nan, math.nan
+    return first, second

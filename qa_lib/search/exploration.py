@@ -109,14 +109,18 @@ class Exploration(ExplorationTables):
     @cached_property
     def yardstick(self) -> Yardstick:
         """What the settings are compared by."""
-        return yardstick(self.by, self.float_evaluation, self._known, self._worth_nothing)
+        return yardstick(self.by, self.float_evaluation, self._known, self._worth_nothing, self.metric)
+
+    @cached_property
+    def _expected(self) -> ExpectedScore:
+        return ExpectedScore.of(self.float_evaluation, self._known, self._worth_nothing, self.metric)
 
     def expected_scores(self, evaluations: Sequence[Evaluation]) -> list[float]:
         """What each of ``evaluations`` is worth without the luck of the search set, in the unit of the score: an estimate, from its
         divergence, or, where the metric has none, by halves of the batches (``cross_fitted``). NaN where neither is known."""
         if any(e.divergences for e in evaluations):
-            expected = ExpectedScore.of(self.float_evaluation, self._known, self._worth_nothing)
-            return [expected(e.divergence) for e in evaluations]
+            curve = self._expected
+            return [curve.of_setting(e) for e in evaluations]
         if self.metric is None:
             return [math.nan] * len(evaluations)
         return cross_fitted(evaluations, self._known, self.float_evaluation, self.metric, self.cost)

@@ -53,6 +53,7 @@ class SearchRun:
         self._images_shown = 0
         self._fingerprint = ""
         self._yardstick: Yardstick | None = None
+        self._metric = evaluator.metric if evaluator.metric.additive else None
         self.on_evaluation: Callable[[Evaluation], None] | None = None
 
     @cached_property
@@ -89,7 +90,7 @@ class SearchRun:
             return BY_SCORE
         if self._yardstick is None:
             complete = (e for e in self.evaluations.values() if e.complete)
-            self._yardstick = yardstick(self.by, self.float_evaluation, complete, self.floor)
+            self._yardstick = yardstick(self.by, self.float_evaluation, complete, self.floor, self._metric)
         return self._yardstick
 
     def evaluate_many(self, candidates: Iterable[BitWidths]) -> list[Evaluation]:

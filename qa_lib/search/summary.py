@@ -103,6 +103,8 @@ def _found(exploration: "Exploration") -> str:
     ends = " to ".join(_told(exploration, e) for e in dict.fromkeys((front[0], front[-1])))
     chosen = knee(front, cost, exploration.yardstick)
     knees = f", with its knee at {_told(exploration, chosen)}" if chosen and len(front) > 2 else ""
+    if exploration.by == "divergence" and exploration.yardstick.kept > 0.5:
+        by += f", which says little of the {scale.name} here (by='score' may find more)"
     settings = f"{len(front)} settings" if len(front) > 1 else "one setting"
     return (
         f"The front, of settings compared by {by}, has {settings}, from {ends}{knees}."

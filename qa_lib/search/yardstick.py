@@ -8,6 +8,7 @@ from qa_lib.checks import shown
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.metrics import Metric
 from qa_lib.search.expected import ExpectedScore
 
 BY = ("divergence", "score")
@@ -18,9 +19,11 @@ class Yardstick:
 
     Attributes:
         by: What it compares by, in a word.
+        kept: As of ``ExpectedScore``: how little what it compares by says of the score, 0 to 1.
     """
 
     by = "score"
+    kept = 0.0
 
     def rank(self, evaluation: Evaluation) -> float:
         """Higher is better; NaN of what cannot be compared, for it was stopped, say."""
@@ -49,17 +52,18 @@ class DivergenceYardstick(Yardstick):
     by = "divergence"
 
     def __init__(self, expected: ExpectedScore) -> None:
-        self.expected = expected
+        self.expected, self.kept = expected, expected.kept
 
     def rank(self, evaluation: Evaluation) -> float:
         return -evaluation.divergence
 
     def score(self, evaluation: Evaluation) -> float:
-        return self.expected(evaluation.divergence)
+        return self.expected.of_setting(evaluation)
 
     def bound(self, evaluation: Evaluation) -> float:
-        at_most = self.expected(evaluation.least_divergence)
-        return at_most if evaluation.complete else min(at_most, evaluation.upper_bound)
+        if evaluation.complete:
+            return self.expected.of_setting(evaluation)
+        return min(self.expected(evaluation.least_divergence), evaluation.upper_bound)
 
     def feasible(self, evaluation: Evaluation, min_score: float) -> bool:
         """Whether it is measured to be worth ``min_score``, and expected to be."""
@@ -70,12 +74,17 @@ BY_SCORE = Yardstick()
 
 
 def yardstick(
-    by: str, float_evaluation: Evaluation, measured: Iterable[Evaluation], floor: float
+    by: str,
+    float_evaluation: Evaluation,
+    measured: Iterable[Evaluation],
+    floor: float,
+    metric: Metric | None = None,
 ) -> Yardstick:
-    """What compares ``by``, given what was ``measured`` to the end, and the score ``floor`` of what is worth nothing."""
+    """What compares ``by``, given what was ``measured`` to the end, the score ``floor`` of what is worth nothing, and what makes scores of
+    sums."""
     if by == "score":
         return BY_SCORE
-    return DivergenceYardstick(ExpectedScore.of(float_evaluation, measured, floor))
+    return DivergenceYardstick(ExpectedScore.of(float_evaluation, measured, floor, metric))
 
 
 def check_by(by: Any, evaluator: Evaluator) -> str:

@@ -8,7 +8,7 @@ import pytest
 from explorations import setting
 
 from qa_lib.costs import total_bits
-from qa_lib.metrics import Accuracy
+from qa_lib.metrics import Accuracy, Metric, Scale
 from qa_lib.search.expected import ExpectedScore, cross_fitted
 from qa_lib.search.pareto import feasible_front, standing
 from qa_lib.search.yardstick import BY_SCORE, DivergenceYardstick, yardstick
@@ -115,3 +115,60 @@ def test_cross_fitted_halves_by_hand():
     assert math.isnan(cross_fitted(known, [setting((2, 2), 9)], float_model, Accuracy(), total_bits)[0])
     few = [dataclasses.replace(e, sums=e.sums[:15]) for e in (float_model, *known)]
     assert all(map(math.isnan, cross_fitted(known, few[1:], few[0], Accuracy(), total_bits)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_luck_is_left_out_and_what_is_more_than_luck_is_kept(seed):
+    points, truths = drawn(60, seed)
+    assert ExpectedScore.of(FLOAT, points, 0.0).kept == 0.0
+    # Settings of the same divergence that are really worth more or less, by a tenth.
+    random = np.random.default_rng(seed)
+    worth = (truths * random.choice([0.9, 1.0], len(truths))).clip(0, 1)
+    told_apart = [
+        dataclasses.replace(setting(e.bit_widths, int(random.binomial(1000, p))), divergences=e.divergences)
+        for e, p in zip(points, worth, strict=True)
+    ]
+    expected = ExpectedScore.of(FLOAT, told_apart, 0.0)
+    assert expected.kept > 0.5
+    off = np.abs([expected.of_setting(e) - p for e, p in zip(told_apart, worth, strict=True)])
+    alone = np.abs([expected(e.divergence) - p for e, p in zip(told_apart, worth, strict=True)])
+    assert off.mean() < 0.5 * alone.mean()
+    by = DivergenceYardstick(expected)
+    assert by.kept == expected.kept and by.score(told_apart[0]) == expected.of_setting(told_apart[0])
+    # What was stopped has no score to keep anything of.
+    stopped = dataclasses.replace(told_apart[0], search_images=9000, divergences=(0.1,))
+    assert not stopped.complete and by.bound(stopped) <= expected(stopped.least_divergence)
+
+
+def test_halves_of_the_batches_say_what_luck_is_where_no_scale_does():
+    """An error without end, of 16 batches: what differs in both halves alike is no luck."""
+    scale = Scale("error", "", 0.0, -math.inf)
+
+    class Error(Metric):
+        name, best, worst = "error", 0.0, -math.inf
+
+        def score(self, sums):
+            return -float(sums[0] / sums[1])
+
+    def of(divergence, errors, widths=(4, 4)):
+        sums = tuple((error, 1.0) for error in errors)
+        score = -float(np.mean(errors))
+        return dataclasses.replace(
+            setting(widths, 0),
+            upper_bound=score,
+            estimate=score,
+            sums=sums,
+            divergences=(1000 * divergence,),
+            scale=scale,
+        )
+
+    random = np.random.default_rng(0)
+    float_model = of(0.0, np.full(16, 1.0), (None, None))
+    alike = [of(0.1 + 0.001 * n, 1.5 + 0.3 * (n % 2) + 0.01 * random.standard_normal(16)) for n in range(12)]
+    lucky = [of(0.1 + 0.001 * n, 1.5 + 0.3 * random.standard_normal(16)) for n in range(12)]
+    assert ExpectedScore.of(float_model, alike, -3.0, Error()).kept > 0.8
+    assert ExpectedScore.of(float_model, lucky, -3.0, Error()).kept < 0.3
+    assert ExpectedScore.of(float_model, alike, -3.0).kept == 0.0  # nothing says what is luck
+    # Where nothing is known to be the worst, what was worst so far is no end.
+    worst = [of(1.0, np.full(16, 3.0))]
+    assert ExpectedScore.of(float_model, worst, -3.0)(1.0) == pytest.approx(-3.0, abs=0.1)
