@@ -99,6 +99,11 @@ def counted_in(cost: Cost) -> str:
     return cost.name if cost.unit in ("", "bits") else cost.unit
 
 
+def fewer(cost: Cost) -> str:
+    """ "fewer" of what is counted one by one, "less" of anything else."""
+    return "fewer" if cost.unit == "bits" else "less"
+
+
 def check_cost(cost: Any, settings: Iterable[Widths]) -> Cost:
     """``cost``, with a name, if it makes a number of each of some ``settings``; raises ``SearchError`` if not."""
     for widths in settings:

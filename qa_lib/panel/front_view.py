@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import amount, name_and_unit
+from qa_lib.costs import amount, fewer, name_and_unit
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.panel.points import Points
 from qa_lib.panel.theme import colour_axes, figure_widget, recolour
@@ -62,6 +62,11 @@ class FrontView(View):
             text.text = f"float {evaluation.text}"
 
     def show_points(self) -> None:
+        by_divergence = self.points.yardstick.by == "divergence"
+        mode = "markers" if by_divergence else "lines+markers"
+        if self._trace("front").mode != mode:
+            with self._lock:  # not in a batch, which would take the modes of all others back to what plotly makes of few points
+                self._trace("front").mode = mode
         with self._lock, self.widget.batch_update():
             dominated, infeasible = self.points.beside_the_front()
             front, uniform = self.points.front, self.points.uniform
@@ -72,8 +77,6 @@ class FrontView(View):
                 "infeasible": infeasible,
             }
             self._draw("front", front, [f"#{number}" for number in range(1, len(front) + 1)])
-            by_divergence = self.points.yardstick.by == "divergence"
-            self._trace("front").mode = "markers" if by_divergence else "lines+markers"
             expected = self._trace("expected")
             expected.x = [self.cost(e.bit_widths) for e in front] if by_divergence else []
             expected.y = [self.points.expected_score(e) for e in front] if by_divergence else []
@@ -195,7 +198,7 @@ class FrontView(View):
             margin={"l": 60, "r": 12, "t": 26, "b": 48},
             hovermode="closest",
             legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0, "font": {"size": 11}},
-            xaxis={"title": f"{name_and_unit(self.cost)}  (← fewer is better)"},
+            xaxis={"title": f"{name_and_unit(self.cost)}  (← {fewer(self.cost)} is better)"},
             yaxis={
                 "title": f"{scale.axis}  (more is better →)",
                 "tickformat": ".1%" if scale.unit == "%" else "",

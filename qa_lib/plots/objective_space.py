@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qa_lib.costs import name_and_unit
+from qa_lib.costs import fewer, name_and_unit
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.metrics import Scale
@@ -110,7 +110,7 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
         _set_view(axes, data)
         style.label_axes(
             axes,
-            f"{name_and_unit(exploration.cost)}  (← fewer is better)",
+            f"{name_and_unit(exploration.cost)}  (← {fewer(exploration.cost)} is better)",
             f"{data.scale.axis} on the search set  (more is better →)",
         )
         axes.legend(

@@ -65,7 +65,8 @@ class NamedQuantizers(nn.Module):
     def bit_widths(self) -> tuple[int | None, ...]:
         """``num_bits`` of each quantizer, in order; None is float. Set it to a sequence with one
         value for each quantizer, or to a mapping from names to the values to change."""
-        return tuple(quantizer.num_bits for quantizer in self.activation_fake_quantizers.values())
+        with self.lock:  # not those that another thread has in it for a moment
+            return tuple(quantizer.num_bits for quantizer in self.activation_fake_quantizers.values())
 
     @bit_widths.setter
     def bit_widths(self, bit_widths: BitWidths) -> None:

@@ -74,12 +74,13 @@ let visible = data.front;
 at("title").textContent = data.title;
 at("score-name").textContent = data.score;
 at("score-unit").textContent = data.score_unit;
+at("cost-name").textContent = data.cost;
 if (SHARE) Object.assign(at("least-score"), { min: 0, max: 100 });
 const images = `${whole(data.search_images)} images`;
 const ends = [data.front[0], data.front[data.front.length - 1]];
 at("summary").textContent = data.front.length
   ? `${whole(data.front.length)} ${data.front.length === 1 ? "setting" : "settings"} on the Pareto front, from `
-    + `${written(ends[0].score)} at ${amount(ends[0].cost)} ${data.cost_unit} to ${written(ends[1].score)} at ${amount(ends[1].cost)}. `
+    + `${written(ends[0].score)} at ${amount(ends[0].cost)} ${data.cost_unit} to ${written(ends[1].score)} at ${amount(ends[1].cost)}${OWN_COST ? ` ${data.cost_unit}` : ""}. `
     + `The float model has ${written(baseline.score)} on the same ${images}.`
   : `The float model has ${written(baseline.score)} on ${images}.`;
 if (nearest) {
@@ -222,7 +223,7 @@ function drawFront() {
   const axis = { gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true, showline: true };
   const layout = {
     ...shared(), hovermode: "closest", dragmode: "zoom", margin: { l: 60, r: 12, t: 12, b: 48 },
-    xaxis: { ...axis, title: { text: `${escape(data.cost)} ${hint("(← fewer is better)")}`, standoff: 8 }, range: [...view.x] },
+    xaxis: { ...axis, title: { text: `${escape(data.cost)} ${hint(`(← ${OWN_COST ? "less" : "fewer"} is better)`)}`, standoff: 8 }, range: [...view.x] },
     yaxis: { ...axis, title: { text: `${escape(data.score)}${SHARE || !data.score_unit ? "" : ` (${data.score_unit})`} on the search set ${hint("(more is better →)")}`, standoff: 8 }, range: [...view.y], tickformat: SHARE ? ".0%" : "" },
     shapes: [level(baseline.score, "float", "dash"), ...(LIMITED ? [level(data.min_score, "limit", "dot")] : [])],
     annotations: uniformLabels(),
@@ -287,6 +288,8 @@ const COLUMNS = [
   ...data.other_costs.map(([name], index) => [`cost-${index}`, name, (p) => p.others[index], amount]),
 ];
 if (!OWN_COST) sorted.by = "total";
+// More than fit beside the figure.
+at("results").classList.toggle("wide", COLUMNS.length > 6);
 const heads = new Map(COLUMNS.map(([key, title]) => {
   const cell = make("th", undefined, { scope: "col" });
   const button = make("button", title, { type: "button" });
@@ -360,9 +363,9 @@ at("body").addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 function filter() {
-  const [least, most] = [at("least-score").valueAsNumber, at("most-bits").valueAsNumber];
+  const [least, most] = [at("least-score").valueAsNumber, at("most-cost").valueAsNumber];
   // A hair below, because 85.1 % is no binary number: what is shown as 85.10 % passes "at least 85.1".
-  visible = data.front.filter((p) => !(p.score < least / FACTOR - 1e-9) && !(p.total > most));
+  visible = data.front.filter((p) => !(p.score < least / FACTOR - 1e-9) && !(p.cost > most * (1 + 1e-6)));
   hovered = null;
   drawTable();
   drawFront();

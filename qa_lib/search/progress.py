@@ -94,4 +94,4 @@ def best_so_far(
         return f"none feasible, best {best.scale.name} {best.text}, {saved}"
     cheapest = front[0]
     least = f"{'fewest' if cost.unit == 'bits' else 'least'} {cost.name.removeprefix('total ')}"
-    return f"{least} {cost(cheapest.bit_widths):g} at {cheapest.text}, front {len(front)}, {saved}"
+    return f"{least} {cost(cheapest.bit_widths):.6g} at {cheapest.text}, front {len(front)}, {saved}"

@@ -190,6 +190,12 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
     page.evaluate("document.querySelector('.js-plotly-plot').scrollIntoView({block: 'center'})")
     page.mouse.move(*page.evaluate(FIRST_OF_FRONT))
     page.wait_for_selector(".hoverlayer .hovertext")
+    modes = dict(
+        page.evaluate(
+            "document.querySelector('.js-plotly-plot')._fullData.filter((trace) => trace.mode).map((trace) => [trace.meta, trace.mode])"
+        )
+    )
+    assert modes["expected"] == "lines" and {*modes.values()} == {"lines", "markers"} and "dominated" in modes
     lines = page.locator(".hoverlayer .hovertext tspan.line").all_text_contents()
     page.mouse.down()
     page.mouse.up()

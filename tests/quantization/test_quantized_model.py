@@ -1,5 +1,7 @@
 import copy
 import io
+import threading
+import time
 import warnings
 
 import pytest
@@ -324,3 +326,20 @@ def test_what_is_traced_or_compiled_quantizes_too(qmodel, images, num_bits):
         assert torch.equal(torch.compile(qmodel, backend="eager")(images), expected)
         qmodel.bit_widths = [None] * 4
         assert not torch.equal(qmodel(images), expected)
+
+
+def test_another_thread_never_reads_widths_that_are_there_for_a_moment(qmodel):
+    inside, read = threading.Event(), []
+
+    def look():
+        with qmodel.temporary_bit_widths([None] * 4):
+            inside.set()
+            time.sleep(0.2)
+
+    qmodel.bit_widths = (8, 4, 3, 2)
+    thread = threading.Thread(target=look)
+    thread.start()
+    inside.wait()
+    read.append(qmodel.bit_widths)
+    thread.join()
+    assert read == [(8, 4, 3, 2)]

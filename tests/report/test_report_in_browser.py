@@ -178,10 +178,10 @@ def test_the_filter_acts_on_rows_and_points(opened, exploration):
     assert page.locator("#body tr").count() == expected == page.evaluate(SHOWN_ON_PLOT)
     assert page.locator("#count").inner_text() == f"{expected} of {len(front)} shown"
     page.fill("#least-score", "")
-    page.fill("#most-bits", str(middle["total_bits"]))
+    page.fill("#most-cost", str(middle["total_bits"]))
     expected = int((front["total_bits"] <= middle["total_bits"]).sum())
     assert page.locator("#body tr").count() == expected == page.evaluate(SHOWN_ON_PLOT)
-    page.fill("#most-bits", "1")
+    page.fill("#most-cost", "1")
     assert page.locator("#empty").is_visible() and page.evaluate(SHOWN_ON_PLOT) == 0
     page.get_by_text("Clear").click()
     expect(page.locator("#body tr")).to_have_count(len(front))
@@ -233,7 +233,7 @@ def test_columns_sort_both_ways(opened, exploration, column):
 def test_the_csv_is_the_front(opened, cost, tmp_path):
     exploration = random_exploration(NASTY_NAMES, 60, **({"cost": cost} if cost else {}))
     page = opened(exploration)
-    page.fill("#most-bits", "1")  # filtered or not
+    page.fill("#most-cost", "1")  # filtered or not
     with page.expect_download() as download:
         page.click("#download")
     assert download.value.suggested_filename == "front.csv"
