@@ -250,6 +250,7 @@ def explore(
             if not exploration(interrupted=False).front_evaluations:
                 run.complete_nearest(_NEAREST_SHARE * run.full_passes)
                 archived = _archived(evaluator, run, space)
+            bar.conclude(archived, exploration(interrupted=False).yardstick)
         except KeyboardInterrupt:
             with uninterrupted():
                 archived = _archived(evaluator, run, space)

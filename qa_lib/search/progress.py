@@ -1,7 +1,7 @@
 """What a search shows while it runs."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from qa_lib.bit_widths import Widths
@@ -33,6 +33,7 @@ class SearchProgressBar:
         self._asked = 0
         self._start = time.monotonic()
         self._described = 0.0
+        self._concluded: tuple[tuple[Evaluation, ...], Yardstick] | None = None
         self.bar = progress_bar(total, _UNITS[self.budget], shown=shown)
 
     def take(self, evaluation: Evaluation) -> None:
@@ -51,6 +52,10 @@ class SearchProgressBar:
             # The last generation may go beyond the budget; a bar cannot.
             self.bar.update(min(used[self.budget], self.bar.total) - self.bar.n)
 
+    def conclude(self, archived: tuple[Evaluation, ...], by: Yardstick) -> None:
+        """Takes in what the search ends with: what the archive knows beside, and what settings are compared by in the end."""
+        self._concluded = archived, by
+
     def close(self) -> None:
         """Leaves the last state on the screen."""
         if not self.bar.disable:
@@ -59,12 +64,10 @@ class SearchProgressBar:
 
     def _describe(self) -> None:
         self._described = time.monotonic()
-        self.bar.set_postfix_str(
-            best_so_far(
-                list(self.evaluations.values()), self.run.min_score, self.run.cost, self.run.yardstick
-            ),
-            refresh=False,
-        )
+        archived, by = self._concluded or ((), self.run.yardstick)
+        found = list(self.evaluations.values())
+        text = best_so_far(found, self.run.min_score, self.run.cost, by, archived)
+        self.bar.set_postfix_str(text, refresh=False)
 
 
 @contextmanager
@@ -80,11 +83,15 @@ def search_progress_bar(
 
 
 def best_so_far(
-    evaluations: list[Evaluation], min_score: float, cost: Cost = total_bits, by: Yardstick = BY_SCORE
+    evaluations: list[Evaluation],
+    min_score: float,
+    cost: Cost = total_bits,
+    by: Yardstick = BY_SCORE,
+    archived: Sequence[Evaluation] = (),
 ) -> str:
-    """The cheapest feasible setting and the size of the front, or the best setting if nothing is
+    """The cheapest feasible setting and the size of the front, of ``archived`` ones too, or the best setting if nothing is
     feasible; and the share of images that did not have to be shown."""
-    front = feasible_front(evaluations, min_score, cost, by)
+    front = feasible_front([*evaluations, *archived], min_score, cost, by)
     saved = f"images saved {images_saved(evaluations):.0%}"
     if not front:
         complete = [e for e in evaluations if e.complete]
