@@ -35,6 +35,7 @@ setup(
     package_data={
         "qa_lib": ["py.typed"],
         "qa_lib.report": ["*.html", "*.css", "*.js"],
+        "qa_lib.export": ["*.json"],
         "qa_lib.panel": ["*.js", "*.css"],
     },
     # Slider events on a thread of their own, so that the panel answers while a cell runs.

@@ -1,4 +1,4 @@
-"""The command line: ``python -m qa_lib explore``, ``archive``, ``workloads`` and ``info``."""
+"""The command line: ``python -m qa_lib explore``, ``archive``, ``export``, ``workloads`` and ``info``."""
 
 import argparse
 import os
@@ -12,6 +12,7 @@ from qa_lib.errors import QAError
 COMMANDS = {
     "explore": "search per-layer bit widths and print the Pareto front",
     "archive": "look into an archive of evaluations, copy or merge it",
+    "export": "write a setting of a front for the next tool",
     "workloads": "list the models that can be searched by name",
     "info": "versions, device and threads, for a report of a fault",
 }

@@ -57,7 +57,9 @@ def test_calibration(run):
     assert len(re.findall(r"^ratio, reference", printed, re.MULTILINE)) == 7
 
 
-@pytest.mark.parametrize("script", ["plain", "incremental", "replicas", "archive", "panel", "being_sure"])
+@pytest.mark.parametrize(
+    "script", ["plain", "incremental", "replicas", "archive", "panel", "being_sure", "costs"]
+)
 def test_the_others(run, script):
     run(script)
 

@@ -33,7 +33,7 @@ def check_metric(metric: Any) -> Metric:
         raise MetricError(f"{kind_of(metric)} has no name: give the class one, name = 'mean IoU', say")
     if missing := [each for each in _PARTS if not hasattr(metric, each)]:
         raise MetricError(
-            f"metric is {kind_of(metric)}, which has no {missing[0]}: make it a subclass of qa_lib.Metric, class {kind_of(metric)}(Metric), which "
+            f"metric is {kind_of(metric)}, which has no {missing[0]}: make it a subclass of qa_lib.metrics.Metric, class {kind_of(metric)}(Metric), which "
             "has all but name, measure and score"
         )
     return metric

@@ -14,6 +14,7 @@ from qa_lib.__main__ import main
 from qa_lib.archive.file import ArchiveFile
 from qa_lib.cli.result import report
 from qa_lib.errors import ArchiveError
+from qa_lib.export import load_setting
 from qa_lib.sensitivities import SensitivityTable
 from qa_lib.workloads import workload as workloads
 
@@ -259,3 +260,29 @@ def test_what_no_width_can_reach_is_said(tmp_path, capsys):
     )
     assert report(exploration, tmp_path) == 1
     assert "The float model itself has 90.00%: ask for less." in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_row_of_a_front_is_handed_over(tmp_path, capsys):
+    assert main([*ARGUMENTS, "--min-accuracy", "0.5", "--out", str(tmp_path)]) == 0
+    front = pd.read_csv(tmp_path / "front.csv")
+    export = ["export", "--workload", "tiny", "--out", str(tmp_path / "setting.json"), "--setting"]
+    assert main([*export, f"{tmp_path / 'front.csv'}:2"]) == 0
+    assert "as the front says" in capsys.readouterr().out
+    handed_over = load_setting(tmp_path / "setting.json")
+    assert handed_over.bit_widths == tuple(front.iloc[1][["input", "shortcut", "conv1", "conv2"]].astype(int))
+    assert handed_over.facts["score"]["value"] == front["accuracy"][1]
+    for row, options, said in (
+        (f"front.csv:{len(front) + 1}", [], f"has {len(front)} rows, and row {len(front) + 1} is asked for"),
+        ("none.csv:1", [], "is no front that can be read"),
+        (
+            "front.csv:1",
+            ["--calibration", "max"],
+            "give the --workload and --calibration that it was found with",
+        ),
+    ):
+        assert main([*export, str(tmp_path / row), *options]) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*export, "front.csv"])
+    assert "'front.csv' names no row of a file: give front.csv:3" in capsys.readouterr().err

@@ -269,7 +269,7 @@ class Companion(Accuracy):
         (Broken(perfect=True), r"its perfect\(\) promised"),
         (Accuracy, "an object, Accuracy"),
         (Unnamed(), "has no name"),
-        (Plain(), r"metric is Plain, which has no unit: make it a subclass of qa_lib.Metric"),
+        (Plain(), r"metric is Plain, which has no unit: make it a subclass of qa_lib.metrics.Metric"),
         (Companion(lambda found: torch.zeros_like(found)), "is 0 for outputs of other items, too"),
         (Companion(lambda found: 1 + found), "of the float model's own outputs is 1"),
         (Companion(lambda found: torch.rand(len(found)).double()), "when it is measured again"),

@@ -1,0 +1,123 @@
+"""``python -m qa_lib export``: a row of a front, measured again, as a file for the next tool."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from qa_lib.bit_widths import Widths, width_columns
+from qa_lib.calibration.amax import all_methods
+from qa_lib.calibration.calibrating import calibrate
+from qa_lib.cli.arguments import user_path
+from qa_lib.errors import DataError
+from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.export import export_setting
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.workloads.workload import load_workload
+
+DESCRIPTION = """\
+Writes a setting of a front that explore has found for the next tool: widths, amax, scales, zero points and levels of each
+quantizer, with its name and place. The setting is measured again first, or read from the archive, and has to score what the front says.
+"""
+
+EPILOG = """\
+example, for the third solution of a front:
+  python -m qa_lib explore --out out
+  python -m qa_lib export --setting out/front.csv:3 --out setting.json
+
+Give the same --workload and --calibration as to explore. In Python: qa_lib.export.load_setting reads it.
+"""
+
+
+def fill(command: argparse.ArgumentParser) -> None:
+    """Says what ``python -m qa_lib export`` takes and does."""
+    command.description, command.epilog = DESCRIPTION, EPILOG
+    command.set_defaults(run=_run)
+    add = command.add_argument
+    add(
+        "--setting",
+        required=True,
+        type=_row,
+        metavar="FILE:N",
+        help="a front.csv, and which of its rows, from 1 on",
+    )
+    add("--workload", default="fashion_mnist", metavar="NAME", help="as of explore (default: %(default)s)")
+    add(
+        "--calibration",
+        default="mse",
+        choices=all_methods(),
+        metavar="METHOD",
+        help="as of explore (default: %(default)s)",
+    )
+    add("--format", default="json", choices=["json"], help="what to write (default: %(default)s)")
+    add(
+        "--archive",
+        type=user_path,
+        metavar="FILE",
+        help="where explore kept its evaluations (default: archive.sqlite beside the front)",
+    )
+    add(
+        "--out",
+        type=user_path,
+        default=Path("setting.json"),
+        metavar="FILE",
+        help="the file to write (default: %(default)s)",
+    )
+
+
+def _row(text: str) -> tuple[Path, int]:
+    file, _, number = text.rpartition(":")
+    if not file or not number.isdecimal() or int(number) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no row of a file: give front.csv:3, say, for the third solution"
+        )
+    return user_path(file), int(number)
+
+
+def _run(options: argparse.Namespace) -> int:
+    file, number = options.setting
+    front = _read(file, number)
+    workload = load_workload(options.workload)
+    qmodel = QuantizedActivationsModel(workload.model, workload.predicate, forward=workload.forward)
+    calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
+    archive = options.archive or file.with_name("archive.sqlite")
+    evaluator = Evaluator(
+        qmodel, workload.search_images, workload.search_labels, metric=workload.metric, transform=workload.transform,
+        archive=archive if archive.exists() else None,
+    )  # fmt: skip
+    column = evaluator.evaluate_uniform(None).scale.column
+    evaluation = evaluator.evaluate(_widths(front, qmodel, column, file))
+    said = float(front.get(column, float("nan")))
+    if abs(said - evaluation.score) > 1e-12 * abs(said):
+        raise DataError(
+            f"row {number} of '{file}' says {evaluation.scale.text(said)}, and the setting scores {evaluation.text} here: give the --workload and "
+            "--calibration that it was found with"
+        )
+    export_setting(options.out, qmodel, evaluation, options.format)
+    print(
+        f"{evaluation.text} at {evaluation.total_bits} total bits, on {evaluation.images:,} items, as the front says. Written: {options.out}"
+    )
+    return 0
+
+
+def _read(file: Path, number: int) -> pd.Series:
+    try:
+        front = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            f"'{file}' is no front that can be read ({why}): give the front.csv that explore wrote"
+        ) from error
+    if number > len(front):
+        raise DataError(f"'{file}' has {len(front)} rows, and row {number} is asked for")
+    return front.iloc[number - 1]
+
+
+def _widths(front: pd.Series, qmodel: QuantizedActivationsModel, column: str, file: Path) -> Widths:
+    row = front.rename(lambda name: str(name).removeprefix("'"))
+    columns = width_columns(qmodel.names, [column])
+    if missing := [name for name in columns if name not in row]:
+        raise DataError(
+            f"'{file}' has no column {missing[0]!r}: it is the front of another model than --workload names"
+        )
+    return tuple(None if pd.isna(row[name]) else int(row[name]) for name in columns)

@@ -1,0 +1,225 @@
+"""A setting as the next tool needs it: the width, the grid and the place of each quantizer, in one JSON file."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qa_lib.bit_widths import BitWidths, Widths, check_num_bits
+from qa_lib.checks import shown
+from qa_lib.errors import BitWidthError, DataError
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.files import checked_path, write_whole
+from qa_lib.quantization.check_model import check_qmodel
+from qa_lib.quantization.fake_quantize import SMALLEST_AMAX, grid_bounds
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
+
+FORMAT, VERSION = "qa_lib.setting", 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What one quantizer does: ``clamp(round(x / scale), smallest, largest) * scale``; zero is level 0.
+
+    Attributes:
+        num_bits: Its width; None leaves the tensor in float.
+        amax: The largest magnitude that it represents, the value of ``largest``, float32; None where nothing was calibrated.
+        unsigned: Whether it begins at zero.
+        narrow_range: Whether the lowest level of a signed grid is left out.
+    """
+
+    num_bits: int | None
+    amax: float | None
+    unsigned: bool
+    narrow_range: bool
+
+    @property
+    def levels(self) -> tuple[int, int]:
+        """The lowest and the highest level; a signed grid has one more below zero than above."""
+        low, high = grid_bounds(self.num_bits or 2, unsigned=self.unsigned, narrow_range=self.narrow_range)
+        return int(low), int(high)
+
+    @property
+    def scale(self) -> float | None:
+        """The value of one level; 0 where ``amax`` is so small that the toolkit returns zeros."""
+        if self.num_bits is None or self.amax is None:
+            return None
+        return 0.0 if self.amax <= SMALLEST_AMAX else self.amax / self.levels[1]
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """A setting with all that the quantizers of a model need to be as they were.
+
+    Attributes:
+        grids: Name of the quantizer -> its grid, in order.
+        facts: What else the file says: the model, the score, the fingerprint that it was measured under, shapes.
+    """
+
+    grids: dict[str, Grid]
+    facts: dict[str, Any] = field(repr=False)
+
+    @property
+    def bit_widths(self) -> Widths:
+        """The setting."""
+        return tuple(grid.num_bits for grid in self.grids.values())
+
+    def apply(self, qmodel: QuantizedActivationsModel) -> None:
+        """Gives ``qmodel``, calibrated or not, these widths and grids: it returns then what the model did that was handed over.
+
+        Raises:
+            DataError: It has other quantizers, or the file knows no ``amax`` of one that is switched on.
+        """
+        check_qmodel(qmodel)
+        if list(self.grids) != list(qmodel.names):
+            raise DataError(
+                f"the setting is of quantizers {shown(list(self.grids))}; this model has {shown(list(qmodel.names))}: wrap the same model with the "
+                "same predicate"
+            )
+        with qmodel.lock:
+            for name, grid in self.grids.items():
+                quantizer = qmodel.activation_fake_quantizers[name]
+                quantizer.unsigned = grid.unsigned
+                if grid.amax is not None:
+                    quantizer.amax = grid.amax
+                quantizer.num_bits = grid.num_bits
+
+
+def export_setting(
+    path: str | Path, qmodel: QuantizedActivationsModel, setting: Evaluation | BitWidths, format: str = "json"
+) -> HandedOver:
+    """Writes a setting of ``qmodel`` for the next tool.
+
+    The JSON file (``setting.schema.json`` beside this module is its schema) has for each quantizer, in the order of the forward pass, its name, the
+    class of its module, ``num_bits``, ``amax``, ``scale``, ``zero_point`` (always 0), the lowest and highest level, signedness and the shape that it
+    writes; and of an ``Evaluation`` the score, on how many items, and the fingerprint that it was measured under. Float32 values are
+    written so that they are read back bit for bit.
+
+    Args:
+        path: The file; replaced if it is there.
+        qmodel: Calibrated; it keeps its own widths.
+        setting: What an evaluator returned, or widths.
+        format: ``"json"``.
+
+    Returns:
+        What was written.
+
+    Raises:
+        DataError: The format is unknown, or the file cannot be written.
+        NotCalibratedError: A quantizer that is switched on has no ``amax``.
+        BitWidthError: The widths are none of this model.
+
+    Example:
+        >>> written = export_setting("setting.json", qmodel, [8, 4, 4, 4, 8])
+        >>> load_setting("setting.json").bit_widths
+        (8, 4, 4, 4, 8)
+    """
+    check_qmodel(qmodel)
+    if format != "json":
+        raise DataError(f"format is {shown(format)}; give 'json'")
+    measured = setting if isinstance(setting, Evaluation) else None
+    widths = qmodel.check_bit_widths(measured.bit_widths if measured else setting)  # type: ignore[arg-type]
+    qmodel.check_calibrated(widths)
+    table = qmodel.layer_table().set_index("name")
+    grids = {
+        name: _grid(quantizer, width)
+        for (name, quantizer), width in zip(qmodel.activation_fake_quantizers.items(), widths, strict=True)
+    }
+    rows = []
+    for name, grid in grids.items():
+        shape = table.at[name, "output_shape"]
+        rows.append(
+            {
+                "name": name,
+                "kind": "activation",
+                "module": table.at[name, "type"],
+                "shape": [list(each) if isinstance(each, tuple) else each for each in shape]
+                if shape
+                else None,
+                "num_bits": grid.num_bits,
+                "signed": not grid.unsigned,
+                "narrow_range": grid.narrow_range,
+                "axis": None,
+                "amax": grid.amax,
+                "scale": grid.scale,
+                "zero_point": 0,
+                "levels": None if grid.num_bits is None else list(grid.levels),
+            }
+        )
+    score = measured and {
+        "name": measured.scale.name, "unit": measured.scale.unit, "value": measured.score, "items": measured.search_images,
+    }  # fmt: skip
+    facts = {
+        "model": type(qmodel.model).__name__,
+        "total_bits": Evaluation(widths, 1, 1, 0.0, 0.0).total_bits,
+        "score": score if measured and math.isfinite(measured.score) else None,
+        "fingerprint": (measured.fingerprint or None) if measured else None,
+    }
+    content = {"format": FORMAT, "version": VERSION, **facts, "quantizers": rows}
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(path, text + "\n", "the setting", DataError)
+    return HandedOver(grids, facts)
+
+
+def load_setting(path: str | Path) -> HandedOver:
+    """What ``export_setting`` wrote.
+
+    Raises:
+        DataError: There is no such file, it is something else, damaged, or of a later version.
+    """
+    file = checked_path(path, DataError)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"'{file}' cannot be read as a setting ({error}): give what export_setting wrote"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"'{file}' is no setting that was handed over: give what export_setting wrote")
+    if content.get("version") != VERSION:
+        raise DataError(
+            f"'{file}' is version {shown(content.get('version'))} of a setting, and this qa_lib reads {VERSION}: export it anew"
+        )
+    try:
+        grids = {str(row["name"]): _read(row) for row in content["quantizers"]}
+        if len(grids) != len(content["quantizers"]) or not grids:
+            raise ValueError("names twice, or none")
+    except (AttributeError, KeyError, TypeError, ValueError, BitWidthError) as error:
+        raise DataError(
+            f"'{file}' is a damaged setting ({type(error).__name__}: {error}): export it anew"
+        ) from error
+    facts = {key: value for key, value in content.items() if key not in ("format", "version", "quantizers")}
+    return HandedOver(grids, facts)
+
+
+@cache
+def setting_schema() -> dict[str, Any]:
+    """The JSON schema of what ``export_setting`` writes."""
+    return json.loads(Path(__file__).with_name("setting.schema.json").read_text(encoding="utf-8"))
+
+
+def _grid(quantizer: TensorQuantizer, num_bits: int | None) -> Grid:
+    amax = float(quantizer.amax_at(num_bits)) if quantizer.calibrated else None
+    return Grid(num_bits, amax, bool(quantizer.unsigned), bool(quantizer.narrow_range))
+
+
+def _read(row: dict[str, Any]) -> Grid:
+    grid = Grid(check_num_bits(row["num_bits"]), row["amax"], not row["signed"], bool(row["narrow_range"]))
+    known = isinstance(grid.amax, float | int) and 0 <= grid.amax < math.inf
+    if not isinstance(row["signed"], bool) or not (known or grid.amax is None):
+        raise ValueError(f"a grid of {row['name']!r} that is none")
+    if grid.num_bits is not None:
+        if grid.amax is None:
+            raise ValueError(f"no amax of {row['name']!r}")
+        if (
+            float(np.float32(grid.amax)) != grid.amax
+            or row["scale"] != grid.scale
+            or tuple(row["levels"]) != grid.levels
+        ):
+            raise ValueError(f"amax, scale and levels of {row['name']!r} do not belong together")
+    return grid
