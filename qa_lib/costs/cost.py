@@ -109,6 +109,8 @@ def check_cost(cost: Any, settings: Iterable[Widths]) -> Cost:
     for widths in settings:
         try:
             value = float(cost(widths))
+        except SearchError:  # which says more
+            raise
         except Exception as error:  # a user's own function may raise anything
             raise SearchError(
                 f"cost has to take the widths and return a number; for {list(widths)} it raised "

@@ -1,6 +1,6 @@
 """Costs by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +37,12 @@ def cost_of(qmodel: Network, cost: Any) -> Any:
             f"cost is {shown(cost)}; give one of {', '.join(COSTS)}, or the name of a table, energy.csv say"
         )
     return cost
+
+
+def check_costs(other_costs: Any) -> list[Any]:
+    """``other_costs`` as a list; raises ``SearchError`` if they are none."""
+    if isinstance(other_costs, (str, Path)) or not isinstance(other_costs, Iterable):
+        raise SearchError(
+            f"other_costs is {shown(other_costs)}; give a list of costs, ['activation_traffic'], say"
+        )
+    return list(other_costs)

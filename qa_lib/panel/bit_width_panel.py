@@ -1,6 +1,6 @@
 """The instrument: sliders, front and measurement that talk to each other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import ipywidgets
 from IPython.core.pylabtools import print_figure
 
 from qa_lib.bit_widths import BitWidths, Widths
+from qa_lib.costs import Cost
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
@@ -53,6 +54,8 @@ class BitWidthPanel(View):
         sensitivities: What ``sensitivity`` returned; None takes the exploration's, or measures them in the background.
         min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
         min_score: Score below which a setting is infeasible; None takes the exploration's, or asks for none.
+        cost: What the front trades the score against, as of ``explore``; None takes the exploration's, or the total bits.
+        other_costs: More of them, shown beside it; None takes the exploration's.
         groups: Name of a group -> quantizers that one handle moves; None takes the blocks.
         class_names: What the classes are called.
         folder: Where settings, pictures and tables are saved.
@@ -65,7 +68,7 @@ class BitWidthPanel(View):
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
         DataError: ``evaluator`` is none, or exploration or sensitivities are those of another model.
-        SearchError: ``min_accuracy`` or ``min_score`` is no score.
+        SearchError: ``min_accuracy`` or ``min_score`` is no score, or a cost is none.
 
     Example:
         >>> panel = BitWidthPanel(evaluator, exploration=exploration)
@@ -83,13 +86,15 @@ class BitWidthPanel(View):
         sensitivities: SensitivityTable | None = None,
         min_accuracy: float | None = None,
         min_score: float | None = None,
+        cost: Cost | str | Path | None = None,
+        other_costs: Iterable[Cost | str | Path] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         class_names: Sequence[str] | None = None,
         folder: str | Path = ".",
     ) -> None:
         session = self.session = Session(
             evaluator, num_bits_lower_limit, num_bits_upper_limit, exploration=exploration,
-            sensitivities=sensitivities, min_accuracy=min_accuracy, min_score=min_score,
+            sensitivities=sensitivities, min_accuracy=min_accuracy, min_score=min_score, cost=cost, other_costs=other_costs,
         )  # fmt: skip
         (lower, upper), qmodel = session.limits, session.qmodel
         self.equalizer = Equalizer(

@@ -1,5 +1,6 @@
 """Two settings side by side: where they differ, what that costs and gains, and which classes feel it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -7,7 +8,7 @@ from html import escape
 import ipywidgets
 from torch import Tensor
 
-from qa_lib.costs import FLOAT_BITS, Cost, total_bits
+from qa_lib.costs import FLOAT_BITS, Cost, known_amount, total_bits
 from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.panel.fits import SIDES, check_names, check_side
@@ -90,13 +91,16 @@ class Comparison(View):
         if missing:
             return f"Hold a setting as {' and one as '.join(missing)} to compare."
         a, b = (self.held[side].evaluation for side in "AB")
-        more, gained = self.cost(b.bit_widths) - self.cost(a.bit_widths), b.score - a.score
+        costs = (known_amount(self.cost, each.bit_widths) for each in (b, a))
+        more, gained = next(costs) - next(costs), b.score - a.score
         unit = self.cost.unit or self.cost.name
         cost = (
             f"costs {more:.6g} {unit} more"
             if more > 0
             else f"saves {-more:.6g} {unit}"
-            if more
+            if more < 0
+            else f"costs what nobody knows of {self.cost.name}"
+            if math.isnan(more)
             else f"costs the same {self.cost.unit if self.cost == total_bits else self.cost.name}"
         )
         gain = (

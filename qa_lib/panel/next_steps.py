@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import Cost, total_bits
+from qa_lib.costs import Cost, known_amount, total_bits
 from qa_lib.space import Space
 
 # As a share of all that there is to lose: less than one image of most sets.
@@ -75,7 +75,7 @@ def next_steps(
         >>> steps.save.after < steps.save.before < steps.gain.after
         True
     """
-    now = cost(bit_widths)
+    now = known_amount(cost, bit_widths)
     changes = [
         (group, width)
         for group in space.groups
@@ -90,7 +90,7 @@ def next_steps(
     expected = predict([bit_widths, *settings])
     steps = [
         Step(
-            " + ".join(names[index] for index in group), bit_widths[group[0]], width, cost(setting) - now,
+            " + ".join(names[index] for index in group), bit_widths[group[0]], width, known_amount(cost, setting) - now,
             float(score - expected[0]), setting,
         )
         for (group, width), setting, score in zip(changes, settings, expected[1:], strict=True)

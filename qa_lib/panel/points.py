@@ -4,12 +4,13 @@ import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import Cost, known_amount, total_bits
+from qa_lib.costs import Cost, check_cost, check_costs, cost_of, known_amount, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame
@@ -20,6 +21,7 @@ from qa_lib.search.intervals import drop_error
 from qa_lib.search.pareto import Standing, feasible_front, knee, standing
 from qa_lib.search.problem import least_score
 from qa_lib.search.yardstick import BY_SCORE, DivergenceYardstick, Yardstick, check_by
+from qa_lib.space import Space
 
 # Scores are shown with two digits after the point, shares as percent.
 _HALF_SHOWN = 0.5e-2
@@ -175,6 +177,9 @@ def points_of(
     exploration: Exploration | None,
     min_accuracy: float | None,
     min_score: float | None,
+    cost: Any,
+    other_costs: Any,
+    space: Space,
 ) -> Points:
     """None yet, for what ``evaluator`` measures: compared, and limited, as in the ``exploration`` if there is one and nothing else is said."""
     scale, asked = float_evaluation.scale, min_accuracy is not None or min_score is not None
@@ -182,11 +187,24 @@ def points_of(
     one_each = [sums[-1] for sums in float_evaluation.sums] == evaluator.search_set.batch_sizes
     return Points(
         exploration.min_score if exploration and not asked else least,
-        exploration.cost if exploration else total_bits,
+        _costs(evaluator, [cost], space)[0]
+        if cost is not None
+        else exploration.cost
+        if exploration
+        else total_bits,
         scale,
         float_evaluation=float_evaluation,
         by=exploration.by if exploration else check_by(None, evaluator),
         counted=isinstance(evaluator.metric, Accuracy) and one_each,
-        other_costs=exploration.other_costs if exploration else (),
+        other_costs=_costs(evaluator, check_costs(other_costs), space)
+        if other_costs is not None
+        else exploration.other_costs
+        if exploration
+        else (),
         metric=evaluator.metric if evaluator.metric.additive else None,
     )
+
+
+def _costs(evaluator: Evaluator, costs: Iterable[Any], space: Space) -> tuple[Cost, ...]:
+    """``costs``, each by itself or by name, of the model; raises ``SearchError`` if one is none."""
+    return tuple(check_cost(cost_of(evaluator.qmodel, cost), space.uniform.values()) for cost in costs)

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import NoneType
 
 from qa_lib.bit_widths import BitWidths, Widths, check_limits
 from qa_lib.checks import check_kind
+from qa_lib.costs import Cost
 from qa_lib.errors import DataError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
@@ -40,6 +42,8 @@ class Session:
         sensitivities: What ``sensitivity`` returned; None takes the exploration's, or measures them in the background.
         min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
         min_score: Score below which a setting is infeasible; None takes the exploration's, or asks for none.
+        cost: What the front trades the score against, as of ``explore``; None takes the exploration's, or the total bits.
+        other_costs: More of them, shown beside it; None takes the exploration's.
 
     Attributes:
         bit_widths: The setting; None is float.
@@ -56,7 +60,7 @@ class Session:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
         DataError: ``evaluator`` is none, or exploration or sensitivities are those of another model.
-        SearchError: ``min_accuracy`` or ``min_score`` is no score.
+        SearchError: ``min_accuracy`` or ``min_score`` is no score, or a cost is none.
 
     Example:
         >>> session = Session(evaluator)
@@ -75,6 +79,8 @@ class Session:
         sensitivities: SensitivityTable | None = None,
         min_accuracy: float | None = None,
         min_score: float | None = None,
+        cost: Cost | str | Path | None = None,
+        other_costs: Iterable[Cost | str | Path] | None = None,
     ) -> None:
         self.evaluator = check_evaluator(evaluator)
         self.qmodel = qmodel = evaluator.qmodel
@@ -92,7 +98,16 @@ class Session:
         self.evaluation = evaluator.evaluate(qmodel.bit_widths)
         self.float_evaluation = evaluator.evaluate_uniform(None)
         check_exploration(exploration, sensitivities, qmodel.names, self.float_evaluation)
-        self.points = points_of(evaluator, self.float_evaluation, exploration, min_accuracy, min_score)
+        self.points = points_of(
+            evaluator,
+            self.float_evaluation,
+            exploration,
+            min_accuracy,
+            min_score,
+            cost,
+            other_costs,
+            self.space,
+        )
         self.knowledge = Knowledge(self.live, self.points, self.space, self.float_evaluation)
         # What a search was told to leave alone, a hand leaves alone unless it is unlocked.
         fixed = [n for n in range(len(qmodel.names)) if n not in self.space.varying]

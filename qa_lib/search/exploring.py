@@ -12,7 +12,7 @@ from pymoo.optimize import minimize
 
 from qa_lib.archive import Archive
 from qa_lib.checks import call_back, check_count, check_kind, check_positive, kind_of, naming, shown
-from qa_lib.costs import Cost, check_cost, cost_of, total_bits
+from qa_lib.costs import Cost, check_cost, check_costs, cost_of, total_bits
 from qa_lib.errors import QAError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
@@ -171,7 +171,7 @@ def explore(
     space, limits = problem.space, problem.space.limits
     run = problem.run
     others = tuple(
-        check_cost(cost_of(qmodel, other), space.uniform.values()) for other in _listed(other_costs)
+        check_cost(cost_of(qmodel, other), space.uniform.values()) for other in check_costs(other_costs)
     )
     stop = termination(budgets, patience)  # before anything is measured: seconds count from here
     check_kind(
@@ -259,14 +259,6 @@ def explore(
             error.exploration = exploration(interrupted=True)
             raise
     return exploration(interrupted=False)
-
-
-def _listed(other_costs: Any) -> list[Any]:
-    if isinstance(other_costs, (str, Path)) or not isinstance(other_costs, Iterable):
-        raise SearchError(
-            f"other_costs is {shown(other_costs)}; give a list of costs, ['activation_traffic'], say"
-        )
-    return list(other_costs)
 
 
 def _archived(evaluator: Evaluator, run: SearchRun, space: Space) -> tuple[Evaluation, ...]:

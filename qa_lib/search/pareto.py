@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from qa_lib.costs import Cost, total_bits
+from qa_lib.costs import Cost, known_amount, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.yardstick import BY_SCORE, Yardstick
 from qa_lib.space import Space
@@ -98,7 +98,7 @@ def standing(
     by: Yardstick = BY_SCORE,
 ) -> Standing:
     """Where ``evaluation``, measured, stands in relation to ``front``."""
-    own, better = cost(evaluation.bit_widths), []
+    own, better = known_amount(cost, evaluation.bit_widths), []
     for number, other in enumerate(front, 1):
         costs = cost(other.bit_widths)
         as_good = by.rank(other) >= by.rank(evaluation) and costs <= own

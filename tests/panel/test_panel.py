@@ -392,3 +392,42 @@ def test_a_closed_panel_leaves_no_widget_behind(evaluator, tmp_path):
     assert len(parts) > 50 and all(part.comm is not None for part in parts)
     made.close()
     assert not [part for part in parts if part.comm is not None]
+
+
+def test_other_costs_are_said_wherever_the_bits_are(qmodel, evaluator, tmp_path):
+    qmodel.cost_template(tmp_path / "energy.csv", widths=(2, 4, 8))
+    rows = (tmp_path / "energy.csv").read_text().splitlines()
+    (tmp_path / "energy.csv").write_text(
+        "\n".join([rows[0], *(f"{row}{n}" for n, row in enumerate(rows[1:]))])
+    )
+    exploration = explore(
+        evaluator, widths=[2, 4, 8], cost="peak_activation_memory", evaluations=20, progress=False
+    )
+    with pytest.raises(SearchError, match="does not say what 'input' costs at 3 bits"):
+        BitWidthPanel(evaluator, other_costs=[tmp_path / "energy.csv"])
+    panel = BitWidthPanel(evaluator, other_costs=[tmp_path / "energy.csv"], exploration=exploration)
+    assert panel.wait(60)
+    assert panel.session.points.cost.name == "peak activation memory"
+    panel.set_bit_widths([8, 4, 2, 8])
+    shown = panel.readout.widget.value
+    kilobytes = panel.session.points.cost((8, 4, 2, 8))
+    assert f"{kilobytes:.6g} kB" in shown and "energy <b>23 energy" in shown
+    assert "peak activation memory (kB)" in panel.front.widget.layout.xaxis.title.text
+    assert any(f"{kilobytes:.6g} kB" in text for text in panel.front._trace("now").text)
+    panel.hold("A")
+    panel.set_bit_widths([8, 4, 3, 8])  # which the table does not know
+    assert "energy <b>? energy" in panel.readout.widget.value
+    panel.set_bit_widths([4, 4, 2, 4])
+    panel.hold("B")
+    assert panel.wait(60) and "kB and" in panel.comparison.summary()
+    assert not panel.readout.message.value
+    panel.close()
+    panel = BitWidthPanel(evaluator, cost="activation_traffic")
+    assert panel.wait(60) and "activation traffic <b>" in panel.readout.widget.value
+    panel.close()
+    for options, message in (
+        ({"cost": "latency"}, "give one of total_bits"),
+        ({"other_costs": 3}, "give a list of costs"),
+    ):
+        with pytest.raises(SearchError, match=message):
+            BitWidthPanel(evaluator, **options)
