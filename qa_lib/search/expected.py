@@ -26,8 +26,8 @@ _LEAST_SHARE = 0.05
 _SMALLEST = 1e-12
 # Halves of fewer batches, of which the last may be short, are not alike.
 _FEWEST_BATCHES = 16
-# How much more than luck can make has to be seen before it is believed.
-_DOUBT = 2.0
+# How many times what luck can make has to be seen before it is believed: of many settings, and more of few.
+_DOUBT, _DOUBT_OF_FEW = 1.5, 6.0
 # The loss from which on a setting is ruined.
 _RUINED = 1.0
 
@@ -100,14 +100,16 @@ def _more_than_luck(
     curve: ExpectedScore, known: Sequence[Evaluation], float_evaluation: Evaluation, metric: Metric | None
 ) -> float:
     """The share, 0 to 1, of what settings score beside the ``curve`` that the items cannot have made by chance."""
-    off = luck = 0.0
+    count, off, luck = 0, 0.0, 0.0
     halves = _Halves.of(float_evaluation, metric)
     for evaluation in known:
         most = min(_luck_of_items(evaluation), halves.luck(evaluation) if halves else math.inf)
         if most < math.inf:
             off += (evaluation.score - curve(evaluation.divergence)) ** 2
             luck += most
-    return max(0.0, 1.0 - _DOUBT * luck / off) if off > 0 else 0.0
+            count += 1
+    doubt = _DOUBT + _DOUBT_OF_FEW / math.sqrt(max(count, 1))
+    return max(0.0, 1.0 - doubt * luck / off) if off > 0 else 0.0
 
 
 def _luck_of_items(evaluation: Evaluation) -> float:

@@ -79,7 +79,7 @@ def test_divergence_is_what_it_says_it_is(qmodel, evaluator):
 
 def test_by_divergence_needs_one(qmodel, images, labels, evaluator):
     halves = per_item("half", lambda outputs, targets: 0.5 * (outputs.argmax(dim=1) == targets))
-    other = Evaluator(qmodel, images, labels, metric=halves, batch_size=16)
+    other = Evaluator(qmodel, images, labels, metric=halves, batch_size=6)
     assert not other.measures_divergence and evaluator.measures_divergence
     with pytest.raises(
         SearchError, match="by is 'divergence', and the metric 'half' does not measure how far"
