@@ -67,6 +67,7 @@ class _Recorder(TorchDispatchMode):
         self.values: list[_Value] = []
         self.uncounted: dict[str, None] = {}
         self.inside = [""]
+        self.begun: list[int] = []
         self._number: Any = WeakIdKeyDictionary()
         for tensor in inputs:
             self._add(tensor, _Value("", [], tensor.numel(), tensor.is_floating_point(), False))
@@ -101,9 +102,26 @@ class _Recorder(TorchDispatchMode):
         self._number[tensor] = len(self.values)
         self.values.append(value)
 
+    def begin_whole(self) -> None:
+        """A module is called that is one operation, whatever it does inside: a recurrent one, of whose steps nobody tells which are stored."""
+        self.begun.append(len(self.values))
+
+    def end_whole(self, module: nn.Module, output: Any) -> None:
+        """That module has returned ``output``, made of what it has read from outside."""
+        first = self.begun.pop()
+        read = dict.fromkeys(n for value in self.values[first:] for n in value.inputs if n < first)
+        for leaf in tree_leaves(output):
+            number = self.number_of(leaf)
+            if number is not None and number >= first:
+                value = self.values[number]
+                value.inputs, value.by_number, value.products = [*read], False, []
+        self.uncounted[f"{self.inside[-1] or 'the model'} ({type(module).__name__})"] = None
+
     def _products(
         self, packet: Any, name: str, args: Any, kwargs: Any, result: Any
     ) -> list[tuple[int, int, list[int]]]:
+        if self.begun:
+            return []
         if name in _ATTENTION:
             query, key, value = args[:3]
             scores = query.shape[:-1].numel() * key.shape[-2]
@@ -160,6 +178,11 @@ def watch_dataflow(
     with ExitStack() as stack:
         for name, module in model.named_modules():
             stack.callback(module.register_forward_pre_hook(enter(name)).remove)
+            if isinstance(module, nn.RNNBase):
+                stack.callback(module.register_forward_pre_hook(lambda *_: recorder.begin_whole()).remove)
+                stack.callback(
+                    module.register_forward_hook(lambda m, _, out: recorder.end_whole(m, out)).remove
+                )
             stack.callback(module.register_forward_hook(leave, always_call=True).remove)
         for name, module in sites.items():
             stack.callback(module.register_forward_hook(mark(name)).remove)

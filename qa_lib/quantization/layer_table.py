@@ -52,7 +52,8 @@ def layer_table(
 
 def _made_of(name: str, dataflow: Dataflow | None) -> dict[str, Any]:
     """The multiplications that make what the quantizer ``name`` writes."""
-    if dataflow is None or not dataflow.tensors:
+    uncounted = () if dataflow is None else dataflow.uncounted
+    if dataflow is None or not dataflow.tensors or any(each.startswith(f"{name} (") for each in uncounted):
         return {"macs": None, "weights": None, "fed_by": None}
     products = [each for each in dataflow.products if each.quantizer == name]
     fed_by = dict.fromkeys(q or "float" for each in products for operand in each.operands for q in operand)

@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from qa_lib import QuantizedActivationsModel, calibrate
 from qa_lib.costs import Dataflow
 from qa_lib.graph import with_modules
-from qa_lib.graph.dataflow import watch_dataflow
 
 
 def layers(module):
@@ -160,12 +159,30 @@ def test_tokens_attention_and_projections():
     ]
 
 
-def test_what_torch_has_no_formula_for_is_named():
-    model = nn.LSTM(4, 8, batch_first=True).eval()
-    rows = torch.rand(2, 5, 4)
-    flow = watch_dataflow(model, {}, [rows], 2, lambda: [model(rows)[0]])
-    if not flow.products:  # oneDNN's, one kernel
-        assert len(flow.uncounted) == 1 and "rnn" in flow.uncounted[0]
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_recurrent_layer_is_one_operation_that_nobody_counts(kind):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.steps, self.head = nn.Linear(4, 4), kind(4, 6, batch_first=True), nn.Linear(6, 2)
+
+        def forward(self, rows):
+            return self.head(self.steps(self.first(rows))[0][:, -1])
+
+    qmodel, flow = watched(Recurrent(), torch.rand(2, 5, 4), lambda m: isinstance(m, (kind, nn.Linear)))
+    assert [(t.name, t.elements, t.quantizers, t.made, t.needed) for t in flow.tensors] == [
+        ("input", 20, ("input",), 0, 1),
+        ("first", 20, ("first",), 1, 2),
+        ("steps", 30, ("steps",), 2, 3),
+        ("head", 2, ("head",), 3, 3),
+    ]
+    assert flow.uncounted == (f"steps ({kind.__name__})",) and [p.layer for p in flow.products] == [
+        "first",
+        "head",
+    ]
+    calibrate(qmodel, torch.rand(8, 5, 4), method="max")
+    table = qmodel.layer_table().set_index("name")
+    assert table["macs"].isna().tolist() == [False, False, True, False] and table["fed_by"]["head"] == "steps"
 
 
 def test_watching_leaves_the_model_as_it_was():
