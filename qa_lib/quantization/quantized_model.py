@@ -211,7 +211,8 @@ class QuantizedActivationsModel(NamedQuantizers):
         """Watches passes over a few of the ``inputs`` of a batch for ``dataflow``."""
         self._dataflow = Dataflow((), ())
         with self.temporary_bit_widths([None] * len(self.names)), evaluation_mode(self):
-            for few in (take(inputs, slice(0, 2)), inputs):
+            # Of a list of items one, for the others would wait in memory for their turn.
+            for few in (take(inputs, slice(0, 2 if isinstance(inputs, Tensor) else 1)), inputs):
                 with suppress(
                     Exception
                 ):  # a user's forward may raise anything, where it is given less or watched

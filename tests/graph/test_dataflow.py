@@ -129,6 +129,20 @@ def test_a_shared_module_writes_a_tensor_each_time():
     assert (row["macs"], row["weights"], row["fed_by"]) == (32, 1, "input, conv")
 
 
+def test_of_a_list_of_items_one_is_watched():
+    class Each(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3, padding=1)
+
+        def forward(self, images):
+            return [self.conv(image[None]) for image in images]
+
+    _, flow = watched(Each(), [torch.rand(3, 6, 6), torch.rand(3, 6, 6)])
+    assert [(t.name, t.elements) for t in flow.tensors] == [("input", 108), ("conv", 72)]
+    assert [p.macs for p in flow.products] == [36 * 54]
+
+
 def test_sums_that_are_modules_have_a_width_of_their_own():
     model = with_modules(Branches().eval())
     _, flow = watched(
