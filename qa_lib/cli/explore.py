@@ -17,9 +17,9 @@ from qa_lib.metrics import Scale
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.checked_front import CheckedFront, check_max_drop
 from qa_lib.search.exploration import Exploration
-from qa_lib.search.exploring import DEFAULT_FULL_PASSES, explore
+from qa_lib.search.exploring import DEFAULT_PATIENCE, explore
 from qa_lib.search.yardstick import BY
-from qa_lib.workloads.workload import known_workloads, load_workload
+from qa_lib.workloads.workload import Workload, known_workloads, load_workload
 
 DESCRIPTION = """\
 Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
@@ -66,12 +66,11 @@ def fill(command: argparse.ArgumentParser) -> None:
         help="say which is the cheapest solution that loses at most so much of the score on the hold-out set, 0.01 of an accuracy "
         "say, with 95 %% confidence")  # fmt: skip
     add("--full-passes", type=float, metavar="P",
-        help=f"budget: passes over the search set, everything counted (default: {DEFAULT_FULL_PASSES:g} if no other "
-        "budget is given)")  # fmt: skip
+        help="budget: passes over the search set, everything counted")  # fmt: skip
     add("--seconds", type=float, metavar="S", help="budget: how long to search")
     add("--evaluations", type=int, metavar="N", help="budget: candidates to ask for")
     add("--patience", type=float, metavar="P",
-        help="end it, too, when the front has not grown for so many full passes")  # fmt: skip
+        help=f"end it when the front has not grown for so many full passes (default: {DEFAULT_PATIENCE:g} if no budget is given)")  # fmt: skip
     add("--by", choices=BY, help="what candidates are compared by: how far the outputs are from the float model's (the default where the metric "
         "measures that), or the measured score")  # fmt: skip
     add("--cost", default="total_bits", metavar="C",
@@ -137,11 +136,18 @@ def _run(options: argparse.Namespace) -> int:
         raise
 
 
-def _explore(options: argparse.Namespace) -> tuple[Exploration, Evaluator | None]:
+def calibrated_workload(
+    options: argparse.Namespace,
+) -> tuple[Workload, QuantizedActivationsModel, dict[str, Any]]:
+    """The workload that the command line names, its model calibrated as it says, and what evaluators of it are told."""
     workload = load_workload(options.workload)
     qmodel = QuantizedActivationsModel(workload.model, workload.predicate, forward=workload.forward)
     calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
-    how: dict[str, Any] = {"metric": workload.metric, "transform": workload.transform}
+    return workload, qmodel, {"metric": workload.metric, "transform": workload.transform}
+
+
+def _explore(options: argparse.Namespace) -> tuple[Exploration, Evaluator | None]:
+    workload, qmodel, how = calibrated_workload(options)
     evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels, **how)
     if options.max_drop is not None:
         check_max_drop(options.max_drop, Scale.of(evaluator.metric), "--max-drop")

@@ -7,13 +7,13 @@ import pandas as pd
 
 from qa_lib.bit_widths import Widths, width_columns
 from qa_lib.calibration.amax import all_methods
-from qa_lib.calibration.calibrating import calibrate
 from qa_lib.cli.arguments import user_path
+from qa_lib.cli.explore import calibrated_workload
 from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.export import export_setting
+from qa_lib.metrics import Scale
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.workloads.workload import load_workload
 
 DESCRIPTION = """\
 Writes a setting of a front that explore has found for the next tool: widths, amax, scales, zero points and levels of each
@@ -77,18 +77,17 @@ def _row(text: str) -> tuple[Path, int]:
 def _run(options: argparse.Namespace) -> int:
     file, number = options.setting
     front = _read(file, number)
-    workload = load_workload(options.workload)
-    qmodel = QuantizedActivationsModel(workload.model, workload.predicate, forward=workload.forward)
-    calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
+    workload, qmodel, how = calibrated_workload(options)
     archive = options.archive or file.with_name("archive.sqlite")
-    evaluator = Evaluator(
-        qmodel, workload.search_images, workload.search_labels, metric=workload.metric, transform=workload.transform,
-        archive=archive if archive.exists() else None,
-    )  # fmt: skip
-    column = evaluator.evaluate_uniform(None).scale.column
-    evaluation = evaluator.evaluate(_widths(front, qmodel, column, file))
-    said = float(front.get(column, float("nan")))
-    if abs(said - evaluation.score) > 1e-12 * abs(said):
+    how["archive"] = archive if archive.exists() else None
+    evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels, **how)
+    column = Scale.of(evaluator.metric).column
+    if column not in front:
+        raise DataError(
+            f"'{file}' has no column {column!r}: give the front.csv that explore wrote of this workload"
+        )
+    evaluation, said = evaluator.evaluate(_widths(front, qmodel, column, file)), front[column]
+    if not abs(said - evaluation.score) <= 1e-12 * abs(said):
         raise DataError(
             f"row {number} of '{file}' says {evaluation.scale.text(said)}, and the setting scores {evaluation.text} here: give the --workload and "
             "--calibration that it was found with"
@@ -110,7 +109,12 @@ def _read(file: Path, number: int) -> pd.Series:
         ) from error
     if number > len(front):
         raise DataError(f"'{file}' has {len(front)} rows, and row {number} is asked for")
-    return front.iloc[number - 1]
+    try:
+        return front.iloc[number - 1].astype(float)
+    except ValueError as error:
+        raise DataError(
+            f"row {number} of '{file}' holds what is no number ({error}): give the front.csv that explore wrote"
+        ) from error
 
 
 def _widths(front: pd.Series, qmodel: QuantizedActivationsModel, column: str, file: Path) -> Widths:

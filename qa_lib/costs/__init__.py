@@ -16,7 +16,7 @@ from qa_lib.costs.cost import (
 )
 from qa_lib.costs.dataflow import Dataflow, Products, StoredTensor
 from qa_lib.costs.hardware import ActivationTraffic, BitOperations, PeakActivationMemory
-from qa_lib.costs.named import COSTS, check_costs, cost_of
+from qa_lib.costs.named import COSTS, cost_of, costs_of, distinct
 from qa_lib.costs.table import CostTable, write_cost_template
 
 __all__ = [
@@ -36,10 +36,11 @@ __all__ = [
     "WeightedBits",
     "amount",
     "check_cost",
-    "check_costs",
     "cost_of",
     "cost_table",
+    "costs_of",
     "counted_in",
+    "distinct",
     "fewer",
     "known_amount",
     "name_and_unit",

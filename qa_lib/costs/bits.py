@@ -69,7 +69,12 @@ class WeightedBits:
         object.__setattr__(self, "weights", weights)
 
     def __call__(self, bit_widths: Iterable[int | None]) -> float:
-        widths = [FLOAT_BITS if num_bits is None else num_bits for num_bits in bit_widths]
-        if len(widths) != len(self.weights):
-            raise SearchError(f"the cost has {len(self.weights)} weights, but there are {len(widths)} widths")
-        return float(np.dot(self.weights, widths))
+        return float(np.dot(self.weights, float_as_bits(bit_widths, len(self.weights))))
+
+
+def float_as_bits(bit_widths: Iterable[int | None], quantizers: int) -> list[int]:
+    """The widths, with 32 for float; raises ``SearchError`` unless there is one for each of so many ``quantizers``."""
+    widths = [FLOAT_BITS if num_bits is None else num_bits for num_bits in bit_widths]
+    if len(widths) != quantizers:
+        raise SearchError(f"the cost is of {quantizers} quantizers, but there are {len(widths)} widths")
+    return widths

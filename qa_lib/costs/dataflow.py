@@ -6,8 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from qa_lib.costs.bits import FLOAT_BITS
-from qa_lib.errors import SearchError
+from qa_lib.costs.bits import FLOAT_BITS, float_as_bits
 
 # Stands among quantizers for what none of them writes: float32.
 FLOAT = ""
@@ -125,11 +124,3 @@ class Widest:
         """Of each set, in bits; None counts as float32."""
         widths = float_as_bits(bit_widths, self.quantizers)
         return np.maximum.reduceat(np.array([*widths, FLOAT_BITS])[self._flat], self._starts)
-
-
-def float_as_bits(bit_widths: Iterable[int | None], quantizers: int) -> list[int]:
-    """The widths, with 32 for float; raises ``SearchError`` unless there is one for each of so many ``quantizers``."""
-    widths = [FLOAT_BITS if num_bits is None else num_bits for num_bits in bit_widths]
-    if len(widths) != quantizers:
-        raise SearchError(f"the cost is of {quantizers} quantizers, but there are {len(widths)} widths")
-    return widths

@@ -9,8 +9,8 @@ import numpy as np
 
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.checks import shown
-from qa_lib.costs.bits import FLOAT_BITS
-from qa_lib.costs.dataflow import Dataflow, Network, StoredTensor, Widest, float_as_bits
+from qa_lib.costs.bits import FLOAT_BITS, float_as_bits
+from qa_lib.costs.dataflow import Dataflow, Network, StoredTensor, Widest
 from qa_lib.errors import SearchError
 
 _BITS_PER_KB = 8_000  # a kB is 1,000 bytes

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from qa_lib.bit_widths import Widths
 from qa_lib.checks import shown
 from qa_lib.costs.bits import total_bits
-from qa_lib.costs.cost import Cost
+from qa_lib.costs.cost import Cost, check_cost
 from qa_lib.costs.dataflow import Network
 from qa_lib.costs.hardware import ActivationTraffic, BitOperations, PeakActivationMemory
 from qa_lib.costs.table import CostTable
@@ -39,10 +40,18 @@ def cost_of(qmodel: Network, cost: Any) -> Any:
     return cost
 
 
-def check_costs(other_costs: Any) -> list[Any]:
-    """``other_costs`` as a list; raises ``SearchError`` if they are none."""
-    if isinstance(other_costs, (str, Path)) or not isinstance(other_costs, Iterable):
-        raise SearchError(
-            f"other_costs is {shown(other_costs)}; give a list of costs, ['activation_traffic'], say"
-        )
-    return list(other_costs)
+def costs_of(qmodel: Network, costs: Any, settings: Iterable[Widths]) -> tuple[Cost, ...]:
+    """``costs``, each as of ``cost_of``, that make a number of each of ``settings``; raises as that does."""
+    if isinstance(costs, (str, Path)) or not isinstance(costs, Iterable):
+        raise SearchError(f"other_costs is {shown(costs)}; give a list of costs, ['activation_traffic'], say")
+    settings = list(settings)
+    return tuple(check_cost(cost_of(qmodel, cost), settings) for cost in costs)
+
+
+def distinct(costs: Iterable[Cost]) -> tuple[Cost, ...]:
+    """``costs``, each once, in order; a user's own need not be hashable."""
+    found: list[Cost] = []
+    for cost in costs:
+        if cost not in found:
+            found.append(cost)
+    return tuple(found)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from qa_lib.bit_widths import WIDTHS, check_num_bits
@@ -66,23 +67,14 @@ class CostTable:
             raise SearchError(
                 f"'{file}' says twice what {twice['layer'].iloc[0]!r} costs at {_said(twice['num_bits'].iloc[0])}: keep one row"
             )
-        values = {
-            layer: dict(zip(rows["num_bits"], rows["value"], strict=True))
-            for layer, rows in frame.groupby("layer")
-        }
-        for layer in names:
-            for width in dict.fromkeys(frame["num_bits"]):
-                if width not in values.get(layer, {}):
-                    raise SearchError(
-                        f"'{file}' does not say what {layer!r} costs at {_said(width)}: give a row for each layer and width"
-                    )
-        values = {
-            layer: {None if width == 0 else width: value for width, value in each.items()}
-            for layer, each in values.items()
-        }
-        return cls(
-            tuple(values[layer] for layer in names), tuple(names), name or file.stem.replace("_", " "), unit
-        )
+        table = frame.pivot(index="layer", columns="num_bits", values="value").reindex(list(names))
+        for layer, width in zip(*np.nonzero(table.isna().to_numpy()), strict=True):
+            raise SearchError(
+                f"'{file}' does not say what {names[layer]!r} costs at {_said(table.columns[width])}: give a row for each layer and width"
+            )
+        widths = [int(width) or None for width in table.columns]
+        values = tuple(dict(zip(widths, row, strict=True)) for row in table.to_numpy().tolist())
+        return cls(values, tuple(names), name or file.stem.replace("_", " "), unit)
 
     def __call__(self, bit_widths: Iterable[int | None]) -> float:
         widths = list(bit_widths)

@@ -11,6 +11,7 @@ import numpy as np
 
 from qa_lib.bit_widths import BitWidths, Widths, check_num_bits
 from qa_lib.checks import shown
+from qa_lib.costs import total_bits
 from qa_lib.errors import BitWidthError, DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.files import checked_path, write_whole
@@ -156,7 +157,7 @@ def export_setting(
     }  # fmt: skip
     facts = {
         "model": type(qmodel.model).__name__,
-        "total_bits": Evaluation(widths, 1, 1, 0.0, 0.0).total_bits,
+        "total_bits": total_bits(widths),
         "score": score if measured and math.isfinite(measured.score) else None,
         "fingerprint": (measured.fingerprint or None) if measured else None,
     }

@@ -164,5 +164,9 @@ class Scale:
 
     def difference(self, scores: float, sign: str = "") -> str:
         """A difference of two scores, of shares in points; with its sign if ``sign`` is "+"."""
-        unit = " points" if self.unit == "%" else f" {self.unit}" if self.unit else ""
-        return f"{scores * self.factor:{sign}{'.2f' if self.unit else '.4g'}}{unit}"
+        return f"{scores * self.factor:{sign}{'.2f' if self.unit else '.4g'}} {self.difference_unit}".rstrip()
+
+    @property
+    def difference_unit(self) -> str:
+        """What differences of scores are counted in: points, of shares."""
+        return "points" if self.unit == "%" else self.unit

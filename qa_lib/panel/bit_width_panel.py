@@ -26,6 +26,7 @@ from qa_lib.panel.session import Session
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.panel.view import View
 from qa_lib.plots import plot_setting
+from qa_lib.search.checked_front import CheckedFront, check_checked
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.pareto import Standing
 from qa_lib.sensitivities.table import SensitivityTable
@@ -56,6 +57,8 @@ class BitWidthPanel(View):
         min_score: Score below which a setting is infeasible; None takes the exploration's, or asks for none.
         cost: What the front trades the score against, as of ``explore``; None takes the exploration's, or the total bits.
         other_costs: More of them, shown beside it; None takes the exploration's.
+        checked: What ``exploration.check(holdout)`` returned: what points of the front are worth on that data, and how sure, is shown with
+            them, and a button picks the cheapest that surely loses no more than is said.
         groups: Name of a group -> quantizers that one handle moves; None takes the blocks.
         class_names: What the classes are called.
         folder: Where settings, pictures and tables are saved.
@@ -68,7 +71,7 @@ class BitWidthPanel(View):
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
         DataError: ``evaluator`` is none, or exploration or sensitivities are those of another model.
-        SearchError: ``min_accuracy`` or ``min_score`` is no score, or a cost is none.
+        SearchError: ``min_accuracy`` or ``min_score`` is no score, a cost is none, or ``checked`` is of another front.
 
     Example:
         >>> panel = BitWidthPanel(evaluator, exploration=exploration)
@@ -88,6 +91,7 @@ class BitWidthPanel(View):
         min_score: float | None = None,
         cost: Cost | str | Path | None = None,
         other_costs: Iterable[Cost | str | Path] | None = None,
+        checked: CheckedFront | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         class_names: Sequence[str] | None = None,
         folder: str | Path = ".",
@@ -96,6 +100,8 @@ class BitWidthPanel(View):
             evaluator, num_bits_lower_limit, num_bits_upper_limit, exploration=exploration,
             sensitivities=sensitivities, min_accuracy=min_accuracy, min_score=min_score, cost=cost, other_costs=other_costs,
         )  # fmt: skip
+        check_checked(checked, exploration.front_evaluations if exploration is not None else [])
+        self._checked = checked
         (lower, upper), qmodel = session.limits, session.qmodel
         self.equalizer = Equalizer(
             qmodel.names, types=qmodel.layer_table()["type"], num_bits_lower_limit=lower, num_bits_upper_limit=upper,
@@ -103,10 +109,11 @@ class BitWidthPanel(View):
         )  # fmt: skip
         self.front = FrontView(session.points, session.float_evaluation)
         self.comparison = Comparison(qmodel.names, class_names, session.points.cost)
-        self.readout = Readout(session.float_evaluation, session.points.costs)
+        self.readout = Readout(session.float_evaluation, session.points.costs, checked)
         self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES), self.readout.show_error)
         scale, best = session.points.scale, session.float_evaluation.score
-        self.toolbar = Toolbar([*session.space.widths, None], best - 1 / scale.factor, scale)
+        sureness = None if checked is None else checked.sureness
+        self.toolbar = Toolbar([*session.space.widths, None], best - 1 / scale.factor, scale, sureness)
         unit = session.points.cost.unit or session.points.cost.name
         self.suggestions = Suggestions(lambda step: session.load(step.bit_widths), scale, unit)
         self.saving = Saving(session, folder, self.readout.show_message, self.equalizer.copy)
@@ -173,6 +180,11 @@ class BitWidthPanel(View):
             )
         self.session.load(evaluation.bit_widths)
 
+    def _pick_surest(self) -> None:
+        if self._checked is not None:
+            most = self.toolbar.drop.value / self.session.points.scale.factor
+            self.session.load(self._checked.cheapest(most).bit_widths)
+
     def _add_group(self) -> None:
         names, pattern = self.session.qmodel.names, self.toolbar.pattern.value
         present = {
@@ -203,6 +215,7 @@ class BitWidthPanel(View):
             bar.redo: session.redo,
             bar.reset: session.reset,
             bar.add_group: self._add_group,
+            bar.surest: self._pick_surest,
             bar.knee: lambda: self._pick(points.knee(limits), "feasible"),
             bar.cheapest: lambda: self._pick(
                 points.cheapest(bar.least.value / points.scale.factor, limits),

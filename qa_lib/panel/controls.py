@@ -54,6 +54,7 @@ class Toolbar:
         widths: What all can be set to at once; None is float.
         score: What the field for the least score begins with.
         scale: How scores are called and written.
+        sureness: Of a front that was checked on a hold-out set: how sure its intervals are, in words; None if there is none.
 
     Attributes:
         widget: What belongs under the sliders.
@@ -61,7 +62,9 @@ class Toolbar:
         all: Width -> the button that sets all to it.
     """
 
-    def __init__(self, widths: Sequence[int | None], score: float, scale: Scale) -> None:
+    def __init__(
+        self, widths: Sequence[int | None], score: float, scale: Scale, sureness: str | None = None
+    ) -> None:
         self.scale = scale
         self.undo = button("↶ undo", "back to the setting before")
         self.redo = button("↷ redo", "forward again")
@@ -97,6 +100,14 @@ class Toolbar:
             self.least,
             ipywidgets.Label(scale.unit),
         )
+        self.surest = button(
+            "surely loses ≤", f"the cheapest point that loses no more on the hold-out set, {sureness} sure"
+        )
+        self.drop = ipywidgets.BoundedFloatText(
+            1.0, min=0, max=99.99 if scale.unit == "%" else 1e300, step=0.1, layout=self.least.layout
+        )
+        if sureness is not None:
+            self.picks.children += (self.surest, self.drop, ipywidgets.Label(scale.difference_unit))
 
 
 class Suggestions(View):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import Cost, check_cost, check_costs, cost_of, known_amount, total_bits
+from qa_lib.costs import Cost, costs_of, distinct, known_amount, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame
@@ -70,7 +70,7 @@ class Points:
     ) -> None:
         self.min_score, self.cost, self.scale = min_score, cost, scale or Scale()
         self.metric = metric
-        self.costs = tuple(dict.fromkeys((total_bits, cost, *other_costs)))
+        self.costs = distinct((total_bits, cost, *other_costs))
         self.float_evaluation, self.by, self.counted = float_evaluation, by, counted
         self.yardstick: Yardstick = BY_SCORE
         self.expected: ExpectedScore | None = None
@@ -184,10 +184,11 @@ def points_of(
     """None yet, for what ``evaluator`` measures: compared, and limited, as in the ``exploration`` if there is one and nothing else is said."""
     scale, asked = float_evaluation.scale, min_accuracy is not None or min_score is not None
     least = least_score(scale, min_accuracy, min_score)
+    uniform = list(space.uniform.values())
     one_each = [sums[-1] for sums in float_evaluation.sums] == evaluator.search_set.batch_sizes
     return Points(
         exploration.min_score if exploration and not asked else least,
-        _costs(evaluator, [cost], space)[0]
+        costs_of(evaluator.qmodel, [cost], uniform)[0]
         if cost is not None
         else exploration.cost
         if exploration
@@ -196,15 +197,10 @@ def points_of(
         float_evaluation=float_evaluation,
         by=exploration.by if exploration else check_by(None, evaluator),
         counted=isinstance(evaluator.metric, Accuracy) and one_each,
-        other_costs=_costs(evaluator, check_costs(other_costs), space)
+        other_costs=costs_of(evaluator.qmodel, other_costs, uniform)
         if other_costs is not None
         else exploration.other_costs
         if exploration
         else (),
         metric=evaluator.metric if evaluator.metric.additive else None,
     )
-
-
-def _costs(evaluator: Evaluator, costs: Iterable[Any], space: Space) -> tuple[Cost, ...]:
-    """``costs``, each by itself or by name, of the model; raises ``SearchError`` if one is none."""
-    return tuple(check_cost(cost_of(evaluator.qmodel, cost), space.uniform.values()) for cost in costs)

@@ -11,6 +11,7 @@ from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, amount, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.panel.view import View
+from qa_lib.search.checked_front import CheckedFront
 from qa_lib.search.pareto import Standing
 
 
@@ -20,14 +21,21 @@ class Readout(View):
     Args:
         float_evaluation: The float model.
         costs: What is shown beside the total bits.
+        checked: A front on a hold-out set: what its settings are worth there is shown.
 
     Attributes:
         widget: What to show.
         message: Where errors and news are shown.
     """
 
-    def __init__(self, float_evaluation: Evaluation, costs: Sequence[Cost] = (total_bits,)) -> None:
+    def __init__(
+        self,
+        float_evaluation: Evaluation,
+        costs: Sequence[Cost] = (total_bits,),
+        checked: CheckedFront | None = None,
+    ) -> None:
         self.float_evaluation, self.costs = float_evaluation, costs
+        self._held_out = {} if checked is None else checked.texts()
         self.widget = ipywidgets.HTML()
         self.message = ipywidgets.HTML()
 
@@ -74,6 +82,7 @@ class Readout(View):
                 for cost in self.costs
                 if cost != total_bits
             ),
+            *([escape(self._held_out[bit_widths])] if bit_widths in self._held_out else []),
             f"<span class='qa-state'>{escape(state)}</span>",
         ]
         self.widget.value = (

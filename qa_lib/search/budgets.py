@@ -45,7 +45,7 @@ class Seconds(Termination):
 
 
 class StalledHypervolume(Termination):
-    """Ends a search whose hypervolume has not grown for ``full_passes`` passes over the search set. As long as there is
+    """Ends a search whose hypervolume has hardly grown for ``full_passes`` passes over the search set. As long as there is
     none, because nothing is feasible, the highest score counts in its place.
 
     Args:
@@ -53,12 +53,17 @@ class StalledHypervolume(Termination):
         least_growth: What counts as growth, as a share of what it was.
     """
 
-    def __init__(self, full_passes: float, least_growth: float = 1e-3) -> None:
+    def __init__(self, full_passes: float, least_growth: float = 5e-3) -> None:
         super().__init__()
         self.full_passes = check_positive("full_passes", full_passes, SearchError)
         self.least_growth = least_growth
         self._best: tuple[bool, float] | None = None
         self._since = 0.0
+
+    @property
+    def ends_after(self) -> float:
+        """The full passes after which it ends the search if the hypervolume does not grow any more."""
+        return self._since + self.full_passes
 
     def _update(self, algorithm: Any) -> float:
         run = _run(algorithm)
@@ -82,13 +87,12 @@ def _run(algorithm: Any) -> SearchRun:
     return run
 
 
-def termination(budgets: Mapping[str, float | None], patience: float | None) -> Termination:
-    """Ends a search once the first of ``budgets`` is used up, or its hypervolume has stood still."""
+def termination(budgets: Mapping[str, float | None], stalled: StalledHypervolume | None) -> Termination:
+    """Ends a search once the first of ``budgets`` is used up, or its hypervolume is ``stalled``."""
     kinds = {
         "full_passes": FullPasses,
         "seconds": Seconds,
         "evaluations": MaximumFunctionCallTermination,
-        "patience": StalledHypervolume,
     }
-    limits = {**budgets, "patience": patience}
-    return TerminateIfAny(*(kinds[name](limit) for name, limit in limits.items() if limit is not None))
+    limits = [kinds[name](limit) for name, limit in budgets.items() if limit is not None]
+    return TerminateIfAny(*limits, *([stalled] if stalled else []))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qa_lib.bit_widths import Widths
 from qa_lib.checks import check_kind, shown
 from qa_lib.costs import Cost, known_amount
 from qa_lib.errors import SearchError
@@ -152,6 +153,15 @@ class CheckedFront:
     def sureness(self) -> str:
         """``level`` in words: "95%"."""
         return f"{100 * self.level:.6g}%"
+
+    def texts(self) -> dict[Widths, str]:
+        """Setting -> what it scores on the hold-out set and the interval of its drop, in words."""
+        scale = self.float_held_out.scale
+        rows = zip(self.held_out, self.low, self.high, strict=True)
+        return {
+            e.bit_widths: f"on the hold-out set {e.text}, drop {scale.difference(low).split()[0]} to {scale.difference(high)} ({self.sureness})"
+            for e, low, high in rows
+        }
 
     def told_apart(self) -> list[Evaluation]:
         """The cheapest setting, and of the dearer ones each that is really better than the one that was kept before it, as sure as ``level``

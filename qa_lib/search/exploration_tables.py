@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from qa_lib.bit_widths import FACTS, width_columns
-from qa_lib.costs import Cost, total_bits
+from qa_lib.costs import Cost, distinct, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
 from qa_lib.metrics import Scale
@@ -100,7 +100,7 @@ class ExplorationTables:
         """Column -> the cost that it says, of those that tables have beside ``total_bits``: the one that was minimised first."""
         taken = FACTS.union(width_columns(self.names, [self.scale.column]), [self.scale.column])
         found: dict[str, Cost] = {}
-        for cost in dict.fromkeys((self.cost, *self.other_costs)):
+        for cost in distinct((self.cost, *self.other_costs)):
             name = "_".join(cost.name.split())
             while cost != total_bits and (name in taken or name in found):
                 name += "_cost"

@@ -12,14 +12,14 @@ from pymoo.optimize import minimize
 
 from qa_lib.archive import Archive
 from qa_lib.checks import call_back, check_count, check_kind, check_positive, kind_of, naming, shown
-from qa_lib.costs import Cost, check_cost, check_costs, cost_of, total_bits
+from qa_lib.costs import Cost, costs_of, total_bits
 from qa_lib.errors import QAError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.interrupts import uninterrupted
 from qa_lib.search.algorithms import default_algorithm
-from qa_lib.search.budgets import termination
+from qa_lib.search.budgets import StalledHypervolume, termination
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.preparing import measure_sensitivities, warn_if_costly
 from qa_lib.search.problem import LayerwiseQuantizationProblem
@@ -30,9 +30,9 @@ from qa_lib.search.yardstick import check_by
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
-# What a search may cost if nothing is said. On images that no search has seen, more was worth little more
-# (figures/search_held_out.png).
-DEFAULT_FULL_PASSES = 60.0
+# How many full passes a search goes on without finding anything if nothing is said. On images that no search has seen, its
+# front is then worth what one after 60 passes is, or more.
+DEFAULT_PATIENCE = 20.0
 # With nothing feasible, the search for the nearest may cost such a share of what the search has cost.
 _NEAREST_SHARE = 0.1
 _INSTEAD = ". Give one for whole numbers, two objectives and a constraint, such as pymoo's NSGA2 with integer operators"
@@ -88,8 +88,9 @@ def explore(
     were finished at once, and ends as if it had never been stopped. A larger budget goes on where a smaller
     one ended.
 
-    A search ends with the generation in which the first of ``full_passes``, ``seconds`` and ``evaluations`` is used
-    up; if none is given, after 60 full passes. One *full pass* is as many images as the search set has. All count: the
+    A search ends with the generation in which the first of ``full_passes``, ``seconds``, ``evaluations`` and ``patience`` is used
+    up; if none is given, once the front has stood still for 20 full passes, when more would mostly be luck. One *full pass* is as many images as
+    the search set has. All count: the
     float model's, the sensitivities' (as if nothing of them were reused), those of stopped candidates and those that
     the archive answers. With nothing feasible it may cost a tenth more, to make sure of the nearest.
 
@@ -103,8 +104,8 @@ def explore(
             luck on the search set's images (figures/search_held_out.png), and hardly what is expected of it.
         seconds: How long it may take; how far it comes then depends on the machine.
         evaluations: Candidates to ask for. Those that come up again are answered from memory and count.
-        patience: End it, too, when the hypervolume, of what is expected if candidates are compared by divergence, has stood still for so many
-            full passes.
+        patience: For how many full passes the hypervolume, of what is expected if candidates are compared by divergence, may stand still:
+            grow by less than half a percent.
         population_size: Candidates in the first generation, and what the population keeps.
         seed: The same seed asks for the same candidates.
         cost: What is minimised beside the error, less is better: one of ``qa_lib.costs`` (``ActivationTraffic``, ``PeakActivationMemory``,
@@ -149,8 +150,8 @@ def explore(
         check_count("evaluations", evaluations, SearchError)
     if patience is not None:
         check_positive("patience", patience, SearchError)
-    if all(budget is None for budget in budgets.values()):
-        budgets["full_passes"] = DEFAULT_FULL_PASSES
+    elif all(budget is None for budget in budgets.values()):
+        patience = DEFAULT_PATIENCE
     if on_evaluation is not None and not callable(on_evaluation):
         raise SearchError(
             f"on_evaluation is {kind_of(on_evaluation)}; give a function of an evaluation, or None"
@@ -170,10 +171,9 @@ def explore(
     )  # fmt: skip
     space, limits = problem.space, problem.space.limits
     run = problem.run
-    others = tuple(
-        check_cost(cost_of(qmodel, other), space.uniform.values()) for other in check_costs(other_costs)
-    )
-    stop = termination(budgets, patience)  # before anything is measured: seconds count from here
+    others = costs_of(qmodel, other_costs, space.uniform.values())
+    stalled = StalledHypervolume(patience) if patience is not None else None
+    stop = termination(budgets, stalled)  # before anything is measured: seconds count from here
     check_kind(
         "sensitivities",
         sensitivities,
@@ -226,7 +226,7 @@ def explore(
         )
 
     run.float_evaluation  # noqa: B018 measured here, so that an interrupted search has it
-    with search_progress_bar(budgets, run, shown=progress) as bar:
+    with search_progress_bar(budgets, run, stalled, shown=progress) as bar:
 
         def take(evaluation: Evaluation) -> None:
             bar.take(evaluation)

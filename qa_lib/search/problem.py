@@ -19,8 +19,10 @@ from qa_lib.metrics import Scale
 from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.pareto import Hypervolume
+from qa_lib.search.predicted import predicted_front
 from qa_lib.search.run import SearchRun
 from qa_lib.search.yardstick import check_by
+from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
 INTEGER_OPERATORS = (
@@ -100,6 +102,7 @@ class LayerwiseQuantizationProblem(Problem):
         cost = check_cost(cost_of(qmodel, cost), self.space.uniform.values())
         qmodel.check_calibrated([upper] * len(qmodel.names))
         self.run = SearchRun(evaluator, self.min_score, cost, check_by(by, evaluator))
+        self._predicted: tuple[SensitivityTable, list[Widths]] | None = None
         super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
 
     @cached_property
@@ -127,6 +130,12 @@ class LayerwiseQuantizationProblem(Problem):
         least = np.where(stopped, 1 / self.run.evaluator.images, -np.inf)
         least = np.where(score > _LEAST, least, -_LEAST)
         out["G"] = np.maximum(self.min_score - score, least)
+
+    def predicted_front(self, table: SensitivityTable) -> list[Widths]:
+        """The settings that ``table`` predicts to trade divergence against the cost best; found once for each table."""
+        if self._predicted is None or self._predicted[0] is not table:
+            self._predicted = table, predicted_front(table, self.run.cost, self.space)
+        return self._predicted[1]
 
     def nearest(self, settings: Iterable[Widths]) -> list[Widths]:
         """Of each setting the one that may be asked for."""

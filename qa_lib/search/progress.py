@@ -8,6 +8,7 @@ from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, total_bits
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.progress_bar import progress_bar
+from qa_lib.search.budgets import StalledHypervolume
 from qa_lib.search.pareto import feasible_front
 from qa_lib.search.run import SearchRun
 from qa_lib.search.yardstick import BY_SCORE, Yardstick
@@ -22,13 +23,22 @@ class SearchProgressBar:
     Args:
         budgets: ``full_passes``, ``evaluations`` and ``seconds``; the first that is not None is shown.
         run: The search.
+        stalled: What ends it if all of ``budgets`` are None: the bar then goes to where that would be if nothing were found any more.
         shown: Whether to show it.
     """
 
-    def __init__(self, budgets: Mapping[str, float | None], run: SearchRun, *, shown: bool) -> None:
+    def __init__(
+        self,
+        budgets: Mapping[str, float | None],
+        run: SearchRun,
+        stalled: StalledHypervolume | None = None,
+        *,
+        shown: bool,
+    ) -> None:
         self.run = run
-        limits = ((name, budgets.get(name)) for name in _UNITS)
-        self.budget, total = next((name, limit) for name, limit in limits if limit is not None)
+        limits = [(name, limit) for name in _UNITS if (limit := budgets.get(name)) is not None]
+        self.stalled = None if limits else stalled
+        self.budget, total = limits[0] if limits else ("full_passes", stalled.ends_after if stalled else 0.0)
         self.evaluations: dict[Widths, Evaluation] = {}
         self._asked = 0
         self._start = time.monotonic()
@@ -49,6 +59,8 @@ class SearchProgressBar:
                 self._describe()
             seconds = time.monotonic() - self._start
             used = {"full_passes": self.run.full_passes, "evaluations": self._asked, "seconds": seconds}
+            if self.stalled:
+                self.bar.total = max(self.stalled.ends_after, self.bar.n)
             # The last generation may go beyond the budget; a bar cannot.
             self.bar.update(min(used[self.budget], self.bar.total) - self.bar.n)
 
@@ -72,10 +84,14 @@ class SearchProgressBar:
 
 @contextmanager
 def search_progress_bar(
-    budgets: Mapping[str, float | None], run: SearchRun, *, shown: bool
+    budgets: Mapping[str, float | None],
+    run: SearchRun,
+    stalled: StalledHypervolume | None,
+    *,
+    shown: bool,
 ) -> Iterator[SearchProgressBar]:
     """A bar for the ``with`` block, which leaves its last state on the screen."""
-    bar = SearchProgressBar(budgets, run, shown=shown)
+    bar = SearchProgressBar(budgets, run, stalled, shown=shown)
     try:
         yield bar
     finally:

@@ -11,7 +11,6 @@ from qa_lib.bit_widths import Widths
 from qa_lib.checks import check_count, check_kind
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.search.predicted import predicted_front
 from qa_lib.search.problem import LayerwiseQuantizationProblem, whole_widths
 from qa_lib.search.score_model import ScoreModel
 from qa_lib.sensitivities.table import SensitivityTable
@@ -77,7 +76,7 @@ class ScreenedNSGA2(NSGA2):
                 f"ScreenedNSGA2 learns from the run of a LayerwiseQuantizationProblem, not of a {type(problem).__name__}"
             )
         self.table.check_fits(problem.run.evaluator.qmodel.names, problem.space.widths)
-        self._predicted_front = predicted_front(self.table, problem.run.cost, problem.space)
+        self._predicted_front = problem.predicted_front(self.table)
 
     def _infill(self) -> Population | None:
         evaluations = self.problem.run.evaluations

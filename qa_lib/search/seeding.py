@@ -11,6 +11,7 @@ from qa_lib.checks import check_kind, shown
 from qa_lib.costs import Cost, named_cost, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.search.predicted import predicted_front
+from qa_lib.search.problem import LayerwiseQuantizationProblem
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
@@ -56,15 +57,18 @@ class SensitivitySampling(Sampling):
         widths = sorted(space.uniform, reverse=True)
         uniform = [space.uniform[num_bits] for num_bits in _spread(widths, (n_samples - random) // 4)]
         seeds = dict.fromkeys(uniform)
-        for setting in self._predicted(n_samples - random - len(uniform), space):
+        for setting in self._predicted(problem, n_samples - random - len(uniform), space):
             seeds[setting] = None
         drawn = random_state.integers(
             lower, upper, (n_samples - len(seeds), problem.n_var), endpoint=True
         ).tolist()
         return np.array([*seeds, *(drawn if space.plain else map(space.nearest, drawn))])
 
-    def _predicted(self, count: int, space: Space) -> list[Widths]:
-        front = predicted_front(self.table, self.cost, space)
+    def _predicted(self, problem: Any, count: int, space: Space) -> list[Widths]:
+        known = isinstance(problem, LayerwiseQuantizationProblem) and problem.run.cost == self.cost
+        front = (
+            problem.predicted_front(self.table) if known else predicted_front(self.table, self.cost, space)
+        )
         divergence = np.array([self.table.predicted_divergence(setting) for setting in front])
         scale = np.log(np.maximum(divergence, 1e-12 + 1e-6 * divergence.max()))
         wanted = np.linspace(scale[0], scale[-1], count)

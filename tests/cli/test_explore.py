@@ -228,8 +228,17 @@ def test_a_search_by_another_cost_shows_it_and_others(tmp_path, capsys):
     assert f"{front['peak_activation_memory'][0]:.6g} kB" in shown.out
     page = (tmp_path / "front.html").read_text(encoding="utf-8")
     assert "peak activation memory (kB)" in page and "bit operations (GBOPs)" in page
-    warned = [line for line in shown.err.splitlines() if "the sensitivities count as" in line]
-    assert all(line.startswith("qa_lib: ") for line in warned)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("always::qa_lib.errors.QAWarning")
+def test_a_warning_is_one_line(tmp_path, capsys):
+    options = ["--workload", "tiny", "--full-passes", "4", "--population-size", "10", "--min-accuracy", "0.5"]
+    assert main(["explore", *options, "--out", str(tmp_path)]) == 0
+    (warned,) = [
+        line for line in capsys.readouterr().err.splitlines() if "the sensitivities count as" in line
+    ]
+    assert warned.startswith("qa_lib: ")
 
 
 @pytest.mark.slow
@@ -270,7 +279,11 @@ def test_a_row_of_a_front_is_handed_over(tmp_path, capsys):
     handed_over = load_setting(tmp_path / "setting.json")
     assert handed_over.bit_widths == tuple(front.iloc[1][["input", "shortcut", "conv1", "conv2"]].astype(int))
     assert handed_over.facts["score"]["value"] == front["accuracy"][1]
+    front.drop(columns="accuracy").to_csv(tmp_path / "scoreless.csv", index=False)
+    front.astype(object).assign(conv1="wide").to_csv(tmp_path / "text.csv", index=False)
     for row, options, said in (
+        ("scoreless.csv:1", [], "has no column 'accuracy'"),
+        ("text.csv:2", [], "row 2 of"),
         (f"front.csv:{len(front) + 1}", [], f"has {len(front)} rows, and row {len(front) + 1} is asked for"),
         ("none.csv:1", [], "is no front that can be read"),
         (

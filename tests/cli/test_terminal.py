@@ -74,6 +74,6 @@ def test_ctrl_c_before_there_is_anything_is_one_line(tmp_path, seconds):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=100)
     assert "Traceback" not in err
-    assert process.returncode in (130, 0)
-    if process.returncode == 130:
+    if "Written:" not in out:  # after it, Python itself may be ending, where nothing can be caught
+        assert process.returncode == 130
         assert "qa_lib: stopped by Ctrl-C" in err or "Stopped before anything" in out

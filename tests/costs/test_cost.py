@@ -4,8 +4,17 @@ import pytest
 from explorations import setting
 
 from qa_lib import Exploration
-from qa_lib.costs import FunctionCost, WeightedBits, cost_table, name_and_unit, named_cost, total_bits
+from qa_lib.costs import (
+    FunctionCost,
+    WeightedBits,
+    cost_table,
+    distinct,
+    name_and_unit,
+    named_cost,
+    total_bits,
+)
 from qa_lib.errors import SearchError
+from qa_lib.panel.points import Points
 
 
 def test_total_bits_is_the_sum_and_float_counts_32():
@@ -16,7 +25,7 @@ def test_total_bits_is_the_sum_and_float_counts_32():
 def test_weighted_bits():
     cost = WeightedBits((100.0, 10.0, 1.0))
     assert cost([8, 4, None]) == 800 + 40 + 32
-    with pytest.raises(SearchError, match="3 weights, but there are 2 widths"):
+    with pytest.raises(SearchError, match="of 3 quantizers, but there are 2 widths"):
         cost([8, 4])
 
 
@@ -49,6 +58,21 @@ def test_a_function_gets_a_name():
     assert named_cost(lambda widths: 1.0).name == "cost"
     assert name_and_unit(total_bits) == "total bits" and name_and_unit(cost) == "activation memory"
     assert name_and_unit(FunctionCost(max, "latency", "ms")) == "latency (ms)"
+
+
+def test_costs_are_told_apart_whether_or_not_they_can_be_hashed():
+    class Latency:
+        __hash__ = None
+
+        def __eq__(self, other):
+            return isinstance(other, Latency)
+
+        def __call__(self, bit_widths):
+            return 2.0 * len(bit_widths)
+
+    first = Latency()
+    assert distinct([total_bits, first, total_bits, Latency()]) == (total_bits, first)
+    assert Points(0.5, first, float_evaluation=None, other_costs=[first]).costs == (total_bits, first)
 
 
 def test_a_cost_that_says_that_it_is_no_sum_is_believed():

@@ -5,6 +5,7 @@ import json
 import threading
 
 import pytest
+import torch
 from explorations import setting
 
 from qa_lib import Evaluator, calibrate, explore, sensitivity
@@ -267,6 +268,38 @@ def test_picks_stay_within_the_limits_and_take_what_is_shown(qmodel, evaluator):
             shown = round(point.score, 4)
             found = panel.session.points.cheapest(shown, panel.session.limits)
             assert round(found.score, 4) >= shown and found.total_bits <= point.total_bits
+
+
+def test_of_a_checked_front_a_button_picks_what_surely_loses_no_more(qmodel, evaluator):
+    generator = torch.Generator().manual_seed(7)
+    more = torch.randn(600, 1, 6, 6, generator=generator)
+    begun, qmodel.bit_widths = qmodel.bit_widths, [None] * 4
+    with torch.no_grad():
+        answers = qmodel(more).argmax(1)
+    qmodel.bit_widths = begun
+    exploration = explore(evaluator, min_accuracy=0.3, evaluations=40, progress=False)
+    checked = exploration.check(Evaluator(qmodel, more, answers))
+    panel = BitWidthPanel(evaluator, exploration=exploration, checked=checked)
+    assert panel.toolbar.surest in panel.toolbar.picks.children
+    middle = sorted(checked.high)[len(checked.high) // 2]
+    panel.toolbar.drop.value = 100 * middle + 0.001
+    panel.toolbar.surest.click()
+    assert panel.wait(60) and not panel.readout.message.value
+    surest = checked.cheapest(middle)
+    assert panel.bit_widths == surest.bit_widths
+    assert f"on the hold-out set {surest.text}, drop " in panel.readout.widget.value
+    panel.toolbar.drop.value = 0.01
+    panel.toolbar.surest.click()
+    assert "no setting of the front loses at most" in panel.readout.message.value
+    assert panel.bit_widths == surest.bit_widths
+    panel.set_all(2)
+    assert "hold-out" not in panel.readout.widget.value or (2, 2, 2, 2) in checked.texts()
+    panel.close()
+    plain = BitWidthPanel(evaluator, exploration=exploration)
+    assert plain.toolbar.surest not in plain.toolbar.picks.children
+    plain.close()
+    with pytest.raises(SearchError, match="checked is of another front"):
+        BitWidthPanel(evaluator, checked=checked)
 
 
 def test_a_limit_above_the_float_model_leaves_the_axis_the_right_way_up(qmodel, evaluator, images, labels):

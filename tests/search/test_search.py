@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,13 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from qa_lib import Archive, Evaluator, QAWarning, explore, sensitivity
 from qa_lib.archive import Row
 from qa_lib.archive.file import ArchiveFile
-from qa_lib.costs import FunctionCost, WeightedBits
+from qa_lib.costs import FunctionCost, WeightedBits, total_bits
 from qa_lib.errors import ArchiveError, BitWidthError, SearchError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.fingerprint import archived_facts
 from qa_lib.evaluation.runner import Runner
 from qa_lib.metrics import per_item
+from qa_lib.search.budgets import StalledHypervolume
 from qa_lib.search.pareto import non_dominated
 from qa_lib.search.run import SearchRun
 
@@ -328,9 +330,34 @@ def test_a_budget_in_full_passes_counts_everything(qmodel, evaluator):
     assert 45 <= exploration.full_passes < 45 + 8
 
 
-def test_without_a_budget_it_is_sixty_full_passes(qmodel, evaluator):
+def test_without_a_budget_it_ends_when_the_front_stands_still(qmodel, evaluator):
     exploration = quiet(qmodel, evaluator, evaluations=None, min_accuracy=0.7)
-    assert 60 <= exploration.full_passes < 60 + 8
+    assert exploration.made.settings["patience"] == 20.0 and exploration.made.settings["full_passes"] is None
+    patient = quiet(qmodel, evaluator, evaluations=None, min_accuracy=0.7, patience=20)
+    assert exploration.full_passes == patient.full_passes > 20
+
+
+def test_what_is_expected_of_the_front_has_to_grow_by_half_a_percent():
+    run = SimpleNamespace(
+        full_passes=0.0,
+        evaluations={},
+        floor=0.0,
+        cost=total_bits,
+        yardstick=SimpleNamespace(score=lambda e: e.expected),
+    )
+    front = SimpleNamespace(bit_widths=(4, 4), score=0.99, expected=0.5)
+    run.front = lambda: [front]
+    algorithm = SimpleNamespace(problem=SimpleNamespace(run=run, hypervolume=lambda points: next(points)[0]))
+    stalled, ended = StalledHypervolume(20.0), {}
+    for growth in (0.0005, 0.0001):  # a percent in 20 passes, and a fifth of one
+        for _ in range(60):
+            run.full_passes += 1
+            front.expected *= 1 + growth
+            if stalled.update(algorithm) >= 1:
+                break
+        ended[growth] = run.full_passes
+        assert (stalled.ends_after == run.full_passes) == (growth == 0.0001)
+    assert ended[0.0005] == 60 and 60 + 10 <= ended[0.0001] <= 60 + 40
 
 
 def test_the_first_budget_that_is_used_up_ends_it(qmodel, evaluator):
