@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qa_lib.batches.reading import input_batches
 from qa_lib.batches.structure import count_items, map_tensors, take
-from qa_lib.bit_widths import WIDTHS
+from qa_lib.bit_widths import WIDTHS, Widths
 from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, known_methods, options_of
 from qa_lib.calibration.output import OutputCalibration
 from qa_lib.checks import check_count, shown
@@ -128,13 +128,23 @@ class FromOutputs(AmaxFinder):
             for method in BUILT_IN
         }
         found = {name: dict(amax) for name, amax in others["mse"].items()}
-        settings = [(w,) * len(qmodel.names) for w in _OUTPUT_WIDTHS] if per_width else [qmodel.bit_widths]
+        activations = len(qmodel.activation_fake_quantizers)
+        in_float = (None,) * len(qmodel.weight_fake_quantizers)
+        asked = (
+            [(w,) * activations for w in _OUTPUT_WIDTHS] if per_width else [qmodel.bit_widths[:activations]]
+        )
+        settings: list[Widths] = [(*widths, *in_float) for widths in asked]
         divergence = given.options.get("divergence", output_divergence)
         search = OutputCalibration(qmodel, given.kept.images, unsigned, divergence)
         total = sum(map(search.trials, settings))
         with progress_bar(total, "comparison", shown=given.options.get("progress", True)) as bar:
             for widths in settings:
-                at = dict(zip(qmodel.names, (w or _WIDTH_OF_A_SWITCHED_OFF for w in widths), strict=True))
+                at = {
+                    name: width or _WIDTH_OF_A_SWITCHED_OFF
+                    for name, width in zip(
+                        qmodel.activation_fake_quantizers, widths[:activations], strict=True
+                    )
+                }
                 candidates = {
                     method: {name: amax[name][num_bits] for name, num_bits in at.items()}
                     for method, amax in others.items()

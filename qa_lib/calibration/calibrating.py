@@ -10,6 +10,7 @@ import numpy as np
 from qa_lib.bit_widths import WIDTHS
 from qa_lib.calibration.amax import AmaxByWidth, Given, KeptImages, finder
 from qa_lib.calibration.collection import collect_statistics
+from qa_lib.calibration.weights import WEIGHT_METHODS, calibrate_weights
 from qa_lib.checks import shown
 from qa_lib.errors import CalibrationError, QAWarning
 from qa_lib.quantization.activation_statistics import ActivationStatistics
@@ -25,6 +26,7 @@ def calibrate(
     *,
     per_width: bool = True,
     unsigned: bool | str | None = None,
+    weights: str | None = None,
     **options: Any,
 ) -> CalibrationRecord:
     """Sets the ``amax`` of every fake quantizer of ``qmodel`` in place.
@@ -50,6 +52,9 @@ def calibrate(
         unsigned: Whether the grids begin at 0 and have twice as many levels above: True, False, or
             ``"auto"`` for those quantizers that were given nothing negative. None is False with method ``"max"``,
             otherwise ``"auto"``.
+        weights: Where weights have quantizers, how the ``amax`` of these is found, for each output channel: ``"max"`` or ``"mse"``
+            (``qa_lib.calibration.weights.weight_amax``), whose grids are always signed. None is ``"max"`` with method ``"max"``, otherwise ``"mse"``. Activations
+            are those that weights in float make.
         **options: Options of the method, such as ``percentile=99.9``. For ``"output"``: ``images=256`` (how many
             of the calibration images it compares outputs on), ``divergence=output_divergence`` (how:
             Kullback-Leibler for logits; for a regression ``qa_lib.metrics.divergence.mean_squared_error``), and
@@ -86,6 +91,8 @@ def calibrate(
     _check_one_of("per_width", per_width, (True, False))
     _check_one_of("unsigned", unsigned, (True, False, "auto", None))
     unsigned = bool(unsigned) if isinstance(unsigned, np.bool_) else unsigned
+    _check_one_of("weights", weights, (*WEIGHT_METHODS, None))
+    weights = weights or ("max" if method == "max" else "mse")
     if isinstance(batches, ActivationStatistics):
         statistics, passes = batches, 0.0
         _check_names(qmodel, statistics)
@@ -107,7 +114,10 @@ def calibrate(
         images=statistics.images,
         passes=passes + more,
         seconds=time.perf_counter() - start,
+        weights=weights if qmodel.weighted_modules else None,
     )
+    with qmodel.lock:
+        calibrate_weights(qmodel, weights, per_width=per_width)
     _take(qmodel, found, signs, statistics, record)
     _warn_of_silence(statistics, found)
     return record
@@ -139,10 +149,11 @@ def _check_one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
 
 
 def _check_names(qmodel: QuantizedActivationsModel, statistics: ActivationStatistics) -> None:
-    if set(statistics.layers) != set(qmodel.names):
+    names = list(qmodel.activation_fake_quantizers)
+    if set(statistics.layers) != set(names):
         raise CalibrationError(
             f"the statistics are of quantizers {', '.join(statistics.layers)}; this model has "
-            f"{', '.join(qmodel.names)}: collect_statistics(qmodel, batches)"
+            f"{', '.join(names)}: collect_statistics(qmodel, batches)"
         )
 
 

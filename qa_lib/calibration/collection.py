@@ -59,7 +59,7 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
         _check_inputs(qmodel, inputs, index)
         if index == 0:
             qmodel.learn_inputs(inputs)
-            collectors = {name: _Collector() for name in qmodel.names}
+            collectors = {name: _Collector() for name in qmodel.activation_fake_quantizers}
         items = count_items(inputs)
         recording = qmodel.recording(items) if index == 0 else nullcontext()
         with qmodel.lock, _watching(qmodel, collectors), evaluation_mode(qmodel), torch.no_grad(), recording:
@@ -70,12 +70,13 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
         if index == 0:
             qmodel.learn_dataflow(inputs)
         count += items
-    empty = [name for name in qmodel.names if not collectors[name].count]
+    names = list(qmodel.activation_fake_quantizers)  # in the order of the pass
+    empty = [name for name in names if not collectors[name].count]
     if empty:
         raise CalibrationError(
             f"{', '.join(empty)} returned no activations for these images: leave these layers out of the predicate"
         )
-    layers = {name: collectors[name].statistics() for name in qmodel.names}
+    layers = {name: collectors[name].statistics() for name in names}
     endless = [name for name, layer in layers.items() if not np.isfinite(layer.largest_magnitude)]
     if endless:
         raise CalibrationError(
@@ -174,7 +175,7 @@ def _scan_bits(bits: np.ndarray, counts: np.ndarray, shift: np.uint32) -> tuple[
 def _watching(qmodel: QuantizedActivationsModel, collectors: dict[str, _Collector]) -> Iterator[None]:
     """Quantizers that show a collector each what they are given, and do not quantize."""
     # By quantizer, not by position: a pass may put the quantizers in another order.
-    widths = {quantizer: quantizer.num_bits for quantizer in qmodel.activation_fake_quantizers.values()}
+    widths = {quantizer: quantizer.num_bits for quantizer in qmodel.fake_quantizers.values()}
     handles = [
         quantizer.register_forward_pre_hook(collectors[name])
         for name, quantizer in qmodel.activation_fake_quantizers.items()

@@ -15,7 +15,7 @@ from qa_lib.costs.cost import (
     named_cost,
 )
 from qa_lib.costs.dataflow import Dataflow, Products, StoredTensor
-from qa_lib.costs.hardware import ActivationTraffic, BitOperations, PeakActivationMemory
+from qa_lib.costs.hardware import ActivationTraffic, BitOperations, PeakActivationMemory, WeightMemory
 from qa_lib.costs.named import COSTS, cost_of, costs_of, distinct
 from qa_lib.costs.table import CostTable, write_cost_template
 
@@ -33,6 +33,7 @@ __all__ = [
     "Products",
     "StoredTensor",
     "TotalBits",
+    "WeightMemory",
     "WeightedBits",
     "amount",
     "check_cost",

@@ -99,7 +99,11 @@ class Network(Protocol):
 
     @property
     def elements(self) -> Mapping[str, int]:
-        """Name of a quantizer -> the numbers that it writes of one item."""
+        """Name of a quantizer of activations -> the numbers that it writes of one item."""
+
+    @property
+    def weight_elements(self) -> Mapping[str, int]:
+        """Name of a quantizer of a weight -> the numbers in that."""
 
     @property
     def dataflow(self) -> Dataflow:

@@ -22,7 +22,7 @@ class ActivationTraffic:
     often as it is read. A sum over the quantizers of elements times ``num_bits``; None (float) counts 32.
 
     Attributes:
-        elements: The numbers that each quantizer writes of one item, in order.
+        elements: The numbers that each quantizer writes of one item, in order; 0 of quantizers of weights.
 
     Example:
         >>> ActivationTraffic((1000, 500))([8, 4])
@@ -37,7 +37,40 @@ class ActivationTraffic:
     @classmethod
     def of(cls, qmodel: Network) -> "ActivationTraffic":
         """That of a calibrated model; raises ``NotCalibratedError`` before calibration."""
-        return cls(tuple(qmodel.elements[name] for name in qmodel.names))
+        elements = qmodel.elements
+        return cls(tuple(elements.get(name, 0) for name in qmodel.names))
+
+    def __call__(self, bit_widths: Iterable[int | None]) -> float:
+        return float(np.dot(self.elements, float_as_bits(bit_widths, len(self.elements)))) / _BITS_PER_KB
+
+
+@dataclass(frozen=True)
+class WeightMemory:
+    """The bits of all weights that have a quantizer, in kB (1,000 bytes): a sum over these of numbers times ``num_bits``; None (float) counts 32. Scales
+    and biases, and weights without a quantizer, are left out.
+
+    Attributes:
+        elements: The numbers in each quantizer's weight, in order; 0 of quantizers of activations.
+
+    Example:
+        >>> WeightMemory((0, 0, 9000))([8, 8, 4])
+        4.5
+    """
+
+    elements: tuple[int, ...] = field(repr=False)
+    name: ClassVar[str] = "weight memory"
+    unit: ClassVar[str] = "kB"
+    is_sum: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, qmodel: Network) -> "WeightMemory":
+        """That of a model; raises ``SearchError`` where no weight has a quantizer."""
+        elements = qmodel.weight_elements
+        if not elements:
+            raise SearchError(
+                "no weight has a quantizer, and so their memory is always the same: QuantizedActivationsModel(model, predicate, weights=True)"
+            )
+        return cls(tuple(elements.get(name, 0) for name in qmodel.names))
 
     def __call__(self, bit_widths: Iterable[int | None]) -> float:
         return float(np.dot(self.elements, float_as_bits(bit_widths, len(self.elements)))) / _BITS_PER_KB
@@ -103,12 +136,12 @@ class BitOperations:
     (Yao et al., "HAWQ-V3: Dyadic Neural Network Quantization", 2021).
 
     The width of a layer's input is that of the quantizer that writes it; of a tensor that none writes, a sum or a pooled one, the widest
-    of those that it is computed from. What no quantizer and no rule covers is float32, 32 bits.
+    of those that it is computed from. The width of a weight is that of its quantizer. What no quantizer and no rule covers is float32, 32 bits.
 
     Attributes:
         dataflow: What is multiplied.
         names: The quantizers, in order.
-        weight_num_bits: Width of the weights, which are left in float: 32 counts them as they are measured here, 8 as an accelerator
+        weight_num_bits: Width of the weights that have no quantizer: 32 counts them as they are measured here, 8 as an accelerator
             that rounds them would.
 
     Raises:
@@ -144,19 +177,22 @@ class BitOperations:
     @property
     def is_sum(self) -> bool:
         """Whether each operation has one quantized operand that one quantizer writes."""
-        return all(len(each.operands) == 1 == len(each.operands[0]) for each in self.dataflow.products)
+        return all(
+            len(each.operands) == 1 == len(each.operands[0]) for each in self.dataflow.products
+        ) and not any(self._of_weight)
 
     def __call__(self, bit_widths: Iterable[int | None]) -> float:
         found = self._widest(bit_widths).reshape(-1, 2) if self.dataflow.products else np.zeros((0, 2))
+        others = np.where(self._in_float, self.weight_num_bits, found[:, 1])
         # In whole numbers, which do not depend on the order of the sum.
-        return (
-            int(self._macs @ (found[:, 0] * np.where(self._weighted, self.weight_num_bits, found[:, 1])))
-            / 1e9
-        )
+        return int(self._macs @ (found[:, 0] * others)) / 1e9
 
     @cached_property
     def _widest(self) -> Widest:
-        pairs = [(each.operands[0], each.operands[-1]) for each in self.dataflow.products]
+        pairs = [
+            (each.operands[0], (weight,) if weight else each.operands[-1])
+            for each, weight in zip(self.dataflow.products, self._of_weight, strict=True)
+        ]
         return Widest([operand for pair in pairs for operand in pair], self.names)
 
     @cached_property
@@ -164,5 +200,20 @@ class BitOperations:
         return np.array([each.macs for each in self.dataflow.products], np.int64)
 
     @cached_property
-    def _weighted(self) -> np.ndarray:
-        return np.array([len(each.operands) == 1 for each in self.dataflow.products])
+    def _of_weight(self) -> list[str]:
+        """Of each operation the quantizer of its weight; empty if it has none."""
+        names = set(self.names)
+        weights = [
+            f"{each.layer}.weight" if len(each.operands) == 1 else "" for each in self.dataflow.products
+        ]
+        return [weight if weight in names else "" for weight in weights]
+
+    @cached_property
+    def _in_float(self) -> np.ndarray:
+        """Whether each operation has a weight without a quantizer."""
+        return np.array(
+            [
+                len(each.operands) == 1 and not weight
+                for each, weight in zip(self.dataflow.products, self._of_weight, strict=True)
+            ]
+        )

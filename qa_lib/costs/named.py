@@ -9,13 +9,14 @@ from qa_lib.checks import shown
 from qa_lib.costs.bits import total_bits
 from qa_lib.costs.cost import Cost, check_cost
 from qa_lib.costs.dataflow import Network
-from qa_lib.costs.hardware import ActivationTraffic, BitOperations, PeakActivationMemory
+from qa_lib.costs.hardware import ActivationTraffic, BitOperations, PeakActivationMemory, WeightMemory
 from qa_lib.costs.table import CostTable
 from qa_lib.errors import SearchError
 
 COSTS: dict[str, Callable[[Network], Cost]] = {
     "total_bits": lambda qmodel: total_bits,
     "activation_traffic": ActivationTraffic.of,
+    "weight_memory": WeightMemory.of,
     "peak_activation_memory": PeakActivationMemory.of,
     "bit_operations": BitOperations.of,
 }

@@ -245,7 +245,7 @@ class Runner:
 
     def _as_it_is(self, behaviour: str) -> tuple[str, str, tuple[bool, ...]]:
         """What a check of replicas holds for."""
-        calibrated = tuple(q.calibrated for q in self.qmodel.activation_fake_quantizers.values())
+        calibrated = tuple(q.calibrated for q in self.qmodel.fake_quantizers.values())
         return structure_digest(self.qmodel), behaviour, calibrated
 
     def _choose_workers(self) -> int:

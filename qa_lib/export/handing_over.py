@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from qa_lib.bit_widths import BitWidths, Widths, check_num_bits
 from qa_lib.checks import shown
@@ -29,15 +30,17 @@ class Grid:
 
     Attributes:
         num_bits: Its width; None leaves the tensor in float.
-        amax: The largest magnitude that it represents, the value of ``largest``, float32; None where nothing was calibrated.
+        amax: The largest magnitude that it represents, the value of ``largest``, float32, of each channel; None where nothing was calibrated.
         unsigned: Whether it begins at zero.
         narrow_range: Whether the lowest level of a signed grid is left out.
+        axis: That of the channels, which have a scale each; None has one for the whole tensor.
     """
 
     num_bits: int | None
-    amax: float | None
+    amax: tuple[float, ...] | None
     unsigned: bool
     narrow_range: bool
+    axis: int | None = None
 
     @property
     def levels(self) -> tuple[int, int]:
@@ -46,11 +49,15 @@ class Grid:
         return int(low), int(high)
 
     @property
-    def scale(self) -> float | None:
-        """The value of one level; 0 where ``amax`` is so small that the toolkit returns zeros."""
+    def scale(self) -> tuple[float, ...] | None:
+        """The value of one level, of each channel; 0 where ``amax`` is so small that the toolkit returns zeros."""
         if self.num_bits is None or self.amax is None:
             return None
-        return 0.0 if self.amax <= SMALLEST_AMAX else self.amax / self.levels[1]
+        return tuple(0.0 if amax <= SMALLEST_AMAX else amax / self.levels[1] for amax in self.amax)
+
+    def said(self, numbers: tuple[float, ...] | None) -> float | list[float] | None:
+        """``amax`` or ``scale`` as the file has it: a number, or a list of those of the channels."""
+        return None if numbers is None else numbers[0] if self.axis is None else list(numbers)
 
 
 @dataclass(frozen=True)
@@ -82,12 +89,13 @@ class HandedOver:
                 f"the setting is of quantizers {shown(list(self.grids))}; this model has {shown(list(qmodel.names))}: wrap the same model with the "
                 "same predicate"
             )
+        shapes = {name: _amax_shape(qmodel, name, grid) for name, grid in self.grids.items()}
         with qmodel.lock:
             for name, grid in self.grids.items():
-                quantizer = qmodel.activation_fake_quantizers[name]
+                quantizer = qmodel.fake_quantizers[name]
                 quantizer.unsigned = grid.unsigned
                 if grid.amax is not None:
-                    quantizer.amax = grid.amax
+                    quantizer.amax = torch.tensor(grid.amax).reshape(shapes[name])
                 quantizer.num_bits = grid.num_bits
 
 
@@ -96,8 +104,8 @@ def export_setting(
 ) -> HandedOver:
     """Writes a setting of ``qmodel`` for the next tool.
 
-    The JSON file (``setting.schema.json`` beside this module is its schema) has for each quantizer, in the order of the forward pass, its name, the
-    class of its module, ``num_bits``, ``amax``, ``scale``, ``zero_point`` (always 0), the lowest and highest level, signedness and the shape that it
+    The JSON file (``setting.schema.json`` beside this module is its schema) has for each quantizer, in the order of the forward pass, those of weights behind the
+    others, its name, the class of its module, ``num_bits``, ``amax``, ``scale``, ``zero_point`` (always 0), the lowest and highest level, signedness and the shape that it
     writes; and of an ``Evaluation`` the score, on how many items, and the fingerprint that it was measured under. Float32 values are
     written so that they are read back bit for bit.
 
@@ -129,7 +137,7 @@ def export_setting(
     table = qmodel.layer_table().set_index("name")
     grids = {
         name: _grid(quantizer, width)
-        for (name, quantizer), width in zip(qmodel.activation_fake_quantizers.items(), widths, strict=True)
+        for (name, quantizer), width in zip(qmodel.fake_quantizers.items(), widths, strict=True)
     }
     rows = []
     for name, grid in grids.items():
@@ -137,7 +145,7 @@ def export_setting(
         rows.append(
             {
                 "name": name,
-                "kind": "activation",
+                "kind": "weight" if name in qmodel.weight_fake_quantizers else "activation",
                 "module": table.at[name, "type"],
                 "shape": [list(each) if isinstance(each, tuple) else each for each in shape]
                 if shape
@@ -145,9 +153,9 @@ def export_setting(
                 "num_bits": grid.num_bits,
                 "signed": not grid.unsigned,
                 "narrow_range": grid.narrow_range,
-                "axis": None,
-                "amax": grid.amax,
-                "scale": grid.scale,
+                "axis": grid.axis,
+                "amax": grid.said(grid.amax),
+                "scale": grid.said(grid.scale),
                 "zero_point": 0,
                 "levels": None if grid.num_bits is None else list(grid.levels),
             }
@@ -205,21 +213,49 @@ def setting_schema() -> dict[str, Any]:
 
 
 def _grid(quantizer: TensorQuantizer, num_bits: int | None) -> Grid:
-    amax = float(quantizer.amax_at(num_bits)) if quantizer.calibrated else None
-    return Grid(num_bits, amax, bool(quantizer.unsigned), bool(quantizer.narrow_range))
+    amax = tuple(quantizer.amax_at(num_bits).flatten().tolist()) if quantizer.calibrated else None
+    axis = None if amax is None or quantizer.axis is None else int(quantizer.axis)
+    return Grid(num_bits, amax, bool(quantizer.unsigned), bool(quantizer.narrow_range), axis)
+
+
+def _amax_shape(qmodel: QuantizedActivationsModel, name: str, grid: Grid) -> tuple[int, ...]:
+    """The shape of the ``amax`` that the quantizer ``name`` of ``qmodel`` takes; raises ``DataError`` unless ``grid`` has so many."""
+    quantizer = qmodel.fake_quantizers[name]
+    shape: tuple[int, ...] = ()
+    if quantizer.axis is not None:
+        weight = qmodel.weighted_modules[name].get_parameter("weight")
+        shape = tuple(size if dim == quantizer.axis else 1 for dim, size in enumerate(weight.shape))
+    if grid.amax is not None and (quantizer.axis != grid.axis or math.prod(shape) != len(grid.amax)):
+        raise DataError(
+            f"the setting has {len(grid.amax)} scales of {name!r} on axis {grid.axis}, and this model {math.prod(shape)} on axis {quantizer.axis}: wrap the "
+            "same model with the same per_channel="
+        )
+    return shape
 
 
 def _read(row: dict[str, Any]) -> Grid:
-    grid = Grid(check_num_bits(row["num_bits"]), row["amax"], not row["signed"], bool(row["narrow_range"]))
-    known = isinstance(grid.amax, float | int) and 0 <= grid.amax < math.inf
-    if not isinstance(row["signed"], bool) or not (known or grid.amax is None):
+    amax, axis = row["amax"], row["axis"]
+    numbers = amax if isinstance(amax, list) else [amax]
+    grid = Grid(
+        check_num_bits(row["num_bits"]),
+        None if amax is None else tuple(numbers),
+        not row["signed"],
+        bool(row["narrow_range"]),
+        axis,
+    )
+    known = all(isinstance(n, float | int) and 0 <= n < math.inf for n in numbers) and numbers
+    if (
+        not isinstance(row["signed"], bool)
+        or not (known or amax is None)
+        or isinstance(amax, list) != (axis in (0, 1))
+    ):
         raise ValueError(f"a grid of {row['name']!r} that is none")
     if grid.num_bits is not None:
         if grid.amax is None:
             raise ValueError(f"no amax of {row['name']!r}")
         if (
-            float(np.float32(grid.amax)) != grid.amax
-            or row["scale"] != grid.scale
+            any(float(np.float32(n)) != n for n in numbers)
+            or row["scale"] != grid.said(grid.scale)
             or tuple(row["levels"]) != grid.levels
         ):
             raise ValueError(f"amax, scale and levels of {row['name']!r} do not belong together")

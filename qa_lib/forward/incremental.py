@@ -225,7 +225,7 @@ class IncrementalForward:
     def _states(self, bit_widths: BitWidths) -> States:
         widths = self.qmodel.check_bit_widths(bit_widths)
         self.qmodel.check_calibrated(widths)
-        quantizers = self.qmodel.activation_fake_quantizers
+        quantizers = self.qmodel.fake_quantizers
         return {
             name: (
                 num_bits,
@@ -240,7 +240,7 @@ class IncrementalForward:
         if states is before:
             return
         self._states_set = None  # if it does not come through
-        quantizers, own = replica.activation_fake_quantizers, self.qmodel.activation_fake_quantizers
+        quantizers, own = replica.fake_quantizers, self.qmodel.fake_quantizers
         for name, state in states.items():
             if state != before.get(name):
                 quantizers[name].num_bits = num_bits = state[0]

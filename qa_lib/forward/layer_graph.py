@@ -14,6 +14,7 @@ from qa_lib.forward.replica_check import checked_replicas, negatives_as_before, 
 from qa_lib.forward.watching import Watch
 from qa_lib.graph.tracing import Tracer
 from qa_lib.quantization.quantize_output import QuantizeOutput
+from qa_lib.quantization.quantize_weight import QuantizeWeight, hook_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
 
@@ -141,7 +142,7 @@ class LayerGraph:
 
     def _find_quantizer_nodes(self) -> dict[str, list[fx.Node]]:
         """Name -> where the quantizer acts: nodes of its own, or those of a module that it is inside of."""
-        name_of = {quantizer: name for name, quantizer in self.replica.activation_fake_quantizers.items()}
+        name_of = {quantizer: name for name, quantizer in self.replica.fake_quantizers.items()}
         found: dict[str, list[fx.Node]] = {name: [] for name in self.replica.names}
         submodules = dict(self.replica.sequential.named_modules())
         for node in self.nodes:
@@ -152,8 +153,8 @@ class LayerGraph:
                 for module in submodules[node.target].modules():
                     if module in name_of:
                         found[name_of[module]].append(node)
-                    for hook in module._forward_hooks.values():
-                        if isinstance(hook, QuantizeOutput):
+                    for hook in (*module._forward_hooks.values(), hook_of(module)):
+                        if isinstance(hook, (QuantizeOutput, QuantizeWeight)):
                             found[hook.name].append(node)
         missed = [name for name, nodes in found.items() if not nodes]
         if missed:

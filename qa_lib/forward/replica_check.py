@@ -60,7 +60,7 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
     Warns:
         QAWarning: The model changes itself as it runs, and returns the same.
     """
-    quantized = set(qmodel.chosen_modules.values())
+    quantized = {*qmodel.chosen_modules.values(), *qmodel.weighted_modules.values()}
     modules = {
         f"'{name}'": module
         for name, module in qmodel.model.named_modules()
@@ -199,7 +199,7 @@ def _run(model: QuantizedActivationsModel, widths: Widths, inputs: Any) -> Any:
 
 def widths_at(qmodel: QuantizedActivationsModel, num_bits: int | None) -> Widths:
     """``num_bits`` wherever there is an ``amax``."""
-    return tuple(num_bits if q.calibrated else None for q in qmodel.activation_fake_quantizers.values())
+    return tuple(num_bits if q.calibrated else None for q in qmodel.fake_quantizers.values())
 
 
 def _state(qmodel: QuantizedActivationsModel) -> dict[str, str]:

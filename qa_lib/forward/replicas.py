@@ -16,6 +16,7 @@ import torch
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import QAWarning
 from qa_lib.quantization.quantize_output import refuse_in_this_thread
+from qa_lib.quantization.quantize_weight import share_weights
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
@@ -243,7 +244,8 @@ def _work(
 
 
 def make_replicas(qmodel: QuantizedActivationsModel, count: int) -> list[QuantizedActivationsModel]:
-    """``count`` copies of ``qmodel`` that share its weights and have widths of their own.
+    """``count`` copies of ``qmodel`` that share its weights, and what quantizers make of them: each quantized weight is made once for each width, and
+    kept, as large as the weight. They have widths of their own.
 
     Warns:
         QAWarning: The model cannot be copied; then it is itself the only one.
@@ -252,7 +254,7 @@ def make_replicas(qmodel: QuantizedActivationsModel, count: int) -> list[Quantiz
         # Parameters only: a forward may write into a buffer, and others may run beside it.
         shared = {id(tensor): tensor for tensor in qmodel.parameters()}
         try:
-            return [copy.deepcopy(qmodel, dict(shared)) for _ in range(count)]
+            replicas = [copy.deepcopy(qmodel, dict(shared)) for _ in range(count)]
         except Exception as error:  # a user's module may raise anything when it is copied
             warnings.warn(
                 f"the model cannot be copied ({type(error).__name__}: {error}), so one worker measures the "
@@ -261,3 +263,5 @@ def make_replicas(qmodel: QuantizedActivationsModel, count: int) -> list[Quantiz
                 stacklevel=2,
             )
             return [qmodel]
+    share_weights(replicas)
+    return replicas

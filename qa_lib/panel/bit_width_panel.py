@@ -105,7 +105,7 @@ class BitWidthPanel(View):
         (lower, upper), qmodel = session.limits, session.qmodel
         self.equalizer = Equalizer(
             qmodel.names, types=qmodel.layer_table()["type"], num_bits_lower_limit=lower, num_bits_upper_limit=upper,
-            bit_widths=session.bit_widths, groups=groups, space=session.space,
+            bit_widths=session.bit_widths, groups=groups, space=session.space, weights=qmodel.weight_fake_quantizers,
         )  # fmt: skip
         self.front = FrontView(session.points, session.float_evaluation)
         self.comparison = Comparison(qmodel.names, class_names, session.points.cost)

@@ -230,8 +230,23 @@ function render({ model, el }) {
     legend.hidden = !model.get("divergence").length;
     standing = [...model.get("bit_widths")];
     columns = model.get("names").map(makeColumn);
-    strip.replaceChildren(...columns.map((column) => column.root));
-    const longest = Math.max(...model.get("names").map((name) => name.length));
+    // A weight stands below its layer, smaller, where that has a column.
+    const place = new Map(model.get("names").map((name, index) => [name, index]));
+    const above = model.get("names").map((name, index) =>
+      model.get("weights")[index] ? place.get(name.replace(/\.weight$/, "")) : undefined);
+    columns.forEach((column, index) => {
+      if (above[index] === undefined) return;
+      column.root.classList.add("qa-weight");
+      column.name.replaceChildren("weight");
+      columns[above[index]].name.before(column.root);
+    });
+    const roots = columns.filter((_, index) => above[index] === undefined).map((column) => column.root);
+    if (above.some((index) => index !== undefined)) {
+      for (const root of roots.filter((each) => !each.querySelector(".qa-weight")))
+        root.lastChild.before(element("div", "qa-weight"));
+    }
+    strip.replaceChildren(...roots);
+    const longest = Math.max(...roots.map((root) => root.dataset.name.length));
     root.style.setProperty("--qa-name-length", `${Math.max(longest, 12)}ch`);
     buildGroups();
     showLocks();

@@ -1,7 +1,7 @@
 """A vertical slider for each quantizer, side by side like an equalizer."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.checks import check_kind, shown
 from qa_lib.errors import BitWidthError
 from qa_lib.panel.fits import check_names, check_positions
-from qa_lib.panel.groups import Groups, by_block
+from qa_lib.panel.groups import Groups, by_kind
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.panel.view import View
 from qa_lib.sensitivities.table import SensitivityTable
@@ -38,6 +38,7 @@ class Equalizer(anywidget.AnyWidget, View):
         bit_widths: Where they begin; None is the upper limit everywhere.
         groups: Name of a group -> quantizers that one handle moves together; None takes the blocks.
         space: Which widths each slider stops at, and which move together; None allows all within the limits.
+        weights: Which quantizers are those of weights: they stand below their layer's.
 
     Attributes:
         locked: Whether each quantizer is locked.
@@ -69,6 +70,7 @@ class Equalizer(anywidget.AnyWidget, View):
     tied: traitlets.List[list[int]] = traitlets.List().tag(sync=True)
     divergence: traitlets.List[list[float]] = traitlets.List().tag(sync=True)
     groups: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    weights = traitlets.List(traitlets.Bool()).tag(sync=True)
     selected = traitlets.Unicode("").tag(sync=True)
     dark = traitlets.Bool(False).tag(sync=True)
     page_width = traitlets.Int(0).tag(sync=True)
@@ -83,6 +85,7 @@ class Equalizer(anywidget.AnyWidget, View):
         bit_widths: Sequence[int | None] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         space: Space | None = None,
+        weights: Collection[str] = (),
     ) -> None:
         names = check_names("names", names)
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
@@ -95,10 +98,11 @@ class Equalizer(anywidget.AnyWidget, View):
             lower=lower,
             upper=upper,
             locked=[False] * len(names),
+            weights=[name in weights for name in names],
         )
         answer_while_a_cell_runs(self)
         self._loading_thread: int | None = None
-        self.set_groups(by_block(names) if groups is None else groups)
+        self.set_groups(by_kind(names, weights) if groups is None else groups)
         self.load([upper] * len(names) if bit_widths is None else bit_widths)
 
     @property

@@ -1,6 +1,6 @@
 """Groups of quantizers that one hand moves together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from qa_lib.errors import BitWidthError
@@ -27,6 +27,12 @@ def _block(name: str) -> str:
     parts = name.split(".")
     numbers = [index for index, part in enumerate(parts) if part.isdigit()]
     return ".".join(parts[: numbers[0] + 1]) if numbers else name
+
+
+def by_kind(names: Sequence[str], weights: Collection[str]) -> Groups:
+    """A group for each block of the activations; with ``weights`` among the ``names``, one of all these, too."""
+    groups = by_block([name for name in names if name not in weights])
+    return groups | {"all weights": tuple(name for name in names if name in weights)} if weights else groups
 
 
 def by_pattern(

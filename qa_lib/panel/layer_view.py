@@ -112,7 +112,8 @@ class LayerView(View):
                 self._figure.layout.width = pixels
 
     def _describe(self, data: ActivationHistogram, num_bits: int | None) -> str:
-        where = f"<b>{escape(data.name)}</b> on {len(self.images)} images: "
+        seen = "" if "weight" in data.unit else f" on {len(self.images)} images"
+        where = f"<b>{escape(data.name)}</b>{seen}: "
         if num_bits is None:
             return f"{where}float, no grid"
         return (
@@ -129,6 +130,7 @@ class LayerView(View):
         highest = float(data.counts.max())
         lines.x = [x for level in levels for x in (level, level, None)]
         lines.y = [y for _ in levels for y in (0.8, highest, None)]
+        figure.layout.xaxis.title.text = f"{data.unit} in float" if data.unit == "activation" else data.unit
         figure.layout.shapes[0].update(visible=band, x0=float(data.levels[0]), x1=float(data.levels[-1]))
 
     def _make_figure(self) -> go.Figure:

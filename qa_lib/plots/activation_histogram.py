@@ -13,7 +13,7 @@ from qa_lib.checks import shown
 from qa_lib.errors import BitWidthError
 from qa_lib.plots import style
 from qa_lib.quantization.check_model import check_qmodel
-from qa_lib.quantization.fake_quantize import grid_bounds
+from qa_lib.quantization.fake_quantize import SMALLEST_AMAX, grid_bounds
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import run_float
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
@@ -34,6 +34,7 @@ class ActivationHistogram:
         levels: The values that the quantizer can return, ascending.
         clipped: Share of the activations outside the grid, 0 to 1.
         mean_squared_error: Of the quantized against the float activations.
+        unit: What is counted: activations, or a weight's numbers, of one with a grid for each channel as shares of its ``amax``.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ActivationHistogram:
     levels: np.ndarray
     clipped: float
     mean_squared_error: float
+    unit: str = "activation"
 
 
 def activation_histogram(
@@ -51,7 +53,7 @@ def activation_histogram(
 ) -> ActivationHistogram:
     """The data step of ``plot_activation_histogram``."""
     check_qmodel(qmodel)
-    quantizer = qmodel.activation_fake_quantizers.get(name) if isinstance(name, str) else None
+    quantizer = qmodel.fake_quantizers.get(name) if isinstance(name, str) else None
     width = check_num_bits(num_bits)
     if quantizer is None or width is None:
         raise BitWidthError(
@@ -60,24 +62,34 @@ def activation_histogram(
         )
     qmodel.check_calibrated({name: width})
     activations = float_activations(qmodel, images, name)
-    amax = float(quantizer.amax_at(width).max())
-    levels = _levels(quantizer, width, amax)
+    each = quantizer.amax_at(width)
+    amax = float(each.max())
+    per_channel = each.numel() > 1
+    levels = _levels(quantizer, width, 1.0 if per_channel else amax)
     with qmodel.temporary_bit_widths({name: width}), torch.no_grad():
         error = (quantizer(activations) - activations).square().mean()
-    values = activations.flatten().cpu().numpy()
+    # Grids of channels are laid over one another.
+    shares = activations / each.clamp(min=SMALLEST_AMAX) if per_channel else activations
+    values = shares.flatten().cpu().numpy()
     counts, edges = np.histogram(values, bins=_BINS)
     outside = (values < levels[0]) | (values > levels[-1])
-    return ActivationHistogram(name, width, amax, edges, counts, levels, float(outside.mean()), float(error))
+    unit = "activation"
+    if name in qmodel.weight_fake_quantizers:
+        unit = "weight, as a share of its channel's amax" if per_channel else "weight"
+    share = float(outside.mean())
+    return ActivationHistogram(name, width, amax, edges, counts, levels, share, float(error), unit)
 
 
 def float_activations(qmodel: QuantizedActivationsModel, images: Tensor, name: str) -> Tensor:
-    """What reaches the quantizer ``name`` for ``images`` while all quantizers are switched off."""
+    """What reaches the quantizer ``name`` for ``images`` while all quantizers are switched off: all that is one batch's, or a weight as it is."""
+    if name in qmodel.weight_fake_quantizers:
+        return qmodel.weighted_modules[name].get_parameter("weight").detach()
     seen: list[Tensor] = []
 
     def keep(module: TensorQuantizer, inputs: tuple[Tensor, ...]) -> None:
         seen.append(inputs[0].flatten())
 
-    handle = qmodel.activation_fake_quantizers[name].register_forward_pre_hook(keep)
+    handle = qmodel.fake_quantizers[name].register_forward_pre_hook(keep)
     try:
         run_float(qmodel, images)
     finally:
@@ -132,5 +144,5 @@ def _draw(axes: Axes, data: ActivationHistogram) -> None:
         f"{data.name}, {data.num_bits} bits: {len(data.levels)} levels, amax {data.amax:.3g}, "
         f"clipped {data.clipped:.2%}, mean squared error {data.mean_squared_error:.2g}"
     )
-    style.label_axes(axes, "activation", "count")
+    style.label_axes(axes, data.unit, "count")
     style.title(axes, title, 9)

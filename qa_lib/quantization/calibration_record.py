@@ -17,6 +17,7 @@ class CalibrationRecord:
         passes: What it cost, in whole forward passes over the calibration images; beyond the first one an
             estimate, as ``IncrementalForward.passes``.
         seconds: What it cost, in seconds.
+        weights: How the ``amax`` of weights was found; None where none has a quantizer.
     """
 
     method: str
@@ -26,3 +27,4 @@ class CalibrationRecord:
     images: int
     passes: float
     seconds: float = field(compare=False)
+    weights: str | None = None

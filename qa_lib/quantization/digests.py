@@ -57,7 +57,7 @@ def network_digest(qmodel: QuantizedActivationsModel) -> str:
 def model_digest(qmodel: QuantizedActivationsModel) -> str:
     """SHA-256 of everything in ``qmodel`` but its widths."""
     with qmodel.lock:
-        quantizers = qmodel.activation_fake_quantizers
+        quantizers = qmodel.fake_quantizers
         return _add_tensors(network_digest(qmodel), ((n, q.all_amax) for n, q in quantizers.items()))
 
 

@@ -15,6 +15,7 @@ def layer_table(
     types: Mapping[str, str],
     quantizers: Mapping[str, TensorQuantizer],
     calls: Mapping[str, Calls],
+    weights: Mapping[str, int],
     dataflow: Dataflow | None,
     *,
     all_widths: bool,
@@ -25,6 +26,7 @@ def layer_table(
         types: Name of the quantizer -> class of the module that it belongs to.
         quantizers: Name -> quantizer, in order.
         calls: Name -> what a forward pass showed, as far as known.
+        weights: Name of a quantizer of a weight -> the numbers in that.
         dataflow: What it stored and multiplied, if known.
         all_widths: Whether to add the ``amax`` of every width.
     """
@@ -43,6 +45,8 @@ def layer_table(
             "negatives": quantizer.negatives,
             **_made_of(name, dataflow),
         }
+        if name in weights:
+            row |= {"elements_per_image": None, "macs": None, "weights": weights[name], "fed_by": None}
         if all_widths:
             row |= {f"amax_{num_bits}": float(quantizer.amax_at(num_bits).max()) for num_bits in WIDTHS}
         rows.append(row)

@@ -38,18 +38,29 @@ class NamedQuantizers(nn.Module):
     _dataflow: Dataflow | None
     _inputs: Inputs
     _chosen: dict[str, nn.Module]
+    _weights: dict[str, nn.Module]
     _quantizers: dict[str, TensorQuantizer]
 
     @property
     def activation_fake_quantizers(self) -> Mapping[str, TensorQuantizer]:
         """Name -> quantizer: ``"input"`` first, if there is one, then the chosen modules by qualified name, in the
         order in which a forward pass reaches them (finishes them, where one contains another)."""
+        return MappingProxyType({n: q for n, q in self.fake_quantizers.items() if n not in self._weights})
+
+    @property
+    def weight_fake_quantizers(self) -> Mapping[str, TensorQuantizer]:
+        """Name -> quantizer of a weight, ``"conv1.weight"``, in the order of the forward pass; empty unless ``weights=`` asked for them."""
+        return MappingProxyType({name: self._quantizers[name] for name in self._weights})
+
+    @property
+    def fake_quantizers(self) -> Mapping[str, TensorQuantizer]:
+        """All of them: ``activation_fake_quantizers``, then ``weight_fake_quantizers``."""
         return MappingProxyType({name: self._quantizers[name] for name in self.names})
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the quantizers, in order."""
-        return (*self._inputs.sites.values(), *self._chosen)
+        """The names of the quantizers, in order: activations, then weights."""
+        return (*self._inputs.sites.values(), *self._chosen, *self._weights)
 
     @property
     def first_is_the_input(self) -> bool:
@@ -66,13 +77,13 @@ class NamedQuantizers(nn.Module):
         """``num_bits`` of each quantizer, in order; None is float. Set it to a sequence with one
         value for each quantizer, or to a mapping from names to the values to change."""
         with self.lock:  # not those that another thread has in it for a moment
-            return tuple(quantizer.num_bits for quantizer in self.activation_fake_quantizers.values())
+            return tuple(quantizer.num_bits for quantizer in self.fake_quantizers.values())
 
     @bit_widths.setter
     def bit_widths(self, bit_widths: BitWidths) -> None:
         checked = self.check_bit_widths(bit_widths)
         with self.lock:
-            for quantizer, num_bits in zip(self.activation_fake_quantizers.values(), checked, strict=True):
+            for quantizer, num_bits in zip(self.fake_quantizers.values(), checked, strict=True):
                 quantizer.num_bits = num_bits
 
     def check_bit_widths(self, bit_widths: BitWidths) -> tuple[int | None, ...]:
@@ -99,7 +110,7 @@ class NamedQuantizers(nn.Module):
             bit_widths: The widths that are about to be used; None means the present ones.
         """
         widths = self.bit_widths if bit_widths is None else self.check_bit_widths(bit_widths)
-        named = zip(self.activation_fake_quantizers.items(), widths, strict=True)
+        named = zip(self.fake_quantizers.items(), widths, strict=True)
         missing = [name for (name, quantizer), n in named if n is not None and not quantizer.calibrated]
         if missing:
             raise NotCalibratedError(
@@ -109,13 +120,19 @@ class NamedQuantizers(nn.Module):
 
     @property
     def elements(self) -> dict[str, int]:
-        """Name of each quantizer -> the numbers that it writes of one image, over all its calls; raises ``NotCalibratedError`` before
-        calibration."""
-        if missing := [name for name in self.names if name not in self._calls]:
+        """Name of each quantizer of activations -> the numbers that it writes of one image, over all its calls; raises
+        ``NotCalibratedError`` before calibration."""
+        names = list(self.activation_fake_quantizers)
+        if missing := [name for name in names if name not in self._calls]:
             raise NotCalibratedError(
                 f"what {missing[0]} writes is not known yet: call calibrate(qmodel, batches) first"
             )
-        return {name: self._calls[name].elements_per_image for name in self.names}
+        return {name: self._calls[name].elements_per_image for name in names}
+
+    @property
+    def weight_elements(self) -> dict[str, int]:
+        """Name of each quantizer of a weight -> the numbers in that."""
+        return {name: module.get_parameter("weight").numel() for name, module in self._weights.items()}
 
     @property
     def dataflow(self) -> Dataflow:
@@ -145,13 +162,13 @@ class NamedQuantizers(nn.Module):
         write_cost_template(path, self.names, widths)
 
     def _set_inputs(self, sites: dict[str, str]) -> None:
-        if taken := set(sites.values()) & set(self._chosen):
+        if taken := set(sites.values()) & {*self._chosen, *self._weights}:
             raise PredicateError(
                 f"a chosen module is called {', '.join(taken)}, as the quantizer of an input is: wrap the model in another module"
             )
         before = [self._quantizers[name] for name in self._inputs.sites.values()]
         self._inputs.sites, self._inputs.learned = sites, True
-        if set(sites.values()) | set(self._chosen) != set(self._quantizers):
+        if set(self.names) != set(self._quantizers):
             num_bits = before[0].num_bits if before else next(iter(self._quantizers.values())).num_bits
             device = self.device
             kept = {name: q for name, q in self._quantizers.items() if name in self.names}
@@ -168,13 +185,15 @@ class NamedQuantizers(nn.Module):
     def _set_calls(self, calls: Mapping[str, Calls]) -> None:
         self._calls = calls
         self._chosen = {name: self._chosen[name] for name in calls if name in self._chosen}
+        self._weights = {name: self._weights[name] for name in calls if name in self._weights}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As ``torch.nn.Module`` does; raises ``LayerError``, ``CalibrationError`` or ``BitWidthError`` before anything is changed if
         what it says of the quantizers is another model's, or damaged."""
         sites = saved_inputs(state_dict)
-        names = self.names if sites is None else (*sites.values(), *self._chosen)
-        check_state_dict(state_dict, names)
+        names = self.names if sites is None else (*sites.values(), *self._chosen, *self._weights)
+        channels = {name: module.get_parameter("weight").shape for name, module in self._weights.items()}
+        check_state_dict(state_dict, names, channels)
         if sites is not None:
             self._set_inputs(sites)
         return super().load_state_dict(state_dict, *args, **kwargs)
@@ -183,12 +202,12 @@ class NamedQuantizers(nn.Module):
         """What a state dict has to hold beside tensors: widths, signs, and what calibration recorded."""
         sites = self._inputs.sites if self._inputs.learned else None
         learned = Learned(self._calls, self.statistics, self.calibration, sites, self._dataflow)
-        return saved_state(self.activation_fake_quantizers, learned)
+        return saved_state(self.fake_quantizers, learned)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Takes over what ``get_extra_state`` returned; part of ``load_state_dict``."""
         with self.lock:
-            learned = restore_state(self.activation_fake_quantizers, state)
+            learned = restore_state(self.fake_quantizers, state)
             self.statistics, self.calibration = learned.statistics, learned.calibration
             self._dataflow = learned.dataflow
             if learned.calls:

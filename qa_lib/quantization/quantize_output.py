@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from qa_lib.checks import check_count, shown
 from qa_lib.errors import LayerError, PredicateError, ReplicaError
+from qa_lib.quantization.quantize_weight import is_weight_hook
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 # Modules whose forward makes a new tensor and keeps no other hold of it. Exact types only: a subclass
@@ -114,6 +115,6 @@ def owns_its_output(module: nn.Module) -> bool:
         and not getattr(module, "inplace", False)
         and "forward" not in module.__dict__
         # Somebody else's hook may have kept it.
-        and len(module._forward_hooks) == 1
+        and sum(not is_weight_hook(hook) for hook in module._forward_hooks.values()) == 1
         and not torch_module._global_forward_hooks
     )

@@ -1,5 +1,6 @@
 """A model with a fake quantizer on its inputs and behind each chosen module."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.named_quantizers import NamedQuantizers
 from qa_lib.quantization.predicates import Predicate
 from qa_lib.quantization.quantize_output import QuantizeOutput, check_outputs
+from qa_lib.quantization.quantize_weight import SUFFIX, QuantizeWeight, axis_of, choose_weights
 from qa_lib.quantization.sites import check_sites, checked_device, choose_sites, device_of, hint_for_missed
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -36,7 +38,8 @@ class QuantizedActivationsModel(NamedQuantizers):
     The quantizers are called in forward hooks on the modules of ``model`` itself, in place, until
     ``remove()``. The input goes through its own quantizer first: ``nn.Sequential(input_quantizer,
     model)``; of several inputs each through one of its own, and those that are no floating-point numbers (tokens) through none.
-    Which these are, the first batch of the calibration shows. Weights are left as they are.
+    Which these are, the first batch of the calibration shows. Weights are left as they are, unless ``weights`` asks for fake quantizers of them, too:
+    then a module runs with what its weight's quantizer makes of it, and the weight itself stays.
 
     Attributes:
         statistics: What the calibration images showed of each quantizer's activations; None before
@@ -49,6 +52,10 @@ class QuantizedActivationsModel(NamedQuantizers):
         predicate: Takes a module and returns whether its output is quantized; asked about each
             module inside ``model``.
         num_bits: Width of every quantizer to begin with, 2..16, or None for float.
+        weights: Which weights get a quantizer, called "conv1.weight", behind those of the activations: True for those of the chosen convolutions and linear
+            layers, a predicate for those of other ones, False for none.
+        weight_num_bits: Width of these to begin with.
+        per_channel: Whether these have an ``amax`` for each output channel (of a transposed convolution with groups: of a group's), or one for all.
         device: Where to move the model; None leaves it where it is.
         inputs: Names of the arguments of the model's forward that get a quantizer, ``()`` for none; None chooses all that are
             given floating-point numbers. The one is called "input", of several each "input.name".
@@ -59,7 +66,8 @@ class QuantizedActivationsModel(NamedQuantizers):
 
     Raises:
         AlreadyQuantizedError: ``model`` has fake quantizers already.
-        PredicateError: ``predicate`` is not one, or chooses nothing, or ``inputs`` or ``outputs`` name what is not there.
+        PredicateError: ``predicate`` is not one, or chooses nothing, ``weights`` is not one, or chooses what has no weight that can be quantized, or
+            ``inputs`` or ``outputs`` name what is not there.
         BitWidthError: ``num_bits`` is not an allowed width.
 
     Example:
@@ -79,6 +87,9 @@ class QuantizedActivationsModel(NamedQuantizers):
         num_bits: int | None = 8,
         device: torch.device | str | None = None,
         *,
+        weights: Predicate | bool = False,
+        weight_num_bits: int | None = 8,
+        per_channel: bool = True,
         inputs: Sequence[str] | None = None,
         outputs: Mapping[str, int] | None = None,
         forward: Callable[[Any, Any], Any] | None = None,
@@ -91,8 +102,16 @@ class QuantizedActivationsModel(NamedQuantizers):
             raise PredicateError(
                 f"forward is {kind_of(forward)}; give a function of a model and inputs, or None"
             )
+        weighted = choose_weights(model, chosen, weights)
+        check_num_bits(weight_num_bits)
+        if taken := set(weighted) & set(chosen):
+            raise PredicateError(
+                f"a chosen module is called {', '.join(taken)}, as the quantizer of a weight is: rename it"
+            )
         self.lock = threading.RLock()
         self._chosen = {name: chosen[name] for name in traced_call_order(model, chosen)}
+        modules = {name.removesuffix(SUFFIX): module for name, module in weighted.items()}
+        self._weights = {name + SUFFIX: modules[name] for name in traced_call_order(model, modules)}
         self._inputs, self._run, self._learning = Inputs(model, inputs), forward, 0
         self._calls: Mapping[str, Calls] = {}
         self._dataflow: Dataflow | None = None
@@ -100,7 +119,12 @@ class QuantizedActivationsModel(NamedQuantizers):
         self.volatile: frozenset[str] = frozenset()
         self.statistics: ActivationStatistics | None = None
         self.calibration: CalibrationRecord | None = None
-        self._quantizers = {name: TensorQuantizer(num_bits) for name in self.names}
+        self._quantizers = {
+            name: TensorQuantizer(weight_num_bits, axis=axis_of(weighted[name]) if per_channel else None)
+            if name in weighted
+            else TensorQuantizer(num_bits)
+            for name in self.names
+        }
         self.quantizers, self.sequential = nn.ModuleDict(), nn.Sequential(nn.Identity(), model)
         self._register()
         self._handles = [
@@ -109,6 +133,8 @@ class QuantizedActivationsModel(NamedQuantizers):
             )
             for name, module in self._chosen.items()
         ]
+        for name, module in self._weights.items():
+            self._handles += QuantizeWeight(name, self._quantizers[name]).hook(module)
         self.to(device_of(model) if device is None else checked_device(device))
 
     @property
@@ -120,6 +146,11 @@ class QuantizedActivationsModel(NamedQuantizers):
     def chosen_modules(self) -> dict[str, nn.Module]:
         """The modules with a quantizer on their output, by name, in order."""
         return dict(self._chosen)
+
+    @property
+    def weighted_modules(self) -> dict[str, nn.Module]:
+        """The modules whose weight has a quantizer, by the name of that, in order."""
+        return dict(self._weights)
 
     @property
     def has_own_forward(self) -> bool:
@@ -183,7 +214,7 @@ class QuantizedActivationsModel(NamedQuantizers):
             raise RemovedError(
                 "the fake quantizers of this model were removed: make a new QuantizedActivationsModel"
             )
-        check_sites(self.model, self._chosen)
+        check_sites(self.model, self._chosen | {n.removesuffix(SUFFIX): m for n, m in self._weights.items()})
 
     def check_device(self, inputs: Any) -> None:
         """Raises ``DeviceError`` unless ``inputs`` are where the model is, ``DataError`` unless there are tensors in them."""
@@ -199,13 +230,20 @@ class QuantizedActivationsModel(NamedQuantizers):
         """
         with recording_output_shapes(self._quantizers) as shapes:
             yield
-        missed = [name for name in self._chosen if name not in shapes]
+        missed = [name.removesuffix(SUFFIX) for name in (*self._chosen, *self._weights) if name not in shapes]
         if missed:
             raise LayerError(
                 f"the forward pass never reaches {', '.join(missed)}: {hint_for_missed(self.model, missed)}leave them out of the "
                 "predicate, all_of(predicate, not_(name_matches('...')))"
             )
-        self._set_calls({name: summarize_calls(called, images) for name, called in shapes.items()})
+        # A weight is the same whatever the images.
+        found = {
+            name: Calls(called[0], math.prod(called[0]), len(called))
+            if name in self._weights
+            else summarize_calls(called, images)
+            for name, called in shapes.items()
+        }
+        self._set_calls(found)
 
     def learn_dataflow(self, inputs: Any) -> None:
         """Watches passes over a few of the ``inputs`` of a batch for ``dataflow``."""
@@ -218,7 +256,11 @@ class QuantizedActivationsModel(NamedQuantizers):
                 ):  # a user's forward may raise anything, where it is given less or watched
                     given, items = list(tensors(few)), count_items(few)
                     self._dataflow = watch_dataflow(
-                        self.model, self._quantizers, given, items, partial(self._returned, few)
+                        self.model,
+                        self.activation_fake_quantizers,
+                        given,
+                        items,
+                        partial(self._returned, few),
                     )
                     return
 
@@ -237,9 +279,11 @@ class QuantizedActivationsModel(NamedQuantizers):
             of these) and ``fed_by`` (the quantizers that write what these read, "float" for none). What a pass shows is known once the model
             is calibrated, and missing before.
         """
-        types = {n: type(self._chosen[n]).__name__ if n in self._chosen else INPUT for n in self.names}
-        quantizers = self.activation_fake_quantizers
-        return layer_table(types, quantizers, self._calls, self._dataflow, all_widths=all_widths)
+        modules = self._chosen | self._weights
+        types = {n: type(modules[n]).__name__ if n in modules else INPUT for n in self.names}
+        types |= {name: f"{types[name]} weight" for name in self._weights}
+        known = self._calls, self.weight_elements, self._dataflow
+        return layer_table(types, self.fake_quantizers, *known, all_widths=all_widths)
 
     def remove(self) -> nn.Module:
         """Takes the hooks off in place and returns ``model`` as it was before."""

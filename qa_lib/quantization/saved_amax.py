@@ -15,7 +15,7 @@ def check_saved_amax(key: str, saved: Any) -> None:
         raise CalibrationError(
             f"{key} in the state dict is no amax, but {type(saved).__name__}: save it anew"
         )
-    if key.endswith("_by_width") and saved.shape != (len(WIDTHS),):
+    if key.endswith("_by_width") and saved.shape[:1] != (len(WIDTHS),):
         raise CalibrationError(
             f"{key} in the state dict has shape {tuple(saved.shape)}, and there are {len(WIDTHS)} widths"
         )

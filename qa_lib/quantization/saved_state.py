@@ -18,6 +18,7 @@ from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.inputs import name_sites
+from qa_lib.quantization.quantize_weight import SUFFIX
 from qa_lib.quantization.saved_amax import check_saved_amax
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -68,20 +69,36 @@ def saved_inputs(state_dict: Any) -> dict[str, str] | None:
     return dict(sites)
 
 
-def check_state_dict(state_dict: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Raises ``CalibrationError`` or ``LayerError`` unless what a state dict says of the quantizers ``names`` can be taken over."""
+def check_state_dict(
+    state_dict: Mapping[str, Any], names: Sequence[str], weights: Mapping[str, Sequence[int]]
+) -> None:
+    """Raises ``CalibrationError`` or ``LayerError`` unless what a state dict says of the quantizers ``names`` can be taken over. Those of
+    ``weights``, of these shapes, may have an ``amax`` for each channel."""
+    channels = {f"quantizers.{name.replace('.', '/')}": shape for name, shape in weights.items()}
     check_kind(
         "state_dict", state_dict, Mapping, LayerError, "what a state_dict() returned, or torch.load of it"
     )
+    if EXTRA_STATE in state_dict:
+        _parsed(state_dict[EXTRA_STATE], names)
     for key, value in state_dict.items():
         if key.endswith(("._amax", "._amax_by_width")):
             check_saved_amax(key, value)
-            if key.endswith("._amax") and value.numel() != 1:
+            shape = value.shape if key.endswith("._amax") else value.shape[1:]
+            of_weight = channels.get(key.rpartition(".")[0])
+            if of_weight is not None and not _per_channel(shape, of_weight):
+                raise CalibrationError(
+                    f"{key} in the state dict has shape {tuple(value.shape)}, and the weight {tuple(of_weight)}"
+                )
+            if of_weight is None and shape.numel() != 1:
                 raise CalibrationError(
                     f"{key} in the state dict has shape {tuple(value.shape)}; activations have one amax for the whole tensor"
                 )
-    if EXTRA_STATE in state_dict:
-        _parsed(state_dict[EXTRA_STATE], names)
+
+
+def _per_channel(shape: Sequence[int], weight: Sequence[int]) -> bool:
+    """Whether an ``amax`` of this shape has a number for each channel of the weight, or one for all."""
+    kept = [size for size, own in zip(shape, weight, strict=False) if size != 1 and size == own]
+    return math.prod(shape) == 1 or (len(shape) == len(weight) and kept == [math.prod(shape)])
 
 
 def restore_state(quantizers: Mapping[str, TensorQuantizer], state: Mapping[str, Any]) -> Learned:
@@ -112,7 +129,9 @@ def _parsed(state: Any, names: Sequence[str]) -> tuple[tuple[int | None, ...], M
         if not set(unsigned) <= set(names) or not all(isinstance(each, bool) for each in unsigned.values()):
             raise ValueError("signs that are none")
         statistics = state.get("statistics") and ActivationStatistics.from_state(state["statistics"])
-        if statistics and list(statistics.layers) != list(saved):
+        if statistics and list(statistics.layers) != [
+            name for name in saved if not name.endswith(SUFFIX) or name in statistics.layers
+        ]:
             raise ValueError("statistics of other quantizers")
         learned = Learned(
             {str(name): _calls(**calls) for name, calls in state["calls"].items()},

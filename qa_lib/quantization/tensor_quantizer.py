@@ -94,11 +94,11 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
     def amax_in_use(self, value: Tensor) -> None:
         self._amax = value
 
-    def set_amax_by_width(self, amax: Mapping[int, float]) -> None:
+    def set_amax_by_width(self, amax: Mapping[int, Any]) -> None:
         """Gives each width an ``amax`` of its own, in place.
 
         Args:
-            amax: Width -> largest magnitude; for each of the widths 2..16.
+            amax: Width -> largest magnitude, or one for each channel; for each of the widths 2..16.
 
         Raises:
             CalibrationError: A width is missing, or an ``amax`` is not a finite number from 0 up.
@@ -114,7 +114,7 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
     @property
     def has_amax_by_width(self) -> bool:
         """Whether each width has an ``amax`` of its own."""
-        return not bool(torch.isnan(self._amax_by_width[0]))
+        return not bool(torch.isnan(self._amax_by_width[0]).any())
 
     def amax_at(self, num_bits: int | None) -> Tensor:
         """What ``amax`` is when ``num_bits`` is this, as a new tensor; NaN before calibration. For None what it
@@ -130,11 +130,13 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
 
     @property
     def all_amax(self) -> Tensor:
-        """All that calibration has found: ``amax``, or if there is one for each width, these, shape ``(15,)``."""
+        """All that calibration has found: ``amax``, or if there is one for each width, these, shape ``(15, ...)``."""
         return self._amax_by_width if self.has_amax_by_width else self._amax
 
     def _check_amax(self, value: Any) -> Tensor:
         try:
+            if isinstance(value, list) and isinstance(value[0], Tensor):
+                value = torch.stack(value)
             amax = torch.as_tensor(value, dtype=torch.float32, device=self._amax.device)
         except (TypeError, ValueError, RuntimeError):
             amax = torch.tensor(math.nan)
@@ -215,11 +217,12 @@ class TensorQuantizer(toolkit_nn.TensorQuantizer):
         for name in ("_amax", "_amax_by_width"):
             if prefix + name in state_dict:
                 check_saved_amax(prefix + name, state_dict[prefix + name])
-        saved = state_dict.get(prefix + "_amax")
-        if saved is not None and saved.shape != self._amax.shape:
-            self._amax = torch.empty_like(saved, device=self._amax.device)
         # Not in what the toolkit saves.
         state_dict.setdefault(prefix + "_amax_by_width", _no_amax_by_width())
+        for name in ("_amax", "_amax_by_width"):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and saved.shape != getattr(self, name).shape:
+                setattr(self, name, torch.empty_like(saved, device=self._amax.device))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if self.has_amax_by_width:
             self._amax = self.amax_at(self._num_bits)

@@ -75,7 +75,7 @@ def test_what_a_network_does_not_multiply_for_sure_is_refused():
 
 
 def test_costs_by_name(qmodel):
-    for name in COSTS:
+    for name in set(COSTS) - {"weight_memory"}:
         cost = cost_of(qmodel, name)
         assert cost.name == name.replace("_", " ") and cost((8, 8, 8, 8)) > cost((2, 2, 2, 2)) > 0
     assert cost_of(qmodel, max) is max
@@ -97,7 +97,7 @@ def test_a_model_that_cannot_be_watched_has_costs_without_a_dataflow(qmodel):
         cost_of(qmodel, "peak_activation_memory")
 
 
-@pytest.mark.parametrize("name", [name for name in COSTS if name != "total_bits"])
+@pytest.mark.parametrize("name", sorted(set(COSTS) - {"total_bits", "weight_memory"}))
 def test_another_number_of_widths_is_refused(qmodel, name):
     with pytest.raises(SearchError, match="of 4 quantizers, but there are 3 widths"):
         cost_of(qmodel, name)((8, 8, 8))

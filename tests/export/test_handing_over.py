@@ -1,7 +1,6 @@
 """A setting on the other side: the same grids, bit for bit."""
 
 import json
-import math
 
 import jsonschema
 import pytest
@@ -133,4 +132,39 @@ def test_an_amax_of_next_to_nothing_makes_zeros(qmodel, tmp_path):
     qmodel.activation_fake_quantizers["conv1"].amax = 2.0**-30
     export_setting(tmp_path / "setting.json", qmodel, [4] * 4)
     grid = load_setting(tmp_path / "setting.json").grids["conv1"]
-    assert grid.scale == 0.0 and math.isclose(grid.amax, 2.0**-30)
+    assert grid.scale == (0.0,) and grid.amax == (2.0**-30,)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("num_bits", [2, 5, 8, 16])
+def test_grids_of_weights_are_handed_over_by_channel(tiny_model, images, tmp_path, per_channel, num_bits):
+    qmodel = QuantizedActivationsModel(tiny_model, conv2d_predicate, weights=True, per_channel=per_channel)
+    calibrate(qmodel, images)
+    widths = [8, 8, 8, 8, num_bits, num_bits, num_bits]
+    export_setting(tmp_path / "setting.json", qmodel, widths)
+    content = json.loads((tmp_path / "setting.json").read_text())
+    jsonschema.validate(content, setting_schema())
+    row = next(row for row in content["quantizers"] if row["name"] == "conv1.weight")
+    assert (
+        row["kind"] == "weight"
+        and row["axis"] == (0 if per_channel else None)
+        and row["shape"] == [4, 1, 3, 3]
+    )
+    qmodel.bit_widths = widths
+    weight = tiny_model.conv1.weight.detach()
+    amax = torch.tensor(row["amax"]).reshape(-1, 1, 1, 1)
+    scale = row["levels"][1] / amax  # as the toolkit has it, in single precision
+    by_hand = (weight * scale).round().clamp(*row["levels"]) / scale
+    assert torch.equal(by_hand, qmodel.fake_quantizers["conv1.weight"](weight))
+    with torch.no_grad():
+        expected = qmodel(images)
+        fresh = QuantizedActivationsModel(
+            make_tiny_model(), conv2d_predicate, weights=True, per_channel=per_channel
+        )
+        load_setting(tmp_path / "setting.json").apply(fresh)
+        assert torch.equal(fresh(images), expected)
+    other = QuantizedActivationsModel(
+        make_tiny_model(), conv2d_predicate, weights=True, per_channel=not per_channel
+    )
+    with pytest.raises(DataError, match="the same per_channel="):
+        load_setting(tmp_path / "setting.json").apply(other)

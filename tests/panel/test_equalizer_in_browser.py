@@ -115,3 +115,26 @@ def test_without_rules_all_widths_are_there(shown):
         drag(page, 2, num_bits)
         assert standing(page) == [8, 8, num_bits, 8]
     assert page.locator(".qa-closed").count() == 0
+
+
+def test_the_slider_of_a_weight_stands_below_its_layers(shown):
+    names = ("input", "conv1", "fc", "conv1.weight", "fc.weight", "other.weight")
+    page = shown(Equalizer(names, bit_widths=[8, 8, 8, 6, 5, 4], weights=names[3:]))
+    below = page.evaluate(
+        "[...document.querySelectorAll('.qa-columns > .qa-column')].map(each =>"
+        " [each.dataset.name, ...[...each.querySelectorAll('.qa-column')].map(inner => inner.dataset.name)])"
+    )
+    assert below == [["input"], ["conv1", "conv1.weight"], ["fc", "fc.weight"], ["other.weight"]]
+    slider = page.get_by_label("num_bits of conv1.weight")
+    box, layer = slider.bounding_box(), page.get_by_label("num_bits of conv1", exact=True).bounding_box()
+    assert box["y"] > layer["y"] + layer["height"] and box["height"] < layer["height"]
+    slider.focus()
+    page.keyboard.press("ArrowDown")
+    assert standing(page) == [8, 8, 8, 5, 5, 4]
+    tops = page.evaluate(
+        "[...document.querySelectorAll('.qa-columns > .qa-column > .qa-name')].map(e => e.getBoundingClientRect().y)"
+    )
+    assert len({round(top) for top in tops[:3]}) == 1  # names in one line
+    page.get_by_label("num_bits of all in all weights").focus()
+    page.keyboard.press("ArrowUp")
+    assert len(set(standing(page)[3:])) == 1 and standing(page)[:3] == [8, 8, 8]

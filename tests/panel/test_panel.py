@@ -8,7 +8,7 @@ import pytest
 import torch
 from explorations import setting
 
-from qa_lib import Evaluator, calibrate, explore, sensitivity
+from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, explore, sensitivity
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel import BitWidthPanel, Equalizer
@@ -464,3 +464,17 @@ def test_other_costs_are_said_wherever_the_bits_are(qmodel, evaluator, tmp_path)
     ):
         with pytest.raises(SearchError, match=message):
             BitWidthPanel(evaluator, **options)
+
+
+def test_weights_have_sliders_and_a_look_inside(tiny_model, images, labels):
+    qmodel = QuantizedActivationsModel(tiny_model, conv2d_predicate, weights=True)
+    calibrate(qmodel, images)
+    panel = BitWidthPanel(Evaluator(qmodel, images, labels), other_costs=["weight_memory"])
+    assert panel.wait(60) and panel.equalizer.weights == [False] * 4 + [True] * 3
+    evaluation = panel.set_bit_widths({"conv2.weight": 3})
+    assert evaluation.bit_widths == (8, 8, 8, 8, 8, 8, 3) and "weight memory" in panel.readout.widget.value
+    panel.layer.show("conv2.weight", 3)
+    assert panel.layer.shown.unit == "weight, as a share of its channel's amax"
+    assert panel.layer.shown.counts.sum() == 4 * 4 * 9 and abs(panel.layer.shown.levels).max() <= 4 / 3
+    assert "images" not in panel.layer._text.value
+    panel.close()
