@@ -10,6 +10,13 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "qa_lib" / "version.py").read_text()).group(1)
 
+EXPORT = [
+    "onnx>=1.19",
+    "onnxscript>=0.5",
+    "onnxruntime>=1.22",
+    "qonnx>=1.0",
+]
+
 
 class BuildWithData(build_py):
     """The embedded workloads' files come along; an editable install reads those of the checkout."""
@@ -63,7 +70,10 @@ setup(
         "plotly>=6.0",
     ],
     extras_require={
+        # Settings as ONNX and QONNX models, and what runs these.
+        "export": EXPORT,
         "dev": [
+            *EXPORT,
             "pytest>=8.2",
             "pytest-xdist>=3.7",
             "hypothesis>=6.100",

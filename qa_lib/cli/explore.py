@@ -58,6 +58,11 @@ def fill(command: argparse.ArgumentParser) -> None:
     add("--calibration", default="mse", choices=all_methods(), metavar="METHOD",
         help=f"how amax is found, for each width: {', '.join(all_methods())} (default: %(default)s); max is what "
         "the toolkit does, output takes a minute and is better below 5 bits")  # fmt: skip
+    add(
+        "--weights",
+        action="store_true",
+        help="quantize the weights of the chosen layers, too, each with a width of its own",
+    )
     add("--min-accuracy", type=float, metavar="A",
         help=f"accuracy, 0 to 1, that a solution has to reach (default: {DEFAULT_MIN_ACCURACY})")  # fmt: skip
     add("--min-score", type=float, metavar="S",
@@ -141,7 +146,8 @@ def calibrated_workload(
 ) -> tuple[Workload, QuantizedActivationsModel, dict[str, Any]]:
     """The workload that the command line names, its model calibrated as it says, and what evaluators of it are told."""
     workload = load_workload(options.workload)
-    qmodel = QuantizedActivationsModel(workload.model, workload.predicate, forward=workload.forward)
+    how: dict[str, Any] = {"forward": workload.forward, "weights": options.weights}
+    qmodel = QuantizedActivationsModel(workload.model, workload.predicate, **how)
     calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
     return workload, qmodel, {"metric": workload.metric, "transform": workload.transform}
 

@@ -11,8 +11,9 @@ from qa_lib.cli.arguments import user_path
 from qa_lib.cli.explore import calibrated_workload
 from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluator import Evaluator
-from qa_lib.export import export_setting
+from qa_lib.export import FORMATS, RUN, export_setting
 from qa_lib.metrics import Scale
+from qa_lib.quantization.quantize_weight import SUFFIX
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 DESCRIPTION = """\
@@ -49,7 +50,12 @@ def fill(command: argparse.ArgumentParser) -> None:
         metavar="METHOD",
         help="as of explore (default: %(default)s)",
     )
-    add("--format", default="json", choices=["json"], help="what to write (default: %(default)s)")
+    add(
+        "--format",
+        default="json",
+        choices=list(FORMATS),
+        help="what to write (default: %(default)s); for all others the JSON file is written beside it, and onnx and qonnx are run on the search set",
+    )
     add(
         "--archive",
         type=user_path,
@@ -59,9 +65,8 @@ def fill(command: argparse.ArgumentParser) -> None:
     add(
         "--out",
         type=user_path,
-        default=Path("setting.json"),
         metavar="FILE",
-        help="the file to write (default: %(default)s)",
+        help="the file to write (default: setting.json, .onnx or .pt)",
     )
 
 
@@ -77,6 +82,7 @@ def _row(text: str) -> tuple[Path, int]:
 def _run(options: argparse.Namespace) -> int:
     file, number = options.setting
     front = _read(file, number)
+    options.weights = any(str(column).endswith(SUFFIX) for column in front.index)
     workload, qmodel, how = calibrated_workload(options)
     archive = options.archive or file.with_name("archive.sqlite")
     how["archive"] = archive if archive.exists() else None
@@ -92,10 +98,14 @@ def _run(options: argparse.Namespace) -> int:
             f"row {number} of '{file}' says {evaluation.scale.text(said)}, and the setting scores {evaluation.text} here: give the --workload and "
             "--calibration that it was found with"
         )
-    export_setting(options.out, qmodel, evaluation, options.format)
+    out = options.out or Path(f"setting{FORMATS[options.format]}")
+    verify = evaluator if options.format in RUN else None
+    written = export_setting(out, qmodel, evaluation, options.format, verify=verify)
     print(
-        f"{evaluation.text} at {evaluation.total_bits} total bits, on {evaluation.images:,} items, as the front says. Written: {options.out}"
+        f"{evaluation.text} at {evaluation.total_bits} total bits, on {evaluation.images:,} items, as the front says. Written: {out}"
     )
+    if written.verified is not None:
+        print(f"Run again from the file: {written.verified}.")
     return 0
 
 

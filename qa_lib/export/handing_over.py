@@ -1,5 +1,6 @@
 """A setting as the next tool needs it: the width, the grid and the place of each quantizer, in one JSON file."""
 
+import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -15,49 +16,20 @@ from qa_lib.checks import shown
 from qa_lib.costs import total_bits
 from qa_lib.errors import BitWidthError, DataError
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.export.grid import Grid, grid_of
+from qa_lib.export.onnx_file import Verification, write_onnx
+from qa_lib.export.onnx_file import verify as verification
 from qa_lib.files import checked_path, write_whole
 from qa_lib.quantization.check_model import check_qmodel
-from qa_lib.quantization.fake_quantize import SMALLEST_AMAX, grid_bounds
+from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 FORMAT, VERSION = "qa_lib.setting", 1
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What one quantizer does: ``clamp(round(x / scale), smallest, largest) * scale``; zero is level 0.
-
-    Attributes:
-        num_bits: Its width; None leaves the tensor in float.
-        amax: The largest magnitude that it represents, the value of ``largest``, float32, of each channel; None where nothing was calibrated.
-        unsigned: Whether it begins at zero.
-        narrow_range: Whether the lowest level of a signed grid is left out.
-        axis: That of the channels, which have a scale each; None has one for the whole tensor.
-    """
-
-    num_bits: int | None
-    amax: tuple[float, ...] | None
-    unsigned: bool
-    narrow_range: bool
-    axis: int | None = None
-
-    @property
-    def levels(self) -> tuple[int, int]:
-        """The lowest and the highest level; a signed grid has one more below zero than above."""
-        low, high = grid_bounds(self.num_bits or 2, unsigned=self.unsigned, narrow_range=self.narrow_range)
-        return int(low), int(high)
-
-    @property
-    def scale(self) -> tuple[float, ...] | None:
-        """The value of one level, of each channel; 0 where ``amax`` is so small that the toolkit returns zeros."""
-        if self.num_bits is None or self.amax is None:
-            return None
-        return tuple(0.0 if amax <= SMALLEST_AMAX else amax / self.levels[1] for amax in self.amax)
-
-    def said(self, numbers: tuple[float, ...] | None) -> float | list[float] | None:
-        """``amax`` or ``scale`` as the file has it: a number, or a list of those of the channels."""
-        return None if numbers is None else numbers[0] if self.axis is None else list(numbers)
+# What can be written, and what its file is called.
+FORMATS = {"json": ".json", "onnx": ".onnx", "qonnx": ".onnx", "state_dict": ".pt"}
+# Those that are whole models, which can be run.
+RUN = ("onnx", "qonnx")
 
 
 @dataclass(frozen=True)
@@ -67,10 +39,12 @@ class HandedOver:
     Attributes:
         grids: Name of the quantizer -> its grid, in order.
         facts: What else the file says: the model, the score, the fingerprint that it was measured under, shapes.
+        verified: What an exported model returned, where that was asked for.
     """
 
     grids: dict[str, Grid]
     facts: dict[str, Any] = field(repr=False)
+    verified: Verification | None = None
 
     @property
     def bit_widths(self) -> Widths:
@@ -100,26 +74,41 @@ class HandedOver:
 
 
 def export_setting(
-    path: str | Path, qmodel: QuantizedActivationsModel, setting: Evaluation | BitWidths, format: str = "json"
+    path: str | Path,
+    qmodel: QuantizedActivationsModel,
+    setting: Evaluation | BitWidths,
+    format: str = "json",
+    *,
+    verify: Any = None,
+    inputs: Any = None,
 ) -> HandedOver:
     """Writes a setting of ``qmodel`` for the next tool.
 
-    The JSON file (``setting.schema.json`` beside this module is its schema) has for each quantizer, in the order of the forward pass, those of weights behind the
-    others, its name, the class of its module, ``num_bits``, ``amax``, ``scale``, ``zero_point`` (always 0), the lowest and highest level, signedness and the shape that it
-    writes; and of an ``Evaluation`` the score, on how many items, and the fingerprint that it was measured under. Float32 values are
-    written so that they are read back bit for bit.
+    - ``"json"``: ``setting.schema.json`` beside this module is its schema. For each quantizer, in the order of the forward pass, those of weights behind the
+      others, its name, the class of its module, ``num_bits``, ``amax``, ``scale``, ``zero_point`` (always 0), the lowest and highest level, signedness and the
+      shape that it writes; and of an ``Evaluation`` the score, on how many items, and the fingerprint that it was measured under. Float32 values are
+      written so that they are read back bit for bit.
+    - ``"onnx"``: the whole model, with ``QuantizeLinear``, ``Clip`` to the levels of the width and ``DequantizeLinear`` for each quantizer, in 8-bit types up
+      to 8 bits (opset 18) and 16-bit types beyond (opset 21); weights that have quantizers are stored as integers.
+    - ``"qonnx"``: the whole model with ``Quant`` nodes, as FINN, hls4ml and Brevitas read it.
+    - ``"state_dict"``: what ``qmodel.state_dict()`` is at this setting; ``torch.load(path, weights_only=True)`` reads it.
+
+    For all but ``"json"`` the JSON file is written as well, beside it. Layers in float stay float.
 
     Args:
         path: The file; replaced if it is there.
         qmodel: Calibrated; it keeps its own widths.
         setting: What an evaluator returned, or widths.
-        format: ``"json"``.
+        format: One of these.
+        verify: For ``"onnx"`` and ``"qonnx"``: an evaluator, on whose whole search set the written model is run by onnxruntime (by the qonnx package) and scored,
+            or inputs to run it on. What came out is ``verified`` in what is returned.
+        inputs: Of a batch, to watch the model on for ``"onnx"`` and ``"qonnx"``; None takes those of ``verify``, or makes images of the shape that calibration saw.
 
     Returns:
         What was written.
 
     Raises:
-        DataError: The format is unknown, or the file cannot be written.
+        DataError: The format is unknown, a package is missing, torch cannot export the model, or the file cannot be written.
         NotCalibratedError: A quantizer that is switched on has no ``amax``.
         BitWidthError: The widths are none of this model.
 
@@ -129,14 +118,22 @@ def export_setting(
         (8, 4, 4, 4, 8)
     """
     check_qmodel(qmodel)
-    if format != "json":
-        raise DataError(f"format is {shown(format)}; give 'json'")
+    if format not in FORMATS:
+        raise DataError(f"format is {shown(format)}; give one of {', '.join(map(repr, FORMATS))}")
+    file = checked_path(path, DataError)
+    graph = format in RUN
+    if verify is not None and not graph:
+        raise DataError(f"what is written as {format!r} is not run: verify= is for 'onnx' and 'qonnx'")
+    if file.suffix == ".json" and format != "json":
+        raise DataError(
+            f"'{file}' would be the JSON file beside the {format} one: give a name that ends in {FORMATS[format]}"
+        )
     measured = setting if isinstance(setting, Evaluation) else None
     widths = qmodel.check_bit_widths(measured.bit_widths if measured else setting)  # type: ignore[arg-type]
     qmodel.check_calibrated(widths)
     table = qmodel.layer_table().set_index("name")
     grids = {
-        name: _grid(quantizer, width)
+        name: grid_of(quantizer, width)
         for (name, quantizer), width in zip(qmodel.fake_quantizers.items(), widths, strict=True)
     }
     rows = []
@@ -171,8 +168,37 @@ def export_setting(
     }
     content = {"format": FORMAT, "version": VERSION, **facts, "quantizers": rows}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(path, text + "\n", "the setting", DataError)
-    return HandedOver(grids, facts)
+    write_whole(
+        file if format == "json" else file.with_suffix(".json"), text + "\n", "the setting", DataError
+    )
+    verified = None
+    if format == "state_dict":
+        written = io.BytesIO()
+        with qmodel.temporary_bit_widths(widths):
+            torch.save(qmodel.state_dict(), written)
+        write_whole(file, written.getvalue(), "the state dict", DataError)
+    if graph:
+        is_qonnx = format == "qonnx"
+        some = _inputs(qmodel, inputs, verify)
+        said = {**facts, "bit_widths": json.dumps(dict(zip(qmodel.names, widths, strict=True)))}
+        write_onnx(file, qmodel, grids, some, said, qonnx=is_qonnx)
+        if verify is not None:
+            verified = verification(file, qmodel, widths, verify, qonnx=is_qonnx)
+    return HandedOver(grids, facts, verified)
+
+
+def _inputs(qmodel: QuantizedActivationsModel, inputs: Any, verify: Any) -> Any:
+    """Inputs of a batch to watch the model on."""
+    if inputs is not None:
+        return inputs
+    if isinstance(verify, Evaluator):
+        return verify.search_set.batches[0][0]
+    if verify is not None:
+        return verify
+    if not qmodel.first_is_the_input:
+        raise DataError("what the model takes is not one tensor of numbers: give inputs=, those of a batch")
+    shape = qmodel.layer_table().set_index("name").at[INPUT, "output_shape"]
+    return torch.zeros(2, *shape, device=qmodel.device)
 
 
 def load_setting(path: str | Path) -> HandedOver:
@@ -210,12 +236,6 @@ def load_setting(path: str | Path) -> HandedOver:
 def setting_schema() -> dict[str, Any]:
     """The JSON schema of what ``export_setting`` writes."""
     return json.loads(Path(__file__).with_name("setting.schema.json").read_text(encoding="utf-8"))
-
-
-def _grid(quantizer: TensorQuantizer, num_bits: int | None) -> Grid:
-    amax = tuple(quantizer.amax_at(num_bits).flatten().tolist()) if quantizer.calibrated else None
-    axis = None if amax is None or quantizer.axis is None else int(quantizer.axis)
-    return Grid(num_bits, amax, bool(quantizer.unsigned), bool(quantizer.narrow_range), axis)
 
 
 def _amax_shape(qmodel: QuantizedActivationsModel, name: str, grid: Grid) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.named_quantizers import NamedQuantizers
 from qa_lib.quantization.predicates import Predicate
 from qa_lib.quantization.quantize_output import QuantizeOutput, check_outputs
-from qa_lib.quantization.quantize_weight import SUFFIX, QuantizeWeight, axis_of, choose_weights
+from qa_lib.quantization.quantize_weight import SUFFIX, QuantizeWeight, axis_of, choose_weights, hook_of
 from qa_lib.quantization.sites import check_sites, checked_device, choose_sites, device_of, hint_for_missed
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -166,8 +166,9 @@ class QuantizedActivationsModel(NamedQuantizers):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What ``model`` returns for these arguments, images of shape ``(N, ...)`` say, with quantized activations."""
-        self.check_usable()
-        self.check_device(args[0] if len(args) == 1 and not kwargs else (*args, *kwargs.values()))
+        if not torch.compiler.is_compiling():  # which looks through modules of its own
+            self.check_usable()
+            self.check_device(args[0] if len(args) == 1 and not kwargs else (*args, *kwargs.values()))
         if self._learning == threading.get_ident():  # and not in another thread, which waits
             raise ArgumentsSeen(self._inputs.named(args, kwargs))
         with self.lock:  # not while another thread has other widths in it
@@ -284,6 +285,18 @@ class QuantizedActivationsModel(NamedQuantizers):
         types |= {name: f"{types[name]} weight" for name in self._weights}
         known = self._calls, self.weight_elements, self._dataflow
         return layer_table(types, self.fake_quantizers, *known, all_widths=all_widths)
+
+    def replace_quantizers(self, others: Mapping[str, Any]) -> None:
+        """Puts ``others`` in the place of all quantizers, by name, in place: for a copy that is to be written down, and not to be measured."""
+        own = {quantizer: name for name, quantizer in self._quantizers.items()}
+        self._quantizers = dict(others)
+        self._register()
+        for module in self.model.modules():
+            for hook in (*module._forward_hooks.values(), hook_of(module)):
+                if isinstance(hook, (QuantizeOutput, QuantizeWeight)):
+                    hook.quantizer = self._quantizers[own[hook.quantizer]]
+                if isinstance(hook, QuantizeWeight):
+                    hook.kept = None
 
     def remove(self) -> nn.Module:
         """Takes the hooks off in place and returns ``model`` as it was before."""

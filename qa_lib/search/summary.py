@@ -46,7 +46,11 @@ def _searched(exploration: "Exploration") -> str:
     seed = f" (seed {made.settings['seed']})" if made and "seed" in made.settings else ""
     kept = " within the rules that were given" if exploration.space and not exploration.space.plain else ""
     count = len(exploration.names)
-    quantizers = f"{count} activation quantizers" if count > 1 else "one activation quantizer"
+    weights = sum(each.type.endswith(" weight") for each in made.quantizers) if made else 0
+    if weights:
+        quantizers = f"{count - weights} activation and {weights} weight quantizers"
+    else:
+        quantizers = f"{count} activation quantizers" if count > 1 else "one activation quantizer"
     between = f"between {lower} and {upper} bits" if lower < upper else f"at {upper} bits"
     return (
         f"The widths of the {quantizers}{of}{calibrated} were searched {between}{kept} "

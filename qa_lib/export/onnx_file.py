@@ -1,0 +1,286 @@
+"""A setting as an ONNX or QONNX model, and whether that returns what was measured."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from qa_lib.batches.structure import count_items, map_tensors, take, tensors
+from qa_lib.bit_widths import Widths
+from qa_lib.errors import DataError
+from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.export.grid import Grid
+from qa_lib.export.onnx_graph import DOMAIN, MARKER, WIDEST_8_BIT, QuantizedGraph
+from qa_lib.files import write_whole
+from qa_lib.forward.replicas import make_replicas
+from qa_lib.metrics import Metric
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.running import running
+
+# The first that has 16-bit types, and one before it that everything reads.
+_OPSET, _OPSET_16_BIT = 18, 21
+_FIRST_TORCH = (2, 6)
+_ITEMS = 2  # that the model is watched on
+
+
+@torch.library.custom_op("qa_lib::fake_quantize", mutates_args=())
+def _marker(values: Tensor, number: int) -> Tensor:
+    return values.clone()
+
+
+@_marker.register_fake
+def _(values: Tensor, number: int) -> Tensor:
+    return torch.empty_like(values)
+
+
+class _Marked(nn.Module):
+    """Stands for a quantizer while torch writes down what is done."""
+
+    num_bits = WIDEST_8_BIT  # it is switched on
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.ops.qa_lib.fake_quantize(values, self.number)
+
+    quantize_in_place = forward
+
+
+class _OfTensors(nn.Module):
+    """A model as a function of the tensors in a batch's inputs."""
+
+    def __init__(self, qmodel: QuantizedActivationsModel, structure: Any) -> None:
+        super().__init__()
+        self.qmodel, self.structure = qmodel, structure
+
+    def forward(self, *leaves: Any) -> list[Tensor]:
+        return list(tensors(self.qmodel.run(pytree.tree_unflatten(leaves, self.structure))))
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a written model returned beside the quantized one.
+
+    Attributes:
+        items: How many were run through both.
+        differing: How many of them have another answer: a largest output elsewhere, or, where outputs are no classes, a number that is off by more
+            than a thousandth of the largest.
+        largest_difference: Of any output, as a share of the largest.
+        score: What the written model scores on an evaluator's search set; None where that is not known.
+        expected: What the quantized model scores there.
+    """
+
+    items: int
+    differing: int
+    largest_difference: float
+    score: float | None = None
+    expected: float | None = None
+
+    def __str__(self) -> str:
+        found = f"{self.differing} of {self.items:,} items have another answer"
+        return (
+            found
+            if self.score is None
+            else f"{found}; it scores {self.score:.6g}, and {self.expected:.6g} was measured here"
+        )
+
+
+def package(name: str) -> Any:
+    """An optional package; raises ``DataError`` where it is not installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module(name)
+    except ImportError as error:
+        raise DataError(
+            f"this export needs the package {name} ({error}): pip install 'qa_lib[export]'"
+        ) from error
+
+
+def write_onnx(
+    path: Path,
+    qmodel: QuantizedActivationsModel,
+    grids: Mapping[str, Grid],
+    inputs: Any,
+    facts: Mapping[str, Any],
+    *,
+    qonnx: bool,
+) -> None:
+    """Writes ``qmodel`` with these ``grids`` as an ONNX model, or a QONNX one.
+
+    Args:
+        path: The file; replaced if it is there.
+        qmodel: It stays as it is.
+        grids: Name of the quantizer -> its grid.
+        inputs: Of a batch, to watch the model on.
+        facts: Written beside it.
+        qonnx: ``Quant`` nodes in place of ``QuantizeLinear``, ``Clip`` and ``DequantizeLinear``.
+
+    Raises:
+        DataError: A package is missing, torch cannot export the model, or the file cannot be written.
+    """
+    onnx, _ = package("onnx"), package("onnxscript")
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _FIRST_TORCH:
+        raise DataError(
+            f"torch {torch.__version__} cannot write what quantizers do as ONNX: this needs {'.'.join(map(str, _FIRST_TORCH))} or newer"
+        )
+    wide = any(grid.num_bits is not None and grid.num_bits > WIDEST_8_BIT for grid in grids.values())
+    model = _exported(qmodel, inputs, _OPSET_16_BIT if wide and not qonnx else _OPSET)
+    QuantizedGraph(model, grids, onnx).replace(qonnx=qonnx)
+    for key, value in facts.items():
+        model.metadata_props.add(key=f"qa_lib.{key}", value=str(value))
+    model.producer_name = "qa_lib"
+    if not qonnx:
+        onnx.checker.check_model(model)
+    write_whole(path, model.SerializeToString(), "the model", DataError)
+
+
+def _exported(qmodel: QuantizedActivationsModel, inputs: Any, opset: int) -> Any:
+    (replica,) = make_replicas(qmodel, 1)
+    if replica is qmodel:
+        raise DataError("the model cannot be copied, and so not be exported: the JSON file has been written")
+    replica.eval().replace_quantizers({name: _Marked(number) for number, name in enumerate(qmodel.names)})
+    some = map_tensors(lambda tensor: tensor.contiguous(), take(inputs, slice(0, _ITEMS)))
+    leaves, structure = pytree.tree_flatten(some)
+    names = _input_names(inputs)
+    items = count_items(inputs)
+    batched = [isinstance(leaf, Tensor) and leaf.dim() > 0 for leaf in leaves]
+    dynamic = tuple({0: "batch"} if each and items > 1 else None for each in batched)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program: Any = torch.onnx.export(
+                _OfTensors(replica, structure).eval(), tuple(leaves), dynamo=True, opset_version=opset, verbose=False,
+                input_names=names, dynamic_shapes=(dynamic,), custom_translation_table={torch.ops.qa_lib.fake_quantize.default: _translation()},
+                optimize=True,
+            )  # fmt: skip
+            return program.model_proto
+    except Exception as error:  # torch's exporter may raise anything
+        reason = (
+            str(error).partition("## Exception summary")[2].partition("(Refer")[0]
+            or f"{type(error).__name__}: {error}"
+        )
+        raise DataError(
+            f"torch cannot export this model as ONNX ({' '.join(reason.split())[:300]}): the JSON file has been written"
+        ) from error
+
+
+def _translation() -> Callable[..., Any]:
+    """A marker as a node of its own, of which the exporter knows no more than that it keeps the shape."""
+    onnx, values = package("onnx"), package("onnxscript").values
+    schema = onnx.defs.OpSchema
+    given, returned = schema.FormalParameter("values", "T"), schema.FormalParameter("result", "T")
+    number = schema.Attribute("number", schema.AttrType.INT, "")
+    marker = values.Op(
+        values.Opset(DOMAIN, 1), MARKER,
+        schema(MARKER, DOMAIN, 1, inputs=[given], outputs=[returned], type_constraints=[("T", ["tensor(float)"], "")], attributes=[number]),
+    )  # fmt: skip
+
+    def translate(values: Any, number: int) -> Any:
+        return marker(values, number=number)
+
+    return translate
+
+
+def _input_names(inputs: Any) -> list[str]:
+    paths = [path for path, leaf in pytree.tree_flatten_with_path(inputs)[0] if isinstance(leaf, Tensor)]
+    names = [
+        "_".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path) or "input"
+        for path in paths
+    ]
+    return [f"input_{name}" if name.isdecimal() else name for name in names]
+
+
+def verify(
+    path: Path, qmodel: QuantizedActivationsModel, widths: Widths, given: Any, *, qonnx: bool
+) -> Verification:
+    """Runs what was written beside the quantized model.
+
+    Args:
+        path: The file.
+        qmodel: The model; it stays as it is.
+        widths: The setting.
+        given: An evaluator, whose whole search set is run and scored, or inputs: a tensor, or whatever the model takes.
+        qonnx: Run it by the ``qonnx`` package, otherwise by onnxruntime.
+    """
+    run = _qonnx_runner(path) if qonnx else _onnx_runner(path)
+    metric: Metric | None = given.metric if isinstance(given, Evaluator) and given.metric.additive else None
+    sums, ours_sums = np.zeros(()), np.zeros(())
+    items, differing, largest = 0, 0, 0.0
+    for inputs, targets in _batches(given):
+        with running(qmodel, widths):
+            returned = qmodel.run(inputs)
+        ours, theirs = list(tensors(returned)), [torch.from_numpy(np.array(each)) for each in run(inputs)]
+        count = count_items(inputs)
+        unlike = torch.zeros(count, dtype=torch.bool)
+        for mine, other in zip(ours, theirs, strict=True):
+            mine, other = mine.detach().cpu().double(), other.double().reshape(mine.shape)
+            top = float(mine.abs().max())
+            difference = (mine - other).abs() / (top or 1.0)
+            largest = max(largest, float(difference.max()))
+            classes = mine.dim() > 1 and mine.shape[1] > 1
+            other_answer = mine.argmax(1) != other.argmax(1) if classes else difference > 1e-3
+            if len(mine) == count:
+                unlike |= other_answer.reshape(count, -1).any(1)
+        items, differing = items + count, differing + int(unlike.sum())
+        if metric is not None:
+            leaves, structure = pytree.tree_flatten(returned)
+            kept = iter(theirs)
+            again = [
+                next(kept).to(leaf.dtype).reshape(leaf.shape) if isinstance(leaf, Tensor) else leaf
+                for leaf in leaves
+            ]
+            sums = sums + np.asarray(metric.measure(pytree.tree_unflatten(again, structure), targets), float)
+            ours_sums = ours_sums + np.asarray(metric.measure(returned, targets), float)
+    scores = (
+        (None, None)
+        if metric is None
+        else (float(metric.score(torch.as_tensor(s))) for s in (sums, ours_sums))
+    )
+    return Verification(items, differing, largest, *scores)
+
+
+def _batches(given: Any) -> Iterator[tuple[Any, Any]]:
+    yield from given.search_set.batches if isinstance(given, Evaluator) else [(given, None)]
+
+
+def _onnx_runner(path: Path) -> Callable[[Any], list[np.ndarray]]:
+    runtime = package("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+
+    def run(inputs: Any) -> list[np.ndarray]:
+        return session.run(None, dict(zip(names, (t.cpu().numpy() for t in tensors(inputs)), strict=True)))
+
+    return run
+
+
+def _qonnx_runner(path: Path) -> Callable[[Any], list[np.ndarray]]:
+    wrapper, execution = package("qonnx.core.modelwrapper"), package("qonnx.core.onnx_exec")
+    infer = package("qonnx.transformation.infer_shapes")
+    model = wrapper.ModelWrapper(str(path))
+    names = [each.name for each in model.graph.input]
+    outputs = [each.name for each in model.graph.output]
+
+    def run(inputs: Any) -> list[np.ndarray]:
+        given = dict(zip(names, (t.cpu().numpy() for t in tensors(inputs)), strict=True))
+        sized = wrapper.ModelWrapper(str(path))
+        for name, values in given.items():
+            sized.set_tensor_shape(name, list(values.shape))
+        found = execution.execute_onnx(sized.transform(infer.InferShapes()), given)
+        return [found[name] for name in outputs]
+
+    return run
