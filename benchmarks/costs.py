@@ -37,7 +37,9 @@ NETWORKS = {
 def compare(name: str) -> None:
     """Prints what each cost takes on one network, and what watching it does."""
     images = torch.rand(2, *((1, 28, 28) if name.startswith("fashion") else (3, 224, 224)))
-    qmodel = QuantizedActivationsModel(NETWORKS[name]().eval(), any_of(conv2d_predicate, linear_predicate))
+    qmodel = QuantizedActivationsModel(
+        NETWORKS[name]().eval(), any_of(conv2d_predicate, linear_predicate), weights=True
+    )
     calibrate(qmodel, images, method="max")
     draw = random.Random(0)
     settings = [tuple(draw.choices(range(2, 9), k=len(qmodel.names))) for _ in range(1000)]

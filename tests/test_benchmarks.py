@@ -1,5 +1,6 @@
 """The benchmarks run, and what they compare agrees. How fast it was is for people to read."""
 
+import os
 import re
 import runpy
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 pytestmark = pytest.mark.slow
+# Where time is short, the three that carry what the README says of speed and of the search.
+in_full = pytest.mark.skipif(bool(os.environ.get("BRIEF")), reason="`make test` without BRIEF runs it")
 
 
 @pytest.fixture
@@ -51,19 +54,22 @@ def test_evaluation(run):
     assert printed.splitlines()[-1].startswith("ratio of seconds")
 
 
+@in_full
 def test_calibration(run):
     printed = run("calibration", "--networks", "reference")
     assert "largest difference to the toolkit's max: 0.0" in printed
     assert len(re.findall(r"^ratio, reference", printed, re.MULTILINE)) == 7
 
 
+@in_full
 @pytest.mark.parametrize(
-    "script", ["plain", "incremental", "replicas", "archive", "panel", "being_sure", "costs"]
+    "script", ["plain", "incremental", "replicas", "archive", "panel", "being_sure", "costs", "weights"]
 )
 def test_the_others(run, script):
     run(script)
 
 
+@in_full
 def test_archive_by_force(request):
     # It forks, which a process that has run torch's threads must not.
     command = [sys.executable, "-W", "ignore", "benchmarks/archive_by_force.py", "--quick"]
@@ -89,12 +95,14 @@ def test_search(run):
     assert printed.splitlines()[-1].startswith("ratio of seconds")
 
 
+@in_full
 def test_leave_one_out(run):
     printed = run("leave_one_out")
     found = dict(re.findall(r"^  (.+): (\S+) after 15 full passes$", printed, re.MULTILINE))
     assert len(found) == 5 and float(found["everything"]) > 0.3
 
 
+@in_full
 def test_truth(run):
     printed = run("truth")
     assert "1024 settings" in printed

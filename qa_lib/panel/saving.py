@@ -1,12 +1,15 @@
 """Taking a setting away: saved by name, as code, as a picture, as a table."""
 
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import ipywidgets
 
 from qa_lib.errors import DataError
 from qa_lib.evaluation.tables import write_csv
+from qa_lib.export import FORMATS, export_setting
 from qa_lib.export.settings import as_code, load_settings, save_setting
 from qa_lib.files import checked_path
 from qa_lib.panel.controls import button, field, row
@@ -50,6 +53,16 @@ class Saving:
         self.copy = button("copy as code", "Python code that sets these widths, to the clipboard")
         self.png = button("PNG", "a picture of the setting, beside the file")
         self.csv = button("CSV", "everything measured in this panel, beside the file")
+        self.exports = {
+            "json": button(
+                "JSON",
+                "widths, scales, levels and names of each quantizer, for the next tool, beside the file",
+            ),
+            "onnx": button(
+                "ONNX", "the whole model, run again on the search set by onnxruntime, beside the file"
+            ),
+            "qonnx": button("QONNX", "the whole model as FINN, hls4ml and Brevitas read it, beside the file"),
+        }
         self.code = ipywidgets.Textarea(
             layout=ipywidgets.Layout(width="98%", height="130px"),
             placeholder="code appears here",
@@ -57,7 +70,8 @@ class Saving:
         )
         self.widget = ipywidgets.VBox(
             [row(ipywidgets.Label("file"), self.file, self.list), row(self.name, self.save),
-             row(self.saved, self.load), row(self.copy, self.png, self.csv), self.code]
+             row(self.saved, self.load), row(self.copy, self.png, self.csv),
+             row(ipywidgets.Label("hand over as"), *self.exports.values()), self.code]
         )  # fmt: skip
         self.actions: dict[ipywidgets.Button, Callable[[], object]] = {
             self.save: self._save,
@@ -66,7 +80,7 @@ class Saving:
             self.copy: self._copy,
             self.png: self._draw,
             self.csv: self._write_table,
-        }
+        } | {each: partial(self._export, format) for format, each in self.exports.items()}
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -104,6 +118,19 @@ class Saving:
         path = self._path().with_suffix(".png")
         save_figure(plot_setting(self._names, self.session.settled()), path)
         self._say(f"written: {path}")
+
+    def _export(self, format: str) -> None:
+        called = re.sub(r"[^\w.-]+", "_", self.name.value) or "setting"
+        path = self._path().with_name(f"{called}_{format}{FORMATS[format]}")
+        evaluator = self.session.evaluator
+        verify = (
+            evaluator if format == "onnx" else evaluator.sample_images(128) if format == "qonnx" else None
+        )
+        self._say(f"writing {path} …")
+        written = export_setting(path, self.session.qmodel, self.session.settled(), format, verify=verify)
+        self._say(
+            f"written: {path}" + (f"; run again from there, {written.verified}" if written.verified else "")
+        )
 
     def _write_table(self) -> None:
         path = self._path().with_suffix(".csv")

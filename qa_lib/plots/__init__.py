@@ -2,11 +2,12 @@
 
 from qa_lib.plots.accuracy_by_method import accuracy_by_method, plot_accuracy_by_method
 from qa_lib.plots.activation_histogram import activation_histogram, plot_activation_histogram
-from qa_lib.plots.bit_width_map import bit_width_map, plot_bit_width_map
+from qa_lib.plots.bit_width_map import bit_width_map, plot_bit_width_map, plot_settings
 from qa_lib.plots.calibration_grids import calibration_grids, plot_calibration_grids
 from qa_lib.plots.calibration_size import calibration_size, plot_calibration_size
 from qa_lib.plots.checked_front import checked_drops, plot_checked_front
 from qa_lib.plots.fake_quantization import fake_quantization, plot_fake_quantization
+from qa_lib.plots.fronts_by_cost import fronts_by_cost, plot_fronts_by_cost
 from qa_lib.plots.held_out import held_out_curve, plot_held_out
 from qa_lib.plots.hypervolume_by_cost import hypervolume_by_cost, plot_hypervolume_by_cost
 from qa_lib.plots.images import plot_images
@@ -24,6 +25,7 @@ __all__ = [
     "calibration_size",
     "checked_drops",
     "fake_quantization",
+    "fronts_by_cost",
     "held_out_curve",
     "hypervolume_by_cost",
     "objective_space",
@@ -34,6 +36,7 @@ __all__ = [
     "plot_calibration_size",
     "plot_checked_front",
     "plot_fake_quantization",
+    "plot_fronts_by_cost",
     "plot_held_out",
     "plot_hypervolume_by_cost",
     "plot_images",
@@ -41,6 +44,7 @@ __all__ = [
     "plot_search_progress",
     "plot_sensitivities",
     "plot_setting",
+    "plot_settings",
     "plot_uniform_widths",
     "search_progress",
     "sensitivities",

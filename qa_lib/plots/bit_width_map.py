@@ -1,12 +1,14 @@
 """Which layers of the front's solutions keep their bits, and which give them up."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from qa_lib.bit_widths import width_columns
+from qa_lib.bit_widths import Widths, width_columns
+from qa_lib.costs import FLOAT_BITS
 from qa_lib.errors import SearchError
 from qa_lib.metrics import Scale
 from qa_lib.plots import style
@@ -63,36 +65,59 @@ def bit_width_map(exploration: Exploration) -> BitWidthMap:
 def plot_bit_width_map(exploration: Exploration) -> Figure:
     """A heat map of the widths on the front: a row for each quantizer, a column for each solution."""
     data = bit_width_map(exploration)
-    rows, columns = data.num_bits.shape
-    lower, upper = data.limits
+    labels = [
+        f"{bits}\n{data.scale.text(score, 1)}"
+        for bits, score in zip(data.total_bits, data.scores, strict=True)
+    ]
+    return _drawn(
+        data.names,
+        data.num_bits,
+        labels,
+        data.limits,
+        f"solutions on the front: total bits, {data.scale.name}",
+    )
+
+
+def plot_settings(names: Sequence[str], settings: Mapping[str, Widths]) -> Figure:
+    """A heat map of settings beside one another: a row for each quantizer, a column for each setting under its name.
+
+    Raises:
+        SearchError: There are none, or one has more or fewer widths than there are names.
+    """
+    if not settings or any(len(widths) != len(names) for widths in settings.values()):
+        raise SearchError(f"give settings by name, with a width for each of the {len(names)} quantizers")
+    widths = np.array([[FLOAT_BITS if n is None else n for n in setting] for setting in settings.values()]).T
+    return _drawn(names, widths, list(settings), (int(widths.min()), int(widths.max())), "")
+
+
+def _drawn(
+    names: Sequence[str], num_bits: np.ndarray, labels: Sequence[str], limits: tuple[int, int], below: str
+) -> Figure:
+    rows, columns = num_bits.shape
+    lower, upper = limits
     size = (min(16.0, 3.4 + 0.34 * max(columns, 8)), 1.5 + 0.26 * rows)
     with style.new_figure(size=size) as (figure, axes):
         colours = mpl.colormaps[style.BIT_WIDTH_COLOURS].resampled(upper - lower + 1)
         image = axes.imshow(
-            data.num_bits,
-            cmap=colours,
-            vmin=lower - 0.5,
-            vmax=upper + 0.5,
-            aspect="auto",
-            interpolation="none",
+            num_bits, cmap=colours, vmin=lower - 0.5, vmax=upper + 0.5, aspect="auto", interpolation="none"
         )
-        axes.set_yticks(range(rows), data.names, fontsize=8)
-        labels = [
-            f"{bits}\n{data.scale.text(score, 1)}"
-            for bits, score in zip(data.total_bits, data.scores, strict=True)
-        ]
-        axes.set_xticks(range(columns), labels, fontsize=7, rotation=90)
+        axes.set_yticks(range(rows), names, fontsize=8)
+        longest = max(len(line) for label in labels for line in label.splitlines())
+        few = longest * columns < 60  # they fit side by side
+        axes.set_xticks(range(columns), labels, fontsize=9 if few else 7, rotation=0 if few else 90)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        if data.num_bits.size <= _LARGEST_ANNOTATED:
-            for (row, column), num_bits in np.ndenumerate(data.num_bits):
-                dark = num_bits <= (lower + upper) / 2
+        if num_bits.size <= _LARGEST_ANNOTATED:
+            for (row, column), width in np.ndenumerate(num_bits):
+                dark = width <= (lower + upper) / 2
                 axes.text(
-                    column, row, num_bits, ha="center", va="center", fontsize=7,
+                    column, row, width, ha="center", va="center", fontsize=7,
                     color="white" if dark else "black",
                 )  # fmt: skip
-        style.label_axes(axes, f"solutions on the front: total bits, {data.scale.name}", "")
-        bar = figure.colorbar(image, ax=axes, ticks=range(lower, upper + 1), pad=0.02)
+        style.label_axes(axes, below, "")
+        bar = figure.colorbar(
+            image, ax=axes, ticks=range(lower, upper + 1), pad=0.02, fraction=0.06, aspect=40
+        )
         bar.set_label("num_bits")
         bar.outline.set_visible(False)
     return figure

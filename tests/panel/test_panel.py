@@ -11,6 +11,7 @@ from explorations import setting
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, explore, sensitivity
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.live import LiveEvaluator
+from qa_lib.export import load_setting
 from qa_lib.panel import BitWidthPanel, Equalizer
 from qa_lib.panel.controls import descendants
 from qa_lib.search.pareto import standing
@@ -364,6 +365,18 @@ def test_settings_are_saved_and_loaded(panel, tmp_path, qmodel):
         len((tmp_path / "bit_widths.csv").read_text().splitlines())
         == len(panel.session.points.to_frame(panel.session.qmodel.names)) + 1
     )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_setting_is_handed_over_from_the_panel(panel, tmp_path):
+    panel.set_bit_widths([4, 3, None, 5])
+    panel.saving.name.value = "my best/one"
+    for format in ("json", "onnx"):
+        panel.saving.exports[format].click()
+        assert f"written: {tmp_path / f'my_best_one_{format}.{format}'}" in panel.readout.message.value
+    assert "have another answer; it scores" in panel.readout.message.value
+    for file in ("my_best_one_json.json", "my_best_one_onnx.json"):
+        assert load_setting(tmp_path / file).bit_widths == (4, 3, None, 5)
 
 
 def test_groups_are_blocks_or_what_matches():
