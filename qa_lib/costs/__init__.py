@@ -16,8 +16,9 @@ from qa_lib.costs.cost import (
 )
 from qa_lib.costs.dataflow import Dataflow, Products, StoredTensor
 from qa_lib.costs.hardware import ActivationTraffic, BitOperations, PeakActivationMemory, WeightMemory
-from qa_lib.costs.named import COSTS, cost_of, costs_of, distinct
+from qa_lib.costs.named import COSTS, checked, cost_of, costs_of, distinct
 from qa_lib.costs.table import CostTable, write_cost_template
+from qa_lib.costs.two import TwoCosts, amounts, parts
 
 __all__ = [
     "COSTS",
@@ -33,10 +34,13 @@ __all__ = [
     "Products",
     "StoredTensor",
     "TotalBits",
+    "TwoCosts",
     "WeightMemory",
     "WeightedBits",
     "amount",
+    "amounts",
     "check_cost",
+    "checked",
     "cost_of",
     "cost_table",
     "costs_of",
@@ -46,6 +50,7 @@ __all__ = [
     "known_amount",
     "name_and_unit",
     "named_cost",
+    "parts",
     "total_bits",
     "write_cost_template",
 ]

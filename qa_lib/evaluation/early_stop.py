@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import Cost, total_bits
+from qa_lib.costs import Cost, amounts, total_bits
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,22 @@ class StopRule:
     def needed(self, candidates: Iterable[Widths]) -> list[Needed]:
         """What each candidate needs to be feasible, and not dominated by what is completed."""
         sign = -1.0 if self.by == "divergence" else 1.0
-        known = [(self.cost(widths), sign * found) for widths, found in self.completed]
+        known = [(amounts(self.cost, widths), sign * found) for widths, found in self.completed]
         needed = []
         for widths in candidates:
-            cost = self.cost(widths)
-            cheaper = max((found for other, found in known if other < cost), default=-math.inf)
+            cost = amounts(self.cost, widths)
+            cheaper = max(
+                (found for other, found in known if other != cost and _no_dearer(other, cost)),
+                default=-math.inf,
+            )
             as_cheap = max((found for other, found in known if other == cost), default=-math.inf)
             if self.by == "divergence":
                 needed.append(Needed(self.min_score, self.more_than, -as_cheap, -cheaper))
             else:
                 needed.append(Needed(max(self.min_score, as_cheap), max(self.more_than, cheaper)))
         return needed
+
+
+def _no_dearer(other: tuple[float, ...], cost: tuple[float, ...]) -> bool:
+    """Whether ``other`` is no more than ``cost`` in any part."""
+    return all(a <= b for a, b in zip(other, cost, strict=True))

@@ -15,6 +15,7 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.tables import evaluation_frame
 from qa_lib.metrics import Accuracy, Metric, Scale
+from qa_lib.search.check_exploration import check_one_cost
 from qa_lib.search.expected import ExpectedScore
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.intervals import drop_error
@@ -182,6 +183,8 @@ def points_of(
     space: Space,
 ) -> Points:
     """None yet, for what ``evaluator`` measures: compared, and limited, as in the ``exploration`` if there is one and nothing else is said."""
+    if exploration is not None and cost is None:
+        check_one_cost("the panel", exploration.cost)
     scale, asked = float_evaluation.scale, min_accuracy is not None or min_score is not None
     least = least_score(scale, min_accuracy, min_score)
     uniform = list(space.uniform.values())

@@ -9,6 +9,7 @@ from qa_lib.checks import check_kind
 from qa_lib.errors import ReportError
 from qa_lib.metrics import Scale
 from qa_lib.plots import style
+from qa_lib.search.check_exploration import check_one_cost
 from qa_lib.search.checked_front import CheckedFront
 
 
@@ -44,6 +45,7 @@ class CheckedDrops:
 def checked_drops(checked: CheckedFront) -> CheckedDrops:
     """The data step of ``plot_checked_front``."""
     check_kind("checked", checked, CheckedFront, ReportError, "what exploration.check() returns")
+    check_one_cost("the figure", checked.cost)
     scale, cost = checked.float_searched.scale, checked.cost
     return CheckedDrops(
         costs=np.array([cost(e.bit_widths) for e in checked.searched], float),

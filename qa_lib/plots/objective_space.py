@@ -8,19 +8,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qa_lib.costs import fewer, name_and_unit
+from qa_lib.costs import fewer, name_and_unit, parts
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.metrics import Scale
+from qa_lib.metrics import Accuracy, Scale
 from qa_lib.plots import style
 from qa_lib.search.check_exploration import check_is_exploration
 from qa_lib.search.exploration import Exploration
+from qa_lib.search.intervals import drop_error
 
 
 @dataclass(frozen=True)
 class ObjectiveSpace:
     """What ``plot_objective_space`` draws; each array is of shape ``(points, 2)``, its columns
-    the cost (total bits; lower is better) and the score (higher is better). ``expected`` are the points of the front with the score to
+    the cost (total bits; lower is better) and the score (higher is better). ``second`` is what the points of the front cost by the second of two costs,
+    shape ``(points,)``, without any where there is one. ``errors`` are the most that the standard errors of the front's drops from the float model can be,
+    same shape, without any where items are not right or wrong. ``expected`` are the points of the front with the score to
     expect, an estimate, without points if nothing says so; ``floor`` is the score of what is worth nothing."""
 
     front: np.ndarray
@@ -35,6 +38,8 @@ class ObjectiveSpace:
     floor: float
     scale: Scale
     by: str
+    second: np.ndarray
+    errors: np.ndarray
 
 
 def objective_space(exploration: Exploration) -> ObjectiveSpace:
@@ -51,7 +56,11 @@ def objective_space(exploration: Exploration) -> ObjectiveSpace:
     points = place(exploration.measured)
     front = place(exploration.front_evaluations)
     expected = np.array(exploration.expected_scores(exploration.front_evaluations), float)
-    stair = np.column_stack([front[:, 0], expected]) if np.isfinite(expected).all() else front[:0]
+    costs = parts(exploration.cost)
+    # With two costs a front is no stair.
+    one = len(costs) == 1 and bool(np.isfinite(expected).all())
+    stair = np.column_stack([front[:, 0], expected]) if one else front[:0]
+    second = [costs[1](e.bit_widths) for e in exploration.front_evaluations] if len(costs) > 1 else []
     feasible = points[:, 1] >= exploration.min_score
     on_front = (points[:, None, :] == front[None, :, :]).all(axis=2).any(axis=1)
     uniform = {n: e for n, e in exploration.uniform_evaluations.items() if e.complete and e.score > -math.inf}
@@ -68,11 +77,21 @@ def objective_space(exploration: Exploration) -> ObjectiveSpace:
         floor=exploration.floor if exploration.scale.worst == -math.inf else exploration.scale.worst,
         scale=exploration.scale,
         by=exploration.by,
+        second=np.array(second, float),
+        errors=np.array(_errors(exploration), float),
     )
 
 
+def _errors(exploration: Exploration) -> list[float]:
+    sums = np.array(exploration.float_evaluation.sums)
+    one_each = sums.ndim == 2 and sums[:, -1].sum() == exploration.float_evaluation.search_images
+    if not (isinstance(exploration.metric, Accuracy) and one_each):
+        return []
+    return [drop_error(sums, np.array(e.sums)) for e in exploration.front_evaluations]
+
+
 def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = None) -> Figure:
-    """The score over total bits, or the exploration's own cost, with the front, the float model and the uniform widths.
+    """The score over total bits, or the exploration's own cost, with the front, the float model and the uniform widths. Of two costs the colours of the front tell the second.
 
     Args:
         exploration: What to draw.
@@ -93,11 +112,29 @@ def plot_objective_space(exploration: Exploration, chosen: Evaluation | None = N
             *data.dominated.T, s=14, color=style.DOMINATED, alpha=0.7, linewidth=0, label="not on the front"
         )
         _draw_baselines(axes, data)
-        if data.by == "score":
-            axes.step(*data.front.T, where="post", color=style.FRONT, linewidth=1.2)
-        axes.scatter(
-            *data.front.T, s=30, color=style.FRONT, zorder=3, label=f"front, as measured ({len(data.front)})"
-        )
+        label = f"front, as measured ({len(data.front)})"
+        if len(data.errors):
+            label += " ± 2 s.e."
+            axes.errorbar(
+                *data.front.T,
+                2 * data.errors,
+                fmt="none",
+                ecolor=style.FRONT,
+                alpha=0.35,
+                linewidth=1.6,
+                zorder=2,
+            )
+        if len(data.second):
+            shown = axes.scatter(
+                *data.front.T, s=34, c=data.second, cmap=style.SECOND_COST, zorder=3, label=label
+            )
+            bar = figure.colorbar(shown, ax=axes, pad=0.02, fraction=0.06, aspect=30)
+            bar.set_label(f"{name_and_unit(parts(exploration.cost)[1])}  (← less is better)")
+            bar.outline.set_visible(False)
+        else:
+            if data.by == "score":
+                axes.step(*data.front.T, where="post", color=style.FRONT, linewidth=1.2)
+            axes.scatter(*data.front.T, s=30, color=style.FRONT, zorder=3, label=label)
         if len(data.expected):
             axes.step(
                 *data.expected.T, where="post", color=style.EXPECTED, linewidth=1.4, zorder=2, label="front, as expected (estimate)"

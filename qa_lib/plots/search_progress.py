@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from qa_lib.costs import amounts
 from qa_lib.errors import SearchError
 from qa_lib.plots import style
 from qa_lib.search.check_exploration import check_is_exploration
@@ -43,7 +44,7 @@ def search_progress(exploration: Exploration) -> SearchProgress:
     if not exploration.candidates:
         raise SearchError("there is nothing to show: the search was interrupted before anything was measured")
     scores = np.array([e.estimate for e in exploration.candidates])
-    points = [(e.estimate, exploration.cost(e.bit_widths)) for e in exploration.candidates]
+    points = [(e.estimate, *amounts(exploration.cost, e.bit_widths)) for e in exploration.candidates]
     passes = np.cumsum([e.images / e.search_images for e in exploration.candidates])
     stopped = np.array([not e.complete for e in exploration.candidates])
     least = exploration.floor
@@ -51,7 +52,7 @@ def search_progress(exploration: Exploration) -> SearchProgress:
     violation = np.maximum(0.0, least - np.maximum(scores, min(least, exploration.scale.worst)))
     box = exploration.hypervolume_box
     hypervolume = np.zeros(len(points))
-    known: list[tuple[float, float]] = []
+    known: list[tuple[float, ...]] = []
     for index, (point, was_stopped) in enumerate(zip(points, stopped, strict=True)):
         if not was_stopped:
             known.append(point)

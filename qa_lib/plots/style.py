@@ -27,6 +27,7 @@ INFEASIBLE = "#CC79A7"
 STOPPED = "#B5B5B5"
 LIMIT = "#009E73"
 BIT_WIDTH_COLOURS = "viridis"
+SECOND_COST = "plasma"
 
 # Calibration methods, from a second set that nothing else uses (Tol 2021, "muted"); others in their order.
 METHODS = {

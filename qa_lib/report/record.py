@@ -15,7 +15,7 @@ from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
 from qa_lib.report.facts import Fact, report_facts
-from qa_lib.search.check_exploration import check_is_exploration
+from qa_lib.search.check_exploration import check_is_exploration, check_one_cost
 from qa_lib.search.checked_front import CheckedFront, check_checked
 from qa_lib.search.exploration import Exploration
 
@@ -130,6 +130,7 @@ def report(
         SearchError: Nothing was measured to the end, or ``checked`` is another front.
     """
     check_is_exploration(exploration)
+    check_one_cost("the page", exploration.cost)
     check_checked(checked, exploration.front_evaluations)
     measured = (*exploration.archived, *exploration.measured)
     known = {e.bit_widths: e for e in measured if e.score > -math.inf}  # endless errors have no place

@@ -8,6 +8,7 @@ from pymoo.core.termination import TerminateIfAny, Termination
 from pymoo.termination.max_eval import MaximumFunctionCallTermination
 
 from qa_lib.checks import check_positive
+from qa_lib.costs import amounts
 from qa_lib.errors import SearchError
 from qa_lib.search.run import SearchRun
 
@@ -68,7 +69,7 @@ class StalledHypervolume(Termination):
     def _update(self, algorithm: Any) -> float:
         run = _run(algorithm)
         now = algorithm.problem.hypervolume(
-            (run.yardstick.score(e), run.cost(e.bit_widths)) for e in run.front()
+            (run.yardstick.score(e), *amounts(run.cost, e.bit_widths)) for e in run.front()
         )
         measured = (e.score - run.floor for e in run.evaluations.values() if e.complete)
         reached = (True, now) if now > 0 else (False, max(measured, default=0.0))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from qa_lib.bit_widths import Widths
 from qa_lib.checks import check_kind, shown
-from qa_lib.costs import Cost, known_amount
+from qa_lib.costs import Cost, known_amount, parts
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
@@ -166,6 +166,10 @@ class CheckedFront:
     def told_apart(self) -> list[Evaluation]:
         """The cheapest setting, and of the dearer ones each that is really better than the one that was kept before it, as sure as ``level``
         says of all together: of each stretch that the hold-out set cannot tell apart the cheapest. Their evaluations there."""
+        if len(parts(self.cost)) > 1:
+            raise SearchError(
+                "with two costs no setting of the front is simply the dearer one: check exploration.counted_by(cost) by one of them"
+            )
         if not self.items:
             raise SearchError(
                 "items cannot be told apart by this metric, and so settings cannot be compared one with another"

@@ -3,14 +3,14 @@
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from qa_lib.checks import shown
-from qa_lib.costs import Cost, named_cost, total_bits
+from qa_lib.costs import Cost, amounts, distinct, named_cost, parts, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.evaluation.evaluator import Evaluator
@@ -194,7 +194,19 @@ class Exploration(ExplorationTables):
     def hypervolume(self) -> float:
         """The share of the box that the front dominates (``Hypervolume``), by what its settings are compared by; higher is better."""
         worth = self.yardstick.score
-        return self.hypervolume_box((worth(e), self.cost(e.bit_widths)) for e in self.front_evaluations)
+        return self.hypervolume_box(
+            (worth(e), *amounts(self.cost, e.bit_widths)) for e in self.front_evaluations
+        )
+
+    def counted_by(self, cost: Cost) -> "Exploration":
+        """The same measurements with another cost: their front by that, without a forward pass. Settings that were stopped, for they could not matter
+        to the front that was searched for, are still not on it.
+
+        Example:
+            >>> exploration.counted_by(exploration.other_costs[0]).front
+        """
+        others = [each for each in distinct((*parts(self.cost), *self.other_costs)) if each != cost]
+        return replace(self, cost=cost, other_costs=tuple(others))
 
     def check(self, holdout: Evaluator, *, level: float = 0.95) -> CheckedFront:
         """What the front is worth on data that chose nothing: each of its settings, the float model and the uniform widths, measured on a

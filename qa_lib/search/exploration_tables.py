@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from qa_lib.bit_widths import FACTS, width_columns
-from qa_lib.costs import Cost, distinct, total_bits
+from qa_lib.costs import Cost, distinct, parts, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.tables import evaluation_frame, write_csv
 from qa_lib.metrics import Scale
@@ -93,14 +93,14 @@ class ExplorationTables:
     @property
     def cost_column(self) -> str:
         """What tables call the cost: its name in one word, with "_cost" where another column is called so."""
-        return "total_bits" if self.cost == total_bits else next(iter(self.costs_shown))
+        return "total_bits" if parts(self.cost)[0] == total_bits else next(iter(self.costs_shown))
 
     @property
     def costs_shown(self) -> dict[str, Cost]:
         """Column -> the cost that it says, of those that tables have beside ``total_bits``: the one that was minimised first."""
         taken = FACTS.union(width_columns(self.names, [self.scale.column]), [self.scale.column])
         found: dict[str, Cost] = {}
-        for cost in distinct((self.cost, *self.other_costs)):
+        for cost in distinct((*parts(self.cost), *self.other_costs)):
             name = "_".join(cost.name.split())
             while cost != total_bits and (name in taken or name in found):
                 name += "_cost"

@@ -1,7 +1,7 @@
 """``explore()``: search per-layer bit widths with NSGA-II and keep everything that was measured."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
@@ -51,7 +51,7 @@ def explore(
     patience: float | None = None,
     population_size: int = 20,
     seed: int = 1,
-    cost: Cost | str | Path = total_bits,
+    cost: Cost | str | Path | Sequence[Cost | str | Path] = total_bits,
     other_costs: Iterable[Cost | str | Path] = (),
     widths: Iterable[int] | Mapping[str, Iterable[int]] | None = None,
     fixed: Mapping[str, int] | None = None,
@@ -110,7 +110,7 @@ def explore(
         seed: The same seed asks for the same candidates.
         cost: What is minimised beside the error, less is better: one of ``qa_lib.costs`` (``ActivationTraffic``, ``PeakActivationMemory``,
             ``BitOperations``, ``CostTable``, ...), its name, ``"bit_operations"`` say, the name of a table, ``"energy.csv"``, or any function of
-            the widths.
+            the widths. Of a list of two both are: the front holds what no other beats in the score and both costs at once.
         other_costs: More of them, which tables and views show beside it.
         widths: The widths that quantizers may have, ``[2, 4, 8]``, or by name those of some, ``{"classifier": [8]}``; None allows
             all within the limits.

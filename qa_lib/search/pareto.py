@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from qa_lib.costs import Cost, known_amount, total_bits
+from qa_lib.costs import Cost, amounts, known_amount, total_bits
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.yardstick import BY_SCORE, Yardstick
 from qa_lib.space import Space
@@ -22,7 +22,7 @@ def non_dominated(
     ties are all kept."""
     if not evaluations:
         return []
-    objectives = np.array([(-by.rank(e), cost(e.bit_widths)) for e in evaluations])
+    objectives = np.array([(-by.rank(e), *amounts(cost, e.bit_widths)) for e in evaluations])
     kept = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
     return [evaluations[index] for index in sorted(kept)]
 
@@ -36,29 +36,25 @@ def feasible_front(
     Args:
         evaluations: Settings.
         min_score: The least score.
-        cost: What is minimised.
+        cost: What is minimised; of two, both, and the cheapest by the first comes first.
         by: What settings are compared by.
     """
     # What has no finite score, for its errors are endless, is worth nothing at any cost.
     feasible = [e for e in evaluations if by.feasible(e, min_score) and not math.isnan(by.rank(e))]
-    return sorted(non_dominated(feasible, cost, by), key=lambda e: (cost(e.bit_widths), e.bit_widths))
+    return sorted(
+        non_dominated(feasible, cost, by), key=lambda e: (amounts(cost, e.bit_widths), e.bit_widths)
+    )
 
 
 def knee(front: Sequence[Evaluation], cost: Cost = total_bits, by: Yardstick = BY_SCORE) -> Evaluation | None:
-    """The point of ``front``, the cheapest first, that lies farthest above the line between its ends, both objectives scaled
+    """The point of ``front``, the cheapest first, that lies farthest above the line between its ends (with two costs the plane), all objectives scaled
     to the front's range (Das, "On characterizing the knee of the Pareto curve", 1999); None if there is no front."""
     if len(front) < 3:
         return front[0] if front else None
-    first, last = front[0], front[-1]
-    width = cost(last.bit_widths) - cost(first.bit_widths) or 1.0
-    height = by.score(last) - by.score(first) or 1.0
-
-    def above(e: Evaluation) -> float:
-        return (by.score(e) - by.score(first)) / height - (
-            cost(e.bit_widths) - cost(first.bit_widths)
-        ) / width
-
-    return max(front, key=above)
+    points = np.array([(by.score(e), *(-amount for amount in amounts(cost, e.bit_widths))) for e in front])
+    spread = np.ptp(points, axis=0)
+    above = ((points - points.min(axis=0)) / np.where(spread > 0, spread, 1.0)).sum(axis=1)
+    return front[int(np.argmax(above))]
 
 
 @dataclass(frozen=True)
@@ -120,6 +116,7 @@ class Hypervolume:
         float_score: The float model's.
         least_cost: Cost of the cheapest uniform width.
         largest_cost: Cost of the dearest uniform width.
+        second: Both of these for the second of two costs; None if there is one.
 
     Example:
         >>> Hypervolume(0.5, 1.0, least_cost=0, largest_cost=10)([(0.75, 5), (0.4, 1)])
@@ -130,31 +127,44 @@ class Hypervolume:
     float_score: float
     least_cost: float
     largest_cost: float
+    second: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, min_score: float, float_score: float, cost: Cost, space: Space) -> "Hypervolume":
         """The box of a search: its costs are those of the cheapest and the dearest uniform width of ``space``."""
-        costs = [float(cost(widths)) for widths in space.uniform.values()]
-        return cls(min_score, float_score, min(costs), max(costs))
+        costs = np.array([amounts(cost, widths) for widths in space.uniform.values()])
+        (least, *more), (largest, *most) = costs.min(axis=0).tolist(), costs.max(axis=0).tolist()
+        return cls(min_score, float_score, least, largest, (more[0], most[0]) if more else None)
 
     @property
     def empty(self) -> bool:
         """Whether the box has no inside, and every front counts 0."""
-        return self.float_score <= self.min_score or self.largest_cost <= self.least_cost
+        ranges = [(self.min_score, self.float_score), *self._ranges]
+        return any(most <= least for least, most in ranges)
 
     def gain(self, score: ArrayLike) -> np.ndarray:
         """Scores as shares of the box's height."""
         return (np.asarray(score, float) - self.min_score) / (self.float_score - self.min_score)
 
-    def loss(self, cost: ArrayLike) -> np.ndarray:
-        """Costs as shares of the box's width."""
-        return (np.asarray(cost, float) - self.least_cost) / (self.largest_cost - self.least_cost)
+    @property
+    def _ranges(self) -> list[tuple[float, float]]:
+        """The least and the largest of each cost."""
+        first = (self.least_cost, self.largest_cost)
+        return [first] if self.second is None else [first, self.second]
 
-    def __call__(self, points: Iterable[tuple[float, float]]) -> float:
-        """Of (score, cost) pairs; 0 or more, higher is better."""
-        points = np.array(list(points), float).reshape(-1, 2)
+    def loss(self, cost: ArrayLike, which: int = 0) -> np.ndarray:
+        """Costs as shares of the box's width; of the second of two where ``which`` is 1."""
+        least, largest = self._ranges[which]
+        return (np.asarray(cost, float) - least) / (largest - least)
+
+    def __call__(self, points: Iterable[tuple[float, ...]]) -> float:
+        """Of (score, cost) pairs, or with two costs (score, cost, cost); 0 or more, higher is better."""
+        objectives = 1 + len(self._ranges)
+        points = np.array(list(points), float).reshape(-1, objectives)
         points = points[points[:, 0] >= self.min_score]
         if self.empty or not len(points):
             return 0.0
-        losses = np.column_stack([1 - self.gain(points[:, 0]), self.loss(points[:, 1])])
-        return float(HV(ref_point=np.ones(2))(losses))
+        losses = [self.loss(points[:, 1 + which], which) for which in range(objectives - 1)]
+        return float(
+            HV(ref_point=np.ones(objectives))(np.column_stack([1 - self.gain(points[:, 0]), *losses]))
+        )

@@ -12,7 +12,7 @@ from pymoo.optimize import minimize
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import Cost, NotASumError
+from qa_lib.costs import Cost, FunctionCost, NotASumError, TwoCosts, amounts, parts
 from qa_lib.search.mutation import StepMutation
 from qa_lib.sensitivities.additive_front import additive_front
 from qa_lib.sensitivities.table import SensitivityTable
@@ -22,6 +22,8 @@ from qa_lib.space import Space
 _POPULATION, _GENERATIONS = 200, 100
 # So few settings that all of them are looked at.
 _ENUMERATED = 20_000
+# Of two costs, shares of the second.
+_MIXTURES = (0.25, 0.5, 0.75)
 # Settings that are taken from each front that would be best if the cost were a sum.
 _SEEDS = 15
 
@@ -32,10 +34,34 @@ def predicted_front(table: SensitivityTable, cost: Cost, space: Space) -> list[W
     By dynamic programming where the cost is a sum over the quantizers, which is exact, or by looking at all settings if they are few;
     otherwise by NSGA-II, which begins with what would be best if the cost went on as it changes near uniform widths, and gives at the end each layer the width that costs nothing more.
     """
+    if isinstance(cost, TwoCosts):
+        return _of_two(table, cost, space)
     try:
         return table.front(cost, space=space)
     except NotASumError:
         return _searched(_Predicted(table, cost, space))
+
+
+def _of_two(table: SensitivityTable, cost: TwoCosts, space: Space) -> list[Widths]:
+    """The settings of the fronts by each cost and by mixtures of both that no other dominates in divergence and both costs, the most disturbing first."""
+    ends = np.array([amounts(cost, widths) for widths in space.uniform.values()])
+    spread = np.where(np.ptp(ends, axis=0) > 0, np.ptp(ends, axis=0), 1.0)
+    summed = (
+        None if all(each.is_sum is None for each in parts(cost)) else all(each.is_sum for each in parts(cost))
+    )
+
+    def mixture(share: float) -> FunctionCost:
+        weights = np.array([1 - share, share]) / spread
+        return FunctionCost(lambda widths: float(weights @ amounts(cost, widths)), "mixture", is_sum=summed)
+
+    fronts = [predicted_front(table, each, space) for each in (*parts(cost), *map(mixture, _MIXTURES))]
+    settings = list(dict.fromkeys(setting for front in fronts for setting in front))
+    divergence = [table.predicted_divergence(setting) for setting in settings]
+    objectives = np.column_stack([divergence, [amounts(cost, setting) for setting in settings]])
+    kept = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
+    return [
+        settings[index] for index in sorted(kept, key=lambda index: (-divergence[index], settings[index]))
+    ]
 
 
 class _Predicted(Problem):

@@ -1,7 +1,7 @@
 """The search problem in pymoo's terms: this module translates and does nothing else."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from pymoo.core.problem import Problem
 
 from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.checks import check_finite, check_share, shown
-from qa_lib.costs import Cost, check_cost, cost_of, total_bits
+from qa_lib.costs import Cost, amounts, checked, cost_of, parts, total_bits
 from qa_lib.errors import BitWidthError, SearchError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluator import Evaluator
@@ -84,7 +84,7 @@ class LayerwiseQuantizationProblem(Problem):
         num_bits_lower_limit: int = 2,
         num_bits_upper_limit: int = 8,
         min_accuracy: float | None = None,
-        cost: Cost | str | Path = total_bits,
+        cost: Cost | str | Path | Sequence[Cost | str | Path] = total_bits,
         min_score: float | None = None,
         *,
         widths: Iterable[int] | Mapping[str, Iterable[int]] | None = None,
@@ -99,11 +99,13 @@ class LayerwiseQuantizationProblem(Problem):
         limits = num_bits_lower_limit, num_bits_upper_limit
         self.space = Space.of(qmodel.names, limits, widths=widths, fixed=fixed, tied=tied)
         lower, upper = self.space.limits
-        cost = check_cost(cost_of(qmodel, cost), self.space.uniform.values())
+        cost = checked(cost_of(qmodel, cost), self.space.uniform.values())
         qmodel.check_calibrated([upper] * len(qmodel.names))
         self.run = SearchRun(evaluator, self.min_score, cost, check_by(by, evaluator))
         self._predicted: tuple[SensitivityTable, list[Widths]] | None = None
-        super().__init__(n_var=len(qmodel.names), n_obj=2, n_ieq_constr=1, xl=lower, xu=upper, vtype=int)
+        super().__init__(
+            n_var=len(qmodel.names), n_obj=1 + len(parts(cost)), n_ieq_constr=1, xl=lower, xu=upper, vtype=int
+        )
 
     @cached_property
     def hypervolume(self) -> Hypervolume:
@@ -116,16 +118,16 @@ class LayerwiseQuantizationProblem(Problem):
         evaluations = self.run.evaluate_many(self.nearest(whole_widths(X)))
         # Endless errors are so bad that pymoo need not know how bad.
         score = np.maximum([evaluation.estimate for evaluation in evaluations], _LEAST)
-        cost = np.array([self.run.cost(evaluation.bit_widths) for evaluation in evaluations], float)
-        if not np.isfinite(cost).all():
-            widths = evaluations[int(np.flatnonzero(~np.isfinite(cost))[0])].bit_widths
+        costs = np.array([amounts(self.run.cost, evaluation.bit_widths) for evaluation in evaluations])
+        if not np.isfinite(costs).all():
+            widths = evaluations[int(np.flatnonzero(~np.isfinite(costs).all(axis=1))[0])].bit_widths
             raise SearchError(f"cost of {list(widths)} is no finite number: mend it, and search on")
         stopped = np.array([not evaluation.complete for evaluation in evaluations])
         # pymoo minimises: the score, where more is better, changes its sign here and nowhere else.
         error = -score
         if self.run.by == "divergence":
             error = np.array([evaluation.divergence_estimate for evaluation in evaluations])
-        out["F"] = np.column_stack([error, cost])
+        out["F"] = np.column_stack([error, costs])
         # pymoo takes G <= 0 as feasible. Stopped candidates are not: no estimate gets into its result.
         least = np.where(stopped, 1 / self.run.evaluator.images, -np.inf)
         least = np.where(score > _LEAST, least, -_LEAST)

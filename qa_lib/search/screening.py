@@ -9,6 +9,7 @@ from pymoo.core.population import Population
 
 from qa_lib.bit_widths import Widths
 from qa_lib.checks import check_count, check_kind
+from qa_lib.costs import amounts, parts
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.problem import LayerwiseQuantizationProblem, whole_widths
@@ -19,6 +20,8 @@ from qa_lib.sensitivities.table import SensitivityTable
 _MOST_LEARNED = 300
 # Settings of a brood for which draws are made, and how many draws.
 _MOST_DRAWN = 250
+# With two costs, levels of each.
+_MOST_LEVELS = 24
 _DRAWS = 48
 
 
@@ -111,11 +114,11 @@ def nearest_to_front(
     problem: LayerwiseQuantizationProblem, evaluations: Sequence[Evaluation], count: int
 ) -> list[Evaluation]:
     """Those of ``evaluations`` that are worth, or can be worth, most nearly the best at no higher cost."""
-    costs = np.array([problem.run.cost(e.bit_widths) for e in evaluations], float)
+    costs = np.array([amounts(problem.run.cost, e.bit_widths) for e in evaluations])
     floor = problem.run.floor
     bounds = np.maximum([problem.run.yardstick.bound(e) for e in evaluations], floor)
     measured = np.where([e.complete for e in evaluations], bounds, floor)
-    best = np.array([measured[costs <= cost].max() for cost in costs])
+    best = np.array([measured[(costs <= cost).all(axis=1)].max() for cost in costs])
     return [evaluations[index] for index in np.sort(np.argsort(best - bounds, kind="stable")[:count])]
 
 
@@ -147,18 +150,28 @@ def _that_add_most(
     """Up to ``count`` indices into ``brood``: each adds most to the hypervolume given those before it, on average over
     draws from the model."""
     box, front = problem.hypervolume, problem.run.front()
-    costs = box.loss([problem.run.cost(widths) for widths in brood])
-    front_costs = box.loss([problem.run.cost(e.bit_widths) for e in front])
+    costs, front_costs = _losses(problem, brood), _losses(problem, [e.bit_widths for e in front])
     front_gains = box.gain([problem.run.yardstick.score(e) for e in front])
-    # A front is a stair: at each of these levels it has reached some score, and keeps it up to the next.
-    levels = np.unique(np.concatenate([costs, front_costs, [1.0]]))
-    lengths = np.diff(levels)
-    reached = np.array([front_gains[front_costs <= level].max(initial=0.0) for level in levels[:-1]])
+    # A front is a stair: at each of these levels it has reached some score, and keeps it up to the next. With two costs it is one over a floor.
+    levels = [np.unique(np.concatenate([*both, [1.0]])) for both in zip(costs.T, front_costs.T, strict=True)]
+    if len(levels) > 1:
+        levels = [each[np.unique(np.linspace(0, len(each) - 1, _MOST_LEVELS).astype(int))] for each in levels]
+    corners = np.stack(np.meshgrid(*(each[:-1] for each in levels), indexing="ij"), -1).reshape(
+        -1, len(levels)
+    )
+    lengths = np.prod(
+        np.stack(np.meshgrid(*map(np.diff, levels), indexing="ij"), -1).reshape(-1, len(levels)), axis=1
+    )
+    reached = np.array(
+        [front_gains[(front_costs <= corner).all(axis=1)].max(initial=0.0) for corner in corners]
+    )
     # What costs as much as the box is wide cannot add anything.
-    lead = box.gain(expected) - np.append(reached, np.inf)[np.searchsorted(levels, costs)]
+    own = np.array([front_gains[(front_costs <= cost).all(axis=1)].max(initial=0.0) for cost in costs])
+    own[np.any(costs >= [each[-1] for each in levels], axis=1)] = np.inf
+    lead = box.gain(expected) - own
     drawn = np.sort(np.argsort(-lead, kind="stable")[:_MOST_DRAWN])
     gains = box.gain(model.draw([brood[index] for index in drawn], _DRAWS, random))
-    covers = levels[None, :-1] >= costs[drawn, None]
+    covers = np.all(corners[None] >= costs[drawn, None], axis=2)
     stairs = np.repeat(reached[:, None], _DRAWS, axis=1)  # of each level, in each draw
     picked: list[int] = []
     while len(picked) < count:
@@ -170,3 +183,10 @@ def _that_add_most(
         picked.append(int(drawn[best]))
         stairs = np.where(covers[best][:, None], np.maximum(stairs, gains[best][None]), stairs)
     return picked
+
+
+def _losses(problem: LayerwiseQuantizationProblem, settings: Sequence[Widths]) -> np.ndarray:
+    """What each setting costs, as shares of the box, shape ``(settings, costs)``."""
+    count = len(parts(problem.run.cost))
+    found = np.array([amounts(problem.run.cost, widths) for widths in settings]).reshape(-1, count)
+    return np.column_stack([problem.hypervolume.loss(found[:, which], which) for which in range(count)])

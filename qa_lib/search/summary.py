@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qa_lib.costs import amount
+from qa_lib.costs import amount, parts
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.search.checked_front import CheckedFront, check_checked
 from qa_lib.search.pareto import knee
@@ -54,7 +54,7 @@ def _searched(exploration: "Exploration") -> str:
     between = f"between {lower} and {upper} bits" if lower < upper else f"at {upper} bits"
     return (
         f"The widths of the {quantizers}{of}{calibrated} were searched {between}{kept} "
-        f"for {exploration.scale.name} against {exploration.cost.name}{seed}."
+        f"for {exploration.scale.name} against {' and '.join(cost.name for cost in parts(exploration.cost))}{seed}."
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from qa_lib import Exploration, calibrate, errors, plots
+from qa_lib import Exploration, calibrate, errors, explore, plots
 from qa_lib.costs import WeightedBits
 from qa_lib.plots import style
 from qa_lib.plots.activation_histogram import float_activations
@@ -359,3 +359,21 @@ assert shown["image/png"][:4] == b"\\x89PNG" and shown["text/plain"].startswith(
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+
+
+def test_the_fronts_error_bars_are_at_least_what_paired_items_say(
+    evaluator, images, labels, qmodel, exploration
+):
+    assert not len(plots.objective_space(exploration).errors)  # nothing is known of its batches
+    found = explore(evaluator, min_accuracy=0.3, evaluations=30, progress=False)
+    errors = plots.objective_space(found).errors
+    assert len(errors) == len(found.front_evaluations) and errors.max() > 0.02
+    for error, point in zip(errors, found.front_evaluations, strict=True):
+        right = []
+        for widths in ([None] * 4, point.bit_widths):
+            with qmodel.temporary_bit_widths(widths), torch.no_grad():
+                right.append((qmodel(images).argmax(1) == labels).double())
+        difference = right[0] - right[1]
+        assert error >= float(difference.std(correction=0)) / len(images) ** 0.5 - 1e-3
+    figure = plots.plot_objective_space(found)
+    assert any("± 2 s.e." in text.get_text() for text in figure.axes[0].get_legend().get_texts())
