@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qa_lib.bit_widths import Widths, width_columns
+from qa_lib.bit_widths import Widths, check_num_bits, width_columns
 from qa_lib.calibration.amax import all_methods
 from qa_lib.cli.arguments import user_path
 from qa_lib.cli.explore import calibrated_workload
@@ -134,4 +134,4 @@ def _widths(front: pd.Series, qmodel: QuantizedActivationsModel, column: str, fi
         raise DataError(
             f"'{file}' has no column {missing[0]!r}: it is the front of another model than --workload names"
         )
-    return tuple(None if pd.isna(row[name]) else int(row[name]) for name in columns)
+    return tuple(check_num_bits(None if pd.isna(row[name]) else row[name], name) for name in columns)

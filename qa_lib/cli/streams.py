@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
+from tqdm import tqdm
+
 from qa_lib.errors import QAWarning
 
 
@@ -49,7 +51,7 @@ def plain_warnings() -> Iterator[None]:
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, QAWarning):
-            print(f"qa_lib: {message}", file=sys.stderr)
+            tqdm.write(f"qa_lib: {message}", file=sys.stderr)  # on a line of its own, above a bar
         else:
             before(message, category, *where, **more)
 

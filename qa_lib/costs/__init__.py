@@ -16,7 +16,7 @@ from qa_lib.costs.cost import (
 )
 from qa_lib.costs.dataflow import Dataflow, Products, StoredTensor
 from qa_lib.costs.hardware import ActivationTraffic, BitOperations, PeakActivationMemory, WeightMemory
-from qa_lib.costs.named import COSTS, checked, cost_of, costs_of, distinct
+from qa_lib.costs.named import COSTS, checked, cost_of, costs_of, distinct, same
 from qa_lib.costs.table import CostTable, write_cost_template
 from qa_lib.costs.two import TwoCosts, amounts, parts
 
@@ -51,6 +51,7 @@ __all__ = [
     "name_and_unit",
     "named_cost",
     "parts",
+    "same",
     "total_bits",
     "write_cost_template",
 ]

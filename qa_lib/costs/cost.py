@@ -54,7 +54,23 @@ class FunctionCost:
     is_sum: bool | None = None
 
     def __call__(self, bit_widths: Widths) -> float:
-        return self.function(bit_widths)
+        """What the function returns.
+
+        Raises:
+            SearchError: It raises something, or returns no finite number.
+        """
+        try:
+            value = float(self.function(bit_widths))
+        except SearchError:  # which says more
+            raise
+        except Exception as error:  # a user's own function may raise anything
+            raise SearchError(
+                f"{self.name} has to take the widths and return a number; for {list(bit_widths)} it raised "
+                f"{type(error).__name__}: {shorten(str(error), 300)}"
+            ) from error
+        if not math.isfinite(value):
+            raise SearchError(f"{self.name} of {list(bit_widths)} is {value}; it has to be a finite number")
+        return value
 
 
 def named_cost(cost: Any) -> Cost:

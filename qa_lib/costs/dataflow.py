@@ -14,7 +14,7 @@ FLOAT = ""
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor that a forward pass writes and reads. Functions of each number by itself (a norm in evaluation mode, an activation) are
+    """A tensor that a forward pass writes and reads. Functions of each number by itself (a batch norm in evaluation mode, an activation function) are
     computed on the way: they are no tensors of their own.
 
     Attributes:

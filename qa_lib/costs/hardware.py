@@ -82,8 +82,8 @@ class PeakActivationMemory:
     run in the order of the model's code.
 
     While an operation runs, its inputs and its result are alive, and so is what a later one reads: the input of a residual block until
-    it is added (as in the memory planner of TensorFlow Lite Micro; David et al., "TensorFlow Lite Micro", 2021). Norms and activation functions are computed on
-    the way. A tensor that no quantizer writes, a sum say, has the width of the widest that it is computed from; the result of a layer
+    it is added (as in the memory planner of TensorFlow Lite Micro; David et al., "TensorFlow Lite Micro", 2021). Batch norms and activation functions are computed on
+    the way. What torch does in one kernel (attention, an LSTM) stores nothing inside here. A tensor that no quantizer writes, a sum say, has the width of the widest that it is computed from; the result of a layer
     with weights that no quantizer writes is float32. It is no sum over the quantizers: most of them may change without changing it.
 
     Attributes:
@@ -151,12 +151,11 @@ class BitOperations:
     dataflow: Dataflow = field(repr=False)
     names: tuple[str, ...] = field(repr=False)
     weight_num_bits: int = FLOAT_BITS
-    name: ClassVar[str] = "bit operations"
     unit: ClassVar[str] = "GBOPs"
 
     def __post_init__(self) -> None:
-        if self.weight_num_bits != FLOAT_BITS:
-            check_num_bits(self.weight_num_bits)
+        if self.weight_num_bits is None or self.weight_num_bits != FLOAT_BITS:
+            check_num_bits(self.weight_num_bits or 0, "weight_num_bits")
         if self.dataflow.uncounted:
             raise SearchError(
                 f"nobody knows the multiply-adds of {shown(list(self.dataflow.uncounted))}: the bit operations would leave them out. Where it "
@@ -173,6 +172,13 @@ class BitOperations:
             SearchError: As above.
         """
         return cls(qmodel.dataflow, qmodel.names, weight_num_bits)
+
+    @property
+    def name(self) -> str:
+        """With the width of weights that have no quantizer, if that is said."""
+        return "bit operations" + (
+            f", {self.weight_num_bits}-bit weights" if self.weight_num_bits != FLOAT_BITS else ""
+        )
 
     @property
     def is_sum(self) -> bool:

@@ -68,6 +68,14 @@ def distinct(costs: Iterable[Cost]) -> tuple[Cost, ...]:
     """``costs``, each once, in order; a user's own need not be hashable."""
     found: list[Cost] = []
     for cost in costs:
-        if cost not in found:
+        if not any(same(cost, other) for other in found):
             found.append(cost)
     return tuple(found)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two costs are equal; those that cannot be compared (they hold arrays) are not."""
+    try:
+        return one is other or bool(one == other)
+    except (TypeError, ValueError):
+        return False

@@ -94,9 +94,14 @@ def write_cost_template(path: str | Path, names: Sequence[str], widths: Iterable
     """Writes a table for ``CostTable.from_csv``, with a row for each quantizer and width and no values yet.
 
     Raises:
-        SearchError: The file cannot be written.
+        SearchError: The file cannot be written, or holds values already.
     """
     rows = [(name, width, None) for name in names for width in widths]
+    file = checked_path(path, SearchError)
+    if file.is_file() and any(
+        line.rpartition(",")[2].strip() for line in file.read_text(errors="replace").splitlines()[1:]
+    ):
+        raise SearchError(f"'{file}' is there, and filled in: give another name, or delete it")
     write_whole(path, pd.DataFrame(rows, columns=_COLUMNS).to_csv(index=False), "the template", SearchError)
 
 

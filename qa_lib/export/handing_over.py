@@ -22,6 +22,7 @@ from qa_lib.export.onnx_file import Verification, write_onnx
 from qa_lib.export.onnx_file import verify as verification
 from qa_lib.files import checked_path, write_whole
 from qa_lib.quantization.check_model import check_qmodel
+from qa_lib.quantization.digests import is_of_this_model
 from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -52,7 +53,8 @@ class HandedOver:
         return tuple(grid.num_bits for grid in self.grids.values())
 
     def apply(self, qmodel: QuantizedActivationsModel) -> None:
-        """Gives ``qmodel``, calibrated or not, these widths and grids: it returns then what the model did that was handed over.
+        """Gives ``qmodel``, calibrated or not, these widths and grids: it returns then what the model did that was handed over. Of each quantizer the file
+        knows the ``amax`` of one width, which from then on serves all; what calibration had found for others is gone, and with it ``calibration``.
 
         Raises:
             DataError: It has other quantizers, or the file knows no ``amax`` of one that is switched on.
@@ -71,6 +73,7 @@ class HandedOver:
                 if grid.amax is not None:
                     quantizer.amax = torch.tensor(grid.amax).reshape(shapes[name])
                 quantizer.num_bits = grid.num_bits
+            qmodel.calibration = None
 
 
 def export_setting(
@@ -98,7 +101,7 @@ def export_setting(
     Args:
         path: The file; replaced if it is there.
         qmodel: Calibrated; it keeps its own widths.
-        setting: What an evaluator returned, or widths.
+        setting: What an evaluator returned of the model as it is, or widths; those that a mapping does not name are the present ones.
         format: One of these.
         verify: For ``"onnx"`` and ``"qonnx"``: an evaluator, on whose whole search set the written model is run by onnxruntime (by the qonnx package) and scored,
             or inputs to run it on. What came out is ``verified`` in what is returned.
@@ -131,6 +134,11 @@ def export_setting(
     measured = setting if isinstance(setting, Evaluation) else None
     widths = qmodel.check_bit_widths(measured.bit_widths if measured else setting)  # type: ignore[arg-type]
     qmodel.check_calibrated(widths)
+    if measured and measured.fingerprint and not is_of_this_model(measured.fingerprint, qmodel):
+        raise DataError(
+            "this evaluation is of another model, or of this one before a calibration or another change: measure the setting again, "
+            "evaluator.evaluate(evaluation.bit_widths), or give its widths, which have no score"
+        )
     table = qmodel.layer_table().set_index("name")
     grids = {
         name: grid_of(quantizer, width)
@@ -216,7 +224,7 @@ def load_setting(path: str | Path) -> HandedOver:
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"'{file}' is no setting that was handed over: give what export_setting wrote")
-    if content.get("version") != VERSION:
+    if content.get("version") != VERSION or isinstance(content.get("version"), bool):
         raise DataError(
             f"'{file}' is version {shown(content.get('version'))} of a setting, and this qa_lib reads {VERSION}: export it anew"
         )
@@ -263,6 +271,12 @@ def _read(row: dict[str, Any]) -> Grid:
         bool(row["narrow_range"]),
         axis,
     )
+    if (
+        row["zero_point"] != 0
+        or row["kind"] not in ("activation", "weight")
+        or (row["kind"] == "activation" and axis is not None)
+    ):
+        raise ValueError(f"a grid of {row['name']!r} that no quantizer here has")
     known = all(isinstance(n, float | int) and 0 <= n < math.inf for n in numbers) and numbers
     if (
         not isinstance(row["signed"], bool)

@@ -29,7 +29,8 @@ _ATTENTION = {
     for kind in ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
 }
 # In the name of an operation that multiplies, if torch has no formula for it.
-_MULTIPLIES = ("rnn", "lstm", "gru", "attention", "transformer", "conv", "mm")
+_MULTIPLIES = ("rnn", "lstm", "gru", "attention", "transformer", "conv", "mm", "_trilinear", "einsum")
+_MULTIPLY = {"mv", "addmv", "dot", "vdot", "addr"}
 
 
 @dataclass
@@ -44,6 +45,7 @@ class _Value:
         by_number: Whether each is a function of one number, or the same numbers in another shape.
         products: Multiply-adds, numbers in the weights and operands, where it is made of such.
         site: The quantizer that writes it; empty if none does.
+        weighted: Whether it is made with weights, or of products, that nobody has counted.
     """
 
     made_in: str
@@ -53,6 +55,21 @@ class _Value:
     by_number: bool
     products: list[tuple[int, int, list[int]]] = field(default_factory=list)
     site: str = ""
+    weighted: bool = False
+
+
+class Unseen(Exception):
+    """Something is done to tensors of which what is written where cannot be told."""
+
+
+def _check_whole(func: Any, args: Sequence[Any], number_of: Callable[[Any], int | None]) -> None:
+    """Raises ``Unseen`` if ``func`` writes into a part of a tensor, or into one that depends on no input: what else shows the same memory, or
+    was made of it, changes with it."""
+    for argument, value in zip(func._schema.arguments, args, strict=False):
+        if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, Tensor):
+            part = value.numel() * value.element_size() < value.untyped_storage().nbytes()
+            if part or number_of(value) is None:
+                raise Unseen(func)
 
 
 class _Recorder(TorchDispatchMode):
@@ -68,6 +85,7 @@ class _Recorder(TorchDispatchMode):
         self.uncounted: dict[str, None] = {}
         self.inside = [""]
         self.begun: list[int] = []
+        self.weighted = False
         self._number: Any = WeakIdKeyDictionary()
         for tensor in inputs:
             self._add(tensor, _Value("", [], tensor.numel(), tensor.is_floating_point(), False))
@@ -82,7 +100,10 @@ class _Recorder(TorchDispatchMode):
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         inputs = list(dict.fromkeys(n for n in map(self.number_of, given) if n is not None))
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if inputs and not self.begun and func._schema.is_mutable:
+            _check_whole(func, args, self.number_of)
         if inputs and made:
+            self.weighted = False
             name = func.overloadpacket.__name__
             products = self._products(func.overloadpacket, name, args, kwargs, result)
             storage = {tensor.untyped_storage().data_ptr() for tensor in given}
@@ -91,9 +112,11 @@ class _Recorder(TorchDispatchMode):
                     tensor is not each for each in given
                 )
                 by_number = same or torch.Tag.pointwise in func.tags or name in _BY_NUMBER
-                value = _Value(
-                    self.inside[-1], inputs, tensor.numel(), tensor.is_floating_point(), by_number, products
-                )
+                floating, elements = tensor.is_floating_point(), tensor.numel()
+                if tensor.is_complex():  # two numbers each
+                    floating, elements = True, 2 * elements
+                value = _Value(self.inside[-1], inputs, elements, floating, by_number, products)
+                value.weighted = self.weighted
                 self._add(tensor, value)
                 products = []  # of the first result alone
         return result
@@ -115,6 +138,7 @@ class _Recorder(TorchDispatchMode):
             if number is not None and number >= first:
                 value = self.values[number]
                 value.inputs, value.by_number, value.products = [*read], False, []
+                value.weighted = True
         self.uncounted[f"{self.inside[-1] or 'the model'} ({type(module).__name__})"] = None
 
     def _products(
@@ -136,7 +160,8 @@ class _Recorder(TorchDispatchMode):
             weights = sum(each.numel() for each in pair if self.number_of(each) is None)
             flops = int(flop_registry[packet](*args, **kwargs, out_val=result))
             return [(flops // 2, weights, self._operands(*pair))] if self._operands(*pair) else []
-        if any(part in name for part in _MULTIPLIES):
+        if name in _MULTIPLY or any(part in name for part in _MULTIPLIES):
+            self.weighted = True
             self.uncounted[f"{self.inside[-1] or 'the model'} ({name})"] = None
         return []
 
@@ -226,7 +251,7 @@ def _dataflow(
         ):
             own = None
         if own is None:
-            is_float = bool(value.products) or not read
+            is_float = bool(value.products) or value.weighted or not read
             own = _Group(value.made_in, value.elements, read, len(groups), "", is_float)
             groups.append(own)
             for index in read:

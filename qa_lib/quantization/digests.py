@@ -61,9 +61,21 @@ def model_digest(qmodel: QuantizedActivationsModel) -> str:
         return _add_tensors(network_digest(qmodel), ((n, q.all_amax) for n, q in quantizers.items()))
 
 
+# Digest of facts -> that of the model in them, of all that this process has made.
+_models: dict[str, str] = {}
+
+
 def digest_of(facts: dict[str, Any]) -> str:
     """The digest that the archive keeps under what depends on ``facts`` (SHA-256, hexadecimal)."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    if "model" in facts:
+        _models[digest] = facts["model"]
+    return digest
+
+
+def is_of_this_model(fingerprint: str, qmodel: QuantizedActivationsModel) -> bool:
+    """Whether an evaluation with this ``fingerprint`` was made, or answered, in this process of ``qmodel`` as it is now."""
+    return _models.get(fingerprint) == model_digest(qmodel)
 
 
 def function_digest(function: Any) -> str:

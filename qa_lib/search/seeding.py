@@ -8,7 +8,7 @@ from pymoo.core.sampling import Sampling
 
 from qa_lib.bit_widths import Widths
 from qa_lib.checks import check_kind, shown
-from qa_lib.costs import Cost, named_cost, total_bits
+from qa_lib.costs import Cost, named_cost, same, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.search.predicted import predicted_front
 from qa_lib.search.problem import LayerwiseQuantizationProblem
@@ -65,7 +65,7 @@ class SensitivitySampling(Sampling):
         return np.array([*seeds, *(drawn if space.plain else map(space.nearest, drawn))])
 
     def _predicted(self, problem: Any, count: int, space: Space) -> list[Widths]:
-        known = isinstance(problem, LayerwiseQuantizationProblem) and problem.run.cost == self.cost
+        known = isinstance(problem, LayerwiseQuantizationProblem) and same(problem.run.cost, self.cost)
         front = (
             problem.predicted_front(self.table) if known else predicted_front(self.table, self.cost, space)
         )

@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 from explorations import setting
 
@@ -90,3 +91,31 @@ def test_a_cost_named_as_another_column_does_not_take_its_place(name):
     front = exploration.front
     assert front[f"{name.replace(' ', '_')}_cost"].tolist() == [7.0] and front.columns.is_unique
     assert front["accuracy"].tolist() == [candidates[0].score] and front["total_bits"].tolist() == [8]
+
+
+def test_a_function_that_fails_or_returns_no_number_is_a_sentence_wherever_it_is_asked():
+    for function, said in (
+        (lambda widths: 1 / 0, "raised ZeroDivisionError"),
+        (lambda widths: float("inf"), r"is inf; it has to be a finite number"),
+        (lambda widths: "wide", "raised ValueError"),
+    ):
+        with pytest.raises(SearchError, match=rf"latency .*\[2, 3\].*{said}|latency of \[2, 3\] {said}"):
+            FunctionCost(function, "latency")((2, 3))
+    assert FunctionCost(lambda widths: "12")((2, 3)) == 12.0
+
+
+def test_costs_that_cannot_be_compared_are_two():
+    class Table:
+        name, unit, is_sum = "table", "", None
+
+        def __init__(self):
+            self.values = np.arange(3.0)
+
+        def __eq__(self, other):
+            return self.values == other.values
+
+        def __call__(self, bit_widths):
+            return 1.0
+
+    one, other = Table(), Table()
+    assert distinct([one, other, one]) == (one, other) or len(distinct([one, other, one])) == 2

@@ -37,6 +37,7 @@ def test_a_template_is_filled_in_and_read(qmodel, tmp_path):
     assert lines[0] == "layer,num_bits,value" and len(lines) == 1 + 2 * 4
     path.write_text("\n".join([lines[0], *(f"{line}{n}" for n, line in enumerate(lines[1:]))]))
     assert cost_of(qmodel, str(path))((8, 8, 2, 2)) == 1 + 3 + 4 + 6
+    path.unlink()
     write_cost_template(path, NAMES, (2,))
     with pytest.raises(SearchError, match="says '' for 'input' at 2 bits; give a finite number from 0 up"):
         CostTable.from_csv(path, NAMES)
@@ -81,3 +82,13 @@ def test_a_width_that_the_table_lacks_is_named(tmp_path):
         cost((2, None))
     with pytest.raises(SearchError, match="of 2 quantizers, but there are 3 widths"):
         cost((2, 2, 2))
+
+
+def test_a_table_that_is_filled_in_is_not_emptied(qmodel, tmp_path):
+    file = tmp_path / "energy.csv"
+    qmodel.cost_template(file)
+    qmodel.cost_template(file)  # nothing in it is lost
+    file.write_text(file.read_text().replace("input,2,\n", "input,2,1.5\n"))
+    with pytest.raises(SearchError, match="is there, and filled in: give another name, or delete it"):
+        qmodel.cost_template(file)
+    assert "input,2,1.5" in file.read_text()

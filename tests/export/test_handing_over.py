@@ -168,3 +168,24 @@ def test_grids_of_weights_are_handed_over_by_channel(tiny_model, images, tmp_pat
     )
     with pytest.raises(DataError, match="the same per_channel="):
         load_setting(tmp_path / "setting.json").apply(other)
+
+
+def test_a_score_of_another_model_is_not_handed_over(qmodel, evaluator, images, tmp_path):
+    measured = evaluator.evaluate([4] * 4)
+    export_setting(tmp_path / "setting.json", qmodel, measured)
+    calibrate(qmodel, images, method="max")
+    with pytest.raises(DataError, match="of another model, or of this one before a calibration"):
+        export_setting(tmp_path / "setting.json", qmodel, measured)
+    export_setting(tmp_path / "setting.json", qmodel, measured.bit_widths)
+    assert load_setting(tmp_path / "setting.json").facts["score"] is None
+
+
+@pytest.mark.parametrize(("field", "value"), [("zero_point", 3), ("axis", 1), ("kind", "bias")])
+def test_a_grid_that_no_quantizer_here_has_is_refused(qmodel, tmp_path, field, value):
+    path = tmp_path / "setting.json"
+    export_setting(path, qmodel, [4] * 4)
+    content = json.loads(path.read_text())
+    content["quantizers"][1][field] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="damaged setting"):
+        load_setting(path)

@@ -7,8 +7,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from qa_lib import QuantizedActivationsModel, calibrate
-from qa_lib.costs import Dataflow
+from qa_lib import QuantizedActivationsModel, any_of, calibrate, conv2d_predicate, linear_predicate
+from qa_lib.costs import Dataflow, cost_of
+from qa_lib.errors import LayerError, SearchError
 from qa_lib.graph import with_modules
 
 
@@ -219,3 +220,107 @@ def test_it_is_saved_with_the_model(qmodel, tiny_model):
         damage(state)
         with pytest.raises(ValueError, match="dataflow"):
             Dataflow.from_state(state, names)
+
+
+class Coupling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.o = nn.Linear(8, 64), nn.Linear(64, 8), nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = x.clone()
+        x1, x2 = x[:, :8], x[:, 8:]
+        x2 += self.b(self.a(x1))
+        return self.o(x)
+
+
+class Filled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 8), nn.Linear(16, 4)
+
+    def forward(self, x):
+        y = torch.zeros(len(x), 16)
+        y[:, :8] = self.a(x)
+        y[:, 8:] = x[:, :8]
+        return self.b(y)
+
+
+@pytest.mark.parametrize("network", [Coupling, Filled])
+def test_what_is_written_into_a_part_of_a_tensor_is_no_known_dataflow(network):
+    torch.manual_seed(0)
+    qmodel = QuantizedActivationsModel(network().eval(), linear_predicate)
+    calibrate(qmodel, torch.randn(6, 16))
+    for name in ("bit_operations", "peak_activation_memory"):
+        with pytest.raises(LayerError, match="cannot be watched"):
+            cost_of(qmodel, name)
+    assert cost_of(qmodel, "activation_traffic")([8] * len(qmodel.names)) > 0
+
+
+def test_overwriting_a_whole_tensor_is_followed():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.ReLU(inplace=True), nn.Linear(8, 3)).eval()
+    qmodel = QuantizedActivationsModel(model, any_of(conv2d_predicate, linear_predicate))
+    calibrate(qmodel, torch.rand(4, 1, 2, 2))
+    assert [each.macs for each in qmodel.dataflow.products] == [8, 24]
+
+
+class Vector(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.v = nn.Linear(4, 16), nn.Parameter(torch.ones(16))
+
+    def forward(self, x):
+        return self.a(x) @ self.v
+
+
+class Bilinear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Bilinear(6, 6, 5)
+
+    def forward(self, x):
+        y = self.a(x)
+        return self.b(y, y)
+
+
+@pytest.mark.parametrize("network", [Vector, Bilinear])
+def test_products_that_torch_has_no_formula_for_are_refused(network):
+    torch.manual_seed(0)
+    qmodel = QuantizedActivationsModel(network().eval(), linear_predicate)
+    calibrate(qmodel, torch.randn(6, 4))
+    with pytest.raises(SearchError, match="nobody knows the multiply-adds of"):
+        cost_of(qmodel, "bit_operations")
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.l, self.b = nn.Linear(16, 16), nn.LSTM(16, 64, batch_first=True), nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.b(self.l(self.a(x))[0])
+
+
+def test_what_a_recurrent_layer_returns_without_a_quantizer_is_float():
+    torch.manual_seed(0)
+    qmodel = QuantizedActivationsModel(Recurrent().eval(), linear_predicate)
+    calibrate(qmodel, torch.randn(6, 10, 16))
+    peak = cost_of(qmodel, "peak_activation_memory")
+    assert peak([8, 8, 8]) == (10 * 16 * 8 + 10 * 64 * 32) / 8000
+
+
+class Spectrum(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.b(torch.fft.irfft(torch.fft.rfft(self.a(x)) * 2, n=16))
+
+
+def test_complex_numbers_take_the_room_of_two():
+    torch.manual_seed(0)
+    qmodel = QuantizedActivationsModel(Spectrum().eval(), linear_predicate)
+    calibrate(qmodel, torch.randn(6, 16))
+    assert 18 in [tensor.elements for tensor in qmodel.dataflow.tensors]  # 9 frequencies

@@ -85,6 +85,7 @@ def random_like(model):
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "per_channel"),
     [
