@@ -104,6 +104,8 @@ def _run(options: argparse.Namespace) -> int:
     print(
         f"{evaluation.text} at {evaluation.total_bits} total bits, on {evaluation.images:,} items, as the front says. Written: {out}"
     )
+    if written.in_float:
+        print(f"Left in float: {', '.join(written.in_float)}.")
     if written.verified is not None:
         print(f"Run again from the file: {written.verified}.")
     return 0

@@ -122,18 +122,9 @@ def fewer(cost: Cost) -> str:
 
 def check_cost(cost: Any, settings: Iterable[Widths]) -> Cost:
     """``cost``, with a name, if it makes a number of each of some ``settings``; raises ``SearchError`` if not."""
+    probe = FunctionCost(cost)
     for widths in settings:
-        try:
-            value = float(cost(widths))
-        except SearchError:  # which says more
-            raise
-        except Exception as error:  # a user's own function may raise anything
-            raise SearchError(
-                f"cost has to take the widths and return a number; for {list(widths)} it raised "
-                f"{type(error).__name__}: {shorten(str(error), 300)}"
-            ) from error
-        if not math.isfinite(value):
-            raise SearchError(f"cost of {list(widths)} is {value}; it has to be a finite number")
+        probe(widths)
     return named_cost(cost)
 
 

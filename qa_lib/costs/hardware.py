@@ -17,7 +17,23 @@ _BITS_PER_KB = 8_000  # a kB is 1,000 bytes
 
 
 @dataclass(frozen=True)
-class ActivationTraffic:
+class _BitsOfElements:
+    """A sum over the quantizers of elements times ``num_bits``, in kB (1,000 bytes); None (float) counts 32.
+
+    Attributes:
+        elements: Of each quantizer, in order.
+    """
+
+    elements: tuple[int, ...] = field(repr=False)
+    unit: ClassVar[str] = "kB"
+    is_sum: ClassVar[bool] = True
+
+    def __call__(self, bit_widths: Iterable[int | None]) -> float:
+        return float(np.dot(self.elements, float_as_bits(bit_widths, len(self.elements)))) / _BITS_PER_KB
+
+
+@dataclass(frozen=True)
+class ActivationTraffic(_BitsOfElements):
     """The bits of all quantized tensors of one item, in kB (1,000 bytes): what goes to memory if each is written once, and comes back as
     often as it is read. A sum over the quantizers of elements times ``num_bits``; None (float) counts 32.
 
@@ -29,10 +45,7 @@ class ActivationTraffic:
         1.25
     """
 
-    elements: tuple[int, ...] = field(repr=False)
     name: ClassVar[str] = "activation traffic"
-    unit: ClassVar[str] = "kB"
-    is_sum: ClassVar[bool] = True
 
     @classmethod
     def of(cls, qmodel: Network) -> "ActivationTraffic":
@@ -40,12 +53,9 @@ class ActivationTraffic:
         elements = qmodel.elements
         return cls(tuple(elements.get(name, 0) for name in qmodel.names))
 
-    def __call__(self, bit_widths: Iterable[int | None]) -> float:
-        return float(np.dot(self.elements, float_as_bits(bit_widths, len(self.elements)))) / _BITS_PER_KB
-
 
 @dataclass(frozen=True)
-class WeightMemory:
+class WeightMemory(_BitsOfElements):
     """The bits of all weights that have a quantizer, in kB (1,000 bytes): a sum over these of numbers times ``num_bits``; None (float) counts 32. Scales
     and biases, and weights without a quantizer, are left out.
 
@@ -57,10 +67,7 @@ class WeightMemory:
         4.5
     """
 
-    elements: tuple[int, ...] = field(repr=False)
     name: ClassVar[str] = "weight memory"
-    unit: ClassVar[str] = "kB"
-    is_sum: ClassVar[bool] = True
 
     @classmethod
     def of(cls, qmodel: Network) -> "WeightMemory":
@@ -71,9 +78,6 @@ class WeightMemory:
                 "no weight has a quantizer, and so their memory is always the same: QuantizedActivationsModel(model, predicate, weights=True)"
             )
         return cls(tuple(elements.get(name, 0) for name in qmodel.names))
-
-    def __call__(self, bit_widths: Iterable[int | None]) -> float:
-        return float(np.dot(self.elements, float_as_bits(bit_widths, len(self.elements)))) / _BITS_PER_KB
 
 
 @dataclass(frozen=True)

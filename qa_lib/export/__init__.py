@@ -1,6 +1,7 @@
 """A setting that is taken away."""
 
 from qa_lib.export.grid import Grid
-from qa_lib.export.handing_over import FORMATS, RUN, HandedOver, export_setting, load_setting, setting_schema
+from qa_lib.export.handed_over import HandedOver, load_setting, setting_schema
+from qa_lib.export.handing_over import FORMATS, RUN, export_setting
 
 __all__ = ["FORMATS", "RUN", "Grid", "HandedOver", "export_setting", "load_setting", "setting_schema"]

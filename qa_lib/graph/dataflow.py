@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +11,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
-from qa_lib.costs.dataflow import FLOAT, Dataflow, Products, StoredTensor
+from qa_lib.costs.dataflow import Dataflow
+from qa_lib.graph.stored import Value, dataflow_of
 
 # Computed on the way, number by number, beside what torch says of itself.
 _BY_NUMBER = {
@@ -31,31 +31,6 @@ _ATTENTION = {
 # In the name of an operation that multiplies, if torch has no formula for it.
 _MULTIPLIES = ("rnn", "lstm", "gru", "attention", "transformer", "conv", "mm", "_trilinear", "einsum")
 _MULTIPLY = {"mv", "addmv", "dot", "vdot", "addr"}
-
-
-@dataclass
-class _Value:
-    """A tensor that depends on the inputs.
-
-    Attributes:
-        made_in: The module in whose code it is made.
-        inputs: The values that it is made of, by number.
-        elements: Its numbers.
-        floating: Whether these are floating-point numbers.
-        by_number: Whether each is a function of one number, or the same numbers in another shape.
-        products: Multiply-adds, numbers in the weights and operands, where it is made of such.
-        site: The quantizer that writes it; empty if none does.
-        weighted: Whether it is made with weights, or of products, that nobody has counted.
-    """
-
-    made_in: str
-    inputs: list[int]
-    elements: int
-    floating: bool
-    by_number: bool
-    products: list[tuple[int, int, list[int]]] = field(default_factory=list)
-    site: str = ""
-    weighted: bool = False
 
 
 class Unseen(Exception):
@@ -81,14 +56,14 @@ class _Recorder(TorchDispatchMode):
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()
-        self.values: list[_Value] = []
+        self.values: list[Value] = []
         self.uncounted: dict[str, None] = {}
         self.inside = [""]
         self.begun: list[int] = []
         self.weighted = False
         self._number: Any = WeakIdKeyDictionary()
         for tensor in inputs:
-            self._add(tensor, _Value("", [], tensor.numel(), tensor.is_floating_point(), False))
+            self._add(tensor, Value("", [], tensor.numel(), tensor.is_floating_point(), False))
 
     def number_of(self, tensor: Any) -> int | None:
         """The number of its value; None of what depends on no input."""
@@ -115,13 +90,13 @@ class _Recorder(TorchDispatchMode):
                 floating, elements = tensor.is_floating_point(), tensor.numel()
                 if tensor.is_complex():  # two numbers each
                     floating, elements = True, 2 * elements
-                value = _Value(self.inside[-1], inputs, elements, floating, by_number, products)
+                value = Value(self.inside[-1], inputs, elements, floating, by_number, products)
                 value.weighted = self.weighted
                 self._add(tensor, value)
                 products = []  # of the first result alone
         return result
 
-    def _add(self, tensor: Tensor, value: _Value) -> None:
+    def _add(self, tensor: Tensor, value: Value) -> None:
         self._number[tensor] = len(self.values)
         self.values.append(value)
 
@@ -215,88 +190,6 @@ def watch_dataflow(
         with recorder:
             result = run()
     returned = [n for n in map(recorder.number_of, result) if n is not None]
-    return _dataflow(
+    return dataflow_of(
         recorder.values, returned or range(len(recorder.values)), items, tuple(recorder.uncounted)
     )
-
-
-@dataclass
-class _Group:
-    """Values that take one tensor's room: one that is made, and what is computed of it number by number."""
-
-    name: str
-    elements: int
-    read: list[int]
-    made: int
-    site: str
-    is_float: bool
-    needed: int = 0
-    members: list[int] = field(default_factory=list)
-
-
-def _dataflow(
-    values: Sequence[_Value], returned: Sequence[int], items: int, uncounted: tuple[str, ...]
-) -> Dataflow:
-    users = _live_users(values, returned)
-    groups: list[_Group] = []
-    group_of: dict[int, int] = {}
-    for number in sorted(users):
-        value = values[number]
-        if not value.floating:
-            continue
-        read = list(dict.fromkeys(group_of[n] for n in value.inputs if n in group_of))
-        own = groups[read[0]] if len(read) == 1 and value.by_number else None
-        if own is not None and (
-            value.elements > own.elements or (value.site and not _may_write(own, users, number))
-        ):
-            own = None
-        if own is None:
-            is_float = bool(value.products) or value.weighted or not read
-            own = _Group(value.made_in, value.elements, read, len(groups), "", is_float)
-            groups.append(own)
-            for index in read:
-                groups[index].needed = own.made
-        if value.site:
-            own.site, own.elements = value.site, value.elements
-        own.members.append(number)
-        own.needed = max(own.needed, own.made)
-        group_of[number] = own.made
-    for number in returned:
-        if number in group_of:
-            groups[group_of[number]].needed = len(groups) - 1
-    widest: list[tuple[str, ...]] = []
-    for group in groups:
-        passed_on = dict.fromkeys(q for index in group.read for q in widest[index])
-        widest.append((group.site,) if group.site else (FLOAT,) if group.is_float else tuple(passed_on))
-    stored = tuple(
-        StoredTensor(g.site or g.name, g.elements // items, of, g.made, g.needed)
-        for g, of in zip(groups, widest, strict=True)
-    )
-    products = tuple(
-        Products(
-            values[number].made_in,
-            macs // items,
-            weights,
-            tuple(widest[group_of[n]] if n in group_of else (FLOAT,) for n in operands),
-            groups[group_of[number]].site,
-        )
-        for number in group_of
-        for macs, weights, operands in values[number].products
-    )
-    return Dataflow(stored, products, uncounted)
-
-
-def _live_users(values: Sequence[_Value], returned: Sequence[int]) -> dict[int, list[int]]:
-    """Of each value that what is returned depends on, those that do and that are made of it."""
-    users: dict[int, list[int]] = {number: [] for number in returned}
-    for number in range(len(values) - 1, -1, -1):
-        if number in users:
-            for other in values[number].inputs:
-                users.setdefault(other, []).append(number)
-    return users
-
-
-def _may_write(group: _Group, users: Mapping[int, Sequence[int]], number: int) -> bool:
-    """Whether all that reads of ``group`` so far is what leads to the value ``number``: then it is that which is written."""
-    inside = {*group.members, number}
-    return not group.site and all(user in inside for member in group.members for user in users[member])

@@ -128,9 +128,10 @@ class Saving:
         )
         self._say(f"writing {path} …")
         written = export_setting(path, self.session.qmodel, self.session.settled(), format, verify=verify)
-        self._say(
-            f"written: {path}" + (f"; run again from there, {written.verified}" if written.verified else "")
-        )
+        said = [f"written: {path}"]
+        said += [f"left in float: {', '.join(written.in_float)}"] if written.in_float else []
+        said += [f"run again from there, {written.verified}"] if written.verified else []
+        self._say("; ".join(said))
 
     def _write_table(self) -> None:
         path = self._path().with_suffix(".csv")

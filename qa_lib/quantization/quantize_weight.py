@@ -1,5 +1,6 @@
 """The forward hooks that send a module's weight through a fake quantizer while the module runs."""
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -35,6 +36,9 @@ class QuantizeWeight:
         self.name, self.quantizer = name, quantizer
         self.kept: dict[Any, Tensor] | None = None
         self._own: list[Any] = []
+        self._running = (
+            threading.RLock()
+        )  # the module, in one thread: another would take the quantized weight for the module's own
 
     def hook(self, module: nn.Module) -> list[Any]:
         """Sits down around the forward of ``module``; returns the handles that take it off again."""
@@ -45,6 +49,7 @@ class QuantizeWeight:
 
     def before(self, module: nn.Module, inputs: Any) -> None:
         """The module is about to run."""
+        self._running.acquire()
         own = module._parameters["weight"]
         self._own.append(own)
         if own is None:
@@ -54,8 +59,18 @@ class QuantizeWeight:
 
     def after(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """The module has run, or raised."""
-        if self._own:
+        if self._own and self._running.acquire(
+            blocking=False
+        ):  # which it is not, if it raised before ``before``
+            self._running.release()
             module._parameters["weight"] = self._own.pop()
+            self._running.release()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_running"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _running=threading.RLock())
 
     def _quantized(self, weight: Tensor) -> Tensor:
         if self.kept is None or (torch.is_grad_enabled() and weight.requires_grad):

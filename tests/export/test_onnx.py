@@ -138,7 +138,7 @@ def test_what_is_written_scores_what_was_measured(both, images, labels, tmp_path
 def test_the_check_notices_another_model(both, images, labels, tmp_path):
     evaluator = Evaluator(both, images, labels)
     export_setting(tmp_path / "model.onnx", both, [3] * 7, "onnx")
-    from qa_lib.export.onnx_file import verify
+    from qa_lib.export.verification import verify
 
     same = verify(tmp_path / "model.onnx", both, (3,) * 7, evaluator, qonnx=False)
     other = verify(tmp_path / "model.onnx", both, (8,) * 7, evaluator, qonnx=False)
@@ -233,7 +233,7 @@ def test_what_torch_cannot_export_is_a_sentence_and_the_json_is_there(images, tm
 
 def test_bad_input(both, images, tmp_path, monkeypatch):
     with pytest.raises(
-        DataError, match="format is 'tflite'; give one of 'json', 'onnx', 'qonnx', 'state_dict'"
+        DataError, match="format is 'tflite'; give one of 'json', 'onnx', 'qonnx', 'state_dict', 'code'"
     ):
         export_setting(tmp_path / "m.tflite", both, [4] * 7, "tflite")
     with pytest.raises(DataError, match="verify= is for 'onnx' and 'qonnx'"):
@@ -247,10 +247,17 @@ def test_bad_input(both, images, tmp_path, monkeypatch):
     def missing(name):
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr("qa_lib.export.onnx_file.import_module", missing)
+    monkeypatch.setattr("qa_lib.export.verification.import_module", missing)
     with pytest.raises(DataError, match=r"needs the package onnx .*pip install 'qa_lib\[export\]'"):
         export_setting(tmp_path / "m.onnx", both, [4] * 7, "onnx")
     assert importlib.import_module("onnx") is onnx
+
+
+def test_code_sets_the_widths(both, tmp_path):
+    written = export_setting(tmp_path / "m.py", both, [8, None, 4, 4, 3, 3, 3], "code")
+    assert written.in_float == ("shortcut",)
+    exec((tmp_path / "m.py").read_text(), {"qmodel": both})
+    assert both.bit_widths == (8, None, 4, 4, 3, 3, 3)
 
 
 def test_a_state_dict_at_the_setting(both, images, tmp_path):

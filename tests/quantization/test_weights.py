@@ -1,6 +1,8 @@
 """Fake quantizers of weights, against the toolkit's own layers."""
 
 import copy
+import threading
+import time
 from collections import OrderedDict
 
 import numpy as np
@@ -165,6 +167,27 @@ def test_the_models_own_weights_stay_and_come_back(both, tiny_model, images):
     model = both.remove()
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert not torch.equal(both.fake_quantizers["conv1.weight"](model.conv1.weight), model.conv1.weight)
+
+
+def test_a_thread_that_calls_the_model_itself_disturbs_nobody(both, tiny_model, images):
+    weight, inside = tiny_model.conv1.weight, threading.Event()
+    with torch.no_grad():
+        expected = both(images)
+
+        def linger(*_):
+            if threading.current_thread() is other and not inside.is_set():
+                inside.set()
+                time.sleep(0.3)  # with the narrow weight in the module
+
+        tiny_model.conv1.register_forward_pre_hook(linger)
+        both.bit_widths = [2] * 7
+        other = threading.Thread(target=tiny_model, args=(images,))
+        other.start()
+        assert inside.wait(20)
+        both.bit_widths = [8] * 7
+        assert torch.equal(both(images), expected)
+        other.join()
+        assert torch.equal(both(images), expected) and tiny_model.conv1.weight is weight
 
 
 def test_replicas_live_and_the_model_itself_agree_and_share_what_they_make(both, images, labels):
