@@ -104,12 +104,17 @@ def measure(bench: Bench, options: argparse.Namespace) -> tuple[pd.DataFrame, pd
     return frame, on_held_out(bench, runs)
 
 
-def on_held_out(bench: Bench, runs: dict[tuple[str, int], Points]) -> pd.DataFrame:
+def on_held_out(
+    bench: Bench,
+    runs: dict[tuple[str, int], Points],
+    budgets: tuple[int, ...] = BUDGETS,
+    items: int | None = None,
+) -> pd.DataFrame:
     """Hypervolume of the runs' fronts after each budget on the search set and the hold-out set, and, of ours, how much of what is shown is
     luck: of the measured score, and of the expected one, in points."""
-    held_out, rows = HeldOut(bench), []
+    held_out, rows = HeldOut(bench, items), []
     for (search, seed), points in runs.items():
-        for budget in (b for b in BUDGETS if b - 1 <= points.rows[-1][0]):
+        for budget in (b for b in budgets if b - 1 <= points.rows[-1][0]):
             judge = points.yardstick("divergence", bench.float_evaluation, budget)
             fronts = {search: points.front_after(budget)}
             if search == OURS:
@@ -160,7 +165,7 @@ def quick() -> None:
     print(
         f"hypervolume of plain after {PLAIN_EVALUATIONS} evaluations: {final:.4f}, of ours: {at(ours, np.inf)[1]:.4f}"
     )
-    report_held_out(on_held_out(bench, {(OURS, 1): points}))
+    report_held_out(on_held_out(bench, {(OURS, 1): points}, (TARGET_PASSES,), 2000))
     report_ratios(ours, final, plain_seconds)
 
 

@@ -188,10 +188,13 @@ class PlainOnEngine(Problem):
 class HeldOut:
     """What fronts are worth on the images that no search has seen."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, items: int | None = None) -> None:
         workload = bench.workload
         self.evaluator = Evaluator(
-            bench.qmodel, workload.holdout_images, workload.holdout_labels, metric=workload.metric
+            bench.qmodel,
+            workload.holdout_images[:items],
+            workload.holdout_labels[:items],
+            metric=workload.metric,
         )
         self.searched = bench.float_accuracy
         accuracy = self.evaluator.evaluate_uniform(None).score

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 pytestmark = pytest.mark.slow
-# Where time is short, the three that carry what the README says of speed and of the search.
+# Where time is short, the two that carry what the README says of evaluating and of the search.
 in_full = pytest.mark.skipif(bool(os.environ.get("BRIEF")), reason="`make test` without BRIEF runs it")
 
 
@@ -38,6 +38,7 @@ def run(request, monkeypatch, capsys):
     return run_script
 
 
+@in_full
 def test_forward(run):
     printed = run("forward")
     differences = re.findall(r"largest difference to the toolkit: (\S+)", printed)

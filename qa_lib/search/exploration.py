@@ -203,7 +203,8 @@ class Exploration(ExplorationTables):
         to the front that was searched for, are still not on it.
 
         Example:
-            >>> exploration.counted_by(exploration.other_costs[0]).front
+            >>> exploration.counted_by(WeightedBits((2.0, 1.0, 1.0, 1.0, 1.0))).cost_column
+            'weighted_bits'
         """
         others = [each for each in distinct((*parts(self.cost), *self.other_costs)) if each != cost]
         return replace(self, cost=cost, other_costs=tuple(others))

@@ -450,7 +450,7 @@ def test_costs_that_are_none_are_refused_before_anything_is_measured(qmodel, eva
 
 def test_a_cost_that_becomes_none_in_the_middle_loses_nothing(qmodel, evaluator):
     odd = lambda widths: math.nan if len(set(widths)) > 2 else float(sum(widths))  # noqa: E731
-    with pytest.raises(SearchError, match="is no finite number") as raised:
+    with pytest.raises(SearchError, match="it has to be a finite number") as raised:
         quiet(qmodel, evaluator, cost=FunctionCost(odd, "odd", is_sum=False))
     assert raised.value.exploration.measured
 
