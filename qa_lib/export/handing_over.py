@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from qa_lib.batches.structure import count_items, tensors
 from qa_lib.bit_widths import BitWidths
 from qa_lib.checks import shown
 from qa_lib.costs import total_bits
@@ -83,10 +84,8 @@ def export_setting(
     graph = format in RUN
     if verify is not None and not graph:
         raise DataError(f"what is written as {format!r} is not run: verify= is for 'onnx' and 'qonnx'")
-    if file.suffix == ".json" and format != "json":
-        raise DataError(
-            f"'{file}' would be the JSON file beside the {format} one: give a name that ends in {FORMATS[format]}"
-        )
+    if file.suffix != FORMATS[format] and format != "json":
+        raise DataError(f"'{file}': give a name that ends in {FORMATS[format]}; the JSON file lies beside it")
     measured = setting if isinstance(setting, Evaluation) else None
     widths = qmodel.check_bit_widths(measured.bit_widths if measured else setting)  # type: ignore[arg-type]
     qmodel.check_calibrated(widths)
@@ -160,6 +159,10 @@ def _inputs(qmodel: QuantizedActivationsModel, inputs: Any, verify: Any) -> Any:
     if isinstance(verify, Evaluator):
         return verify.search_set.batches[0][0]
     if verify is not None:
+        if not any(True for _ in tensors(verify)) or not count_items(verify):
+            raise DataError(
+                f"verify is {shown(verify)}; give an evaluator, or inputs: tensors of at least one item"
+            )
         return verify
     if not qmodel.first_is_the_input:
         raise DataError("what the model takes is not one tensor of numbers: give inputs=, those of a batch")

@@ -89,6 +89,15 @@ def write_onnx(
         raise DataError(
             f"torch {torch.__version__} cannot write what quantizers do as ONNX: this needs {'.'.join(map(str, _FIRST_TORCH))} or newer"
         )
+    others = {
+        str(t.dtype)
+        for t in (*qmodel.model.parameters(), *qmodel.model.buffers())
+        if t.is_floating_point() and t.dtype != torch.float32
+    }
+    if others:
+        raise DataError(
+            f"the model has {', '.join(sorted(others))} numbers, and what quantizers do is written in float32 only: export model.float()"
+        )
     wide = any(grid.num_bits is not None and grid.num_bits > WIDEST_8_BIT for grid in grids.values())
     model = _exported(qmodel, inputs, _OPSET_16_BIT if wide and not qonnx else _OPSET)
     QuantizedGraph(model, grids, onnx).replace(qonnx=qonnx)
@@ -105,6 +114,8 @@ def _exported(qmodel: QuantizedActivationsModel, inputs: Any, opset: int) -> Any
     if replica is qmodel:
         raise DataError("the model cannot be copied, and so not be exported: the JSON file has been written")
     replica.eval().replace_quantizers({name: _Marked(number) for number, name in enumerate(qmodel.names)})
+    if count_items(inputs) == 1:  # torch would take the number of items for fixed
+        inputs = map_tensors(lambda tensor: torch.cat([tensor, tensor]), inputs)
     some = map_tensors(lambda tensor: tensor.contiguous(), take(inputs, slice(0, _ITEMS)))
     leaves, structure = pytree.tree_flatten(some)
     names = _input_names(inputs)

@@ -13,6 +13,8 @@ DOMAIN, MARKER = "qa_lib", "FakeQuantize"
 # QONNX's operators (Pappalardo et al., "QONNX: Representing Arbitrary-Precision Quantized Neural Networks", 2022).
 QONNX_DOMAIN = "qonnx.custom_op.general"
 WIDEST_8_BIT = 8
+# What multiplies by a weight, and may add a bias.
+_LAYERS = ("Conv", "ConvTranspose", "Gemm")
 # The scale of a channel that the toolkit makes zeros of: nothing reaches a level of it.
 _OF_ZEROS = 1e30
 
@@ -31,6 +33,7 @@ class QuantizedGraph:
         self._initializers = {each.name: each for each in model.graph.initializer}
         self._constants: dict[str, Any] = {}
         self._times: Counter[str] = Counter()
+        self._read: dict[str, str] = {}  # what a quantizer makes -> of what
         self._rank_of = {name: len(each.dims) for name, each in self._initializers.items()}
 
     def replace(self, *, qonnx: bool) -> None:
@@ -43,6 +46,7 @@ class QuantizedGraph:
                 nodes.append(node)
                 continue
             number, (given,), (result,) = int(node.attribute[0].i), node.input, node.output
+            self._read[result] = given
             made = self._quant if qonnx else self._quantize_linear
             new = self._nothing(number, given, result) or made(number, given, result)
             nodes += new
@@ -51,6 +55,7 @@ class QuantizedGraph:
         for output in graph.output:
             if output.name in renamed:
                 nodes.append(self.onnx.helper.make_node("Identity", [renamed[output.name]], [output.name]))
+        nodes = [each for node in nodes for each in self._apart(node)]
         del graph.node[:]
         graph.node.extend(nodes)
         used = {name for node in nodes for name in node.input}
@@ -62,6 +67,26 @@ class QuantizedGraph:
         self.model.opset_import.extend(domains)
         if qonnx:
             self.model.opset_import.append(self.onnx.helper.make_opsetid(QONNX_DOMAIN, 1))
+
+    def _apart(self, node: Any) -> list[Any]:
+        """Of a layer whose operands are quantized the bias by itself: onnxruntime would round one that is part of it to 32-bit integers in steps of
+        both scales' product, in which it may have no place."""
+        bias = (
+            self._initializers.get(node.input[2]) if len(node.input) > 2 and node.op_type in _LAYERS else None
+        )
+        if bias is None or len(bias.dims) != 1:
+            return [node]
+        values = self.onnx.numpy_helper.to_array(bias)
+        spatial = (
+            0
+            if node.op_type == "Gemm"
+            else max(1, self._rank_of.get(self._read.get(node.input[1], node.input[1]), 4) - 2)
+        )
+        name, result, before = f"{bias.name}.apart", node.output[0], f"{node.output[0]}.before_bias"
+        self._constants[name] = self.onnx.numpy_helper.from_array(values.reshape(-1, *[1] * spatial), name)
+        del node.input[2]
+        node.output[0] = before
+        return [node, self.onnx.helper.make_node("Add", [before, name], [result], name=f"{node.name}.bias")]
 
     def _nothing(self, number: int, given: str, result: str) -> list[Any]:
         """Where all of a grid is zero, the toolkit returns zeros."""

@@ -41,7 +41,7 @@ class Verification:
     expected: float | None = None
 
     def __str__(self) -> str:
-        found = f"{self.differing} of {self.items:,} items have another answer"
+        found = f"{self.differing} of {self.items:,} items have another answer, no output is off by more than {self.largest_difference:.1%} of the largest"
         return (
             found
             if self.score is None
@@ -65,6 +65,9 @@ def verify(
     path: Path, qmodel: QuantizedActivationsModel, widths: Widths, given: Any, *, qonnx: bool
 ) -> Verification:
     """Runs what was written beside the quantized model.
+
+    Raises:
+        DataError: There is nothing to run.
 
     Args:
         path: The file.

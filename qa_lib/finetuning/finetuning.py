@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,8 @@ class FineTuned:
     seconds: float
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def finetune(
     qmodel: QuantizedActivationsModel,
     bit_widths: BitWidths,
@@ -80,8 +83,9 @@ def finetune(
         epochs: How often it goes through them.
         learning_rate: Adam's, at the beginning.
         loss: Of outputs and targets, a scalar; None takes the cross-entropy, which needs logits, shape ``(N, classes, ...)``, and whole numbers.
-        learn_amax: Learn the ``amax`` of activations, too, from what lies beyond them (Choi et al., "PACT", 2018); otherwise they stay as calibrated.
-        validation: Inputs and targets, as of ``Evaluator``: the copy is measured on them after each epoch, and the best epoch is kept, the weights as they
+        learn_amax: Learn the ``amax`` of activations, too, from what lies beyond them (Choi et al., "PACT", 2018), which then serves all widths, and leaves no
+            ``calibration``; otherwise they stay as calibrated.
+        validation: Inputs and targets, or a loader and None, as of ``Evaluator``: the copy is measured on them after each epoch, and the best epoch is kept, the weights as they
             were among them. What is chosen by is no data to judge it on. None keeps the last.
         metric: What is measured there; None is the accuracy.
         seed: Of the shuffling, and of whatever the model draws itself.
@@ -106,7 +110,11 @@ def finetune(
     check_positive("learning_rate", learning_rate, SearchError)
     check_kind("learn_amax", learn_amax, bool, SearchError, "True or False")
     check_kind(
-        "validation", validation, (tuple, type(None)), DataError, "a pair of inputs and targets, or None"
+        "validation",
+        validation,
+        (tuple, type(None)),
+        DataError,
+        "a pair of inputs and targets, or of a loader and None",
     )
     if metric is not None and not check_metric(metric).needs_targets:
         raise DataError(
@@ -117,7 +125,10 @@ def finetune(
     tuned.bit_widths = widths
     amax = _learned_amax(tuned) if learn_amax else {}
     parameters = [*tuned.model.parameters(), *amax.values()]
-    optimizer = torch.optim.Adam([each for each in parameters if each.requires_grad], learning_rate)
+    trained = [each for each in parameters if each.requires_grad]
+    if not trained:
+        raise DataError("no parameter of the model is to be trained: all have requires_grad=False")
+    optimizer = torch.optim.Adam(trained, learning_rate)
     generator = torch.Generator().manual_seed(seed)
     total = epochs * sum(1 for _ in _shuffled(batches, generator))
     if not total:
@@ -140,6 +151,10 @@ def finetune(
                 for inputs, targets in _shuffled(batches, generator):
                     optimizer.zero_grad()
                     found = _loss(loss, tuned.run(inputs), targets)
+                    if not bool(torch.isfinite(found)):
+                        raise SearchError(
+                            f"the loss is {float(found.detach())} in epoch {epoch}: check the data, or take a smaller learning_rate than {learning_rate:g}"
+                        )
                     found.backward()
                     optimizer.step()
                     schedule.step()
@@ -152,6 +167,8 @@ def finetune(
                 best, kept, kept_epoch = now, _state(tuned), epoch
     tuned.load_state_dict(kept)
     tuned.bit_widths = widths
+    if learn_amax:
+        tuned.calibration = None  # which found others
     history = pd.DataFrame(
         [(epoch, mean, float("nan") if e is None else e.score) for epoch, mean, e in rows],
         columns=["epoch", "loss", "score"],
@@ -170,15 +187,21 @@ def _state(tuned: QuantizedActivationsModel) -> dict[str, Any]:
 
 def _shuffled(batches: Any, generator: torch.Generator) -> Iterator[tuple[Any, Any]]:
     """Pairs of inputs and targets."""
-    pair = isinstance(batches, tuple) and len(batches) == 2 and isinstance(batches[1], Tensor)
+    pair = isinstance(batches, (tuple, list)) and len(batches) == 2 and isinstance(batches[1], Tensor)
     if not pair:
-        if isinstance(batches, (Tensor, str)) or not isinstance(batches, Iterable):
+        if isinstance(batches, (Tensor, np.ndarray, str, tuple, Iterator)) or not isinstance(
+            batches, Iterable
+        ):
             raise DataError(
                 f"batches is {shown(batches)}; give a pair of inputs and targets, or a re-iterable of such pairs"
             )
         yield from batches
         return
     inputs, targets = batches
+    if count_items(inputs) != len(targets):
+        raise DataError(
+            f"there are {count_items(inputs)} inputs and {len(targets)} targets to learn from: give one for each"
+        )
     order = torch.randperm(count_items(inputs), generator=generator)
     for chosen in order.split(_BATCH):
         yield take(inputs, chosen), targets[chosen.to(targets.device)]
@@ -190,7 +213,12 @@ def _loss(loss: Loss | None, outputs: Any, targets: Any) -> Tensor:
             raise SearchError(
                 "the cross-entropy needs logits and whole numbers as targets: give loss=, a function of outputs and targets"
             )
-        return nn.functional.cross_entropy(outputs, targets)
+        with naming(
+            "the cross-entropy",
+            SearchError,
+            ". Give class numbers from 0 on, torch.int64, one for each row of logits, or a loss= of your own",
+        ):
+            return nn.functional.cross_entropy(outputs, targets)
     with naming(
         "the loss", SearchError, ". Give a function of outputs and targets that returns a scalar tensor"
     ):

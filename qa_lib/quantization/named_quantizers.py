@@ -161,6 +161,16 @@ class NamedQuantizers(nn.Module):
         """
         write_cost_template(path, self.names, widths)
 
+    @property
+    def weight_amax_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name of each quantizer of a weight -> the shape of its ``amax`` at one width: ``()`` where there is one for all channels."""
+        shapes = {}
+        for name, module in self._weights.items():
+            axis = self._quantizers[name].axis
+            sizes = enumerate(module.get_parameter("weight").shape)
+            shapes[name] = () if axis is None else tuple(size if dim == axis else 1 for dim, size in sizes)
+        return shapes
+
     def _set_inputs(self, sites: dict[str, str]) -> None:
         if taken := set(sites.values()) & {*self._chosen, *self._weights}:
             raise PredicateError(
@@ -192,8 +202,7 @@ class NamedQuantizers(nn.Module):
         what it says of the quantizers is another model's, or damaged."""
         sites = saved_inputs(state_dict)
         names = self.names if sites is None else (*sites.values(), *self._chosen, *self._weights)
-        channels = {name: module.get_parameter("weight").shape for name, module in self._weights.items()}
-        check_state_dict(state_dict, names, channels)
+        check_state_dict(state_dict, names, self.weight_amax_shapes)
         if sites is not None:
             self._set_inputs(sites)
         return super().load_state_dict(state_dict, *args, **kwargs)

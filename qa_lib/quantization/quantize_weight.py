@@ -128,14 +128,18 @@ def choose_weights(
         return {}
     # What has a scale for each channel alone, or nothing, has no weight that is multiplied.
     asked = (
-        {name: module for name, module in chosen.items() if _matrices(module)}
+        {
+            name: module
+            for name, module in chosen.items()
+            if _matrices(module) or isinstance(module, tuple(_AXIS))
+        }
         if weights is True
         else choose_modules(model, weights)
     )
     users: dict[int, list[str]] = {}
     for name, module in model.named_modules():
         for _, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            users.setdefault(id(parameter), []).append(name)
+            users.setdefault(_memory(parameter), []).append(name)
     for name, module in asked.items():
         _check_weight(name, module, users)
     if not asked:
@@ -144,6 +148,11 @@ def choose_weights(
             "or give weights= a predicate of its own"
         )
     return {name + SUFFIX: module for name, module in asked.items()}
+
+
+def _memory(parameter: Tensor) -> int:
+    """Where its numbers lie."""
+    return id(parameter) if parameter.is_meta else parameter.untyped_storage().data_ptr()
 
 
 def _matrices(module: nn.Module) -> list[str]:
@@ -168,8 +177,8 @@ def _check_weight(name: str, module: nn.Module, users: Mapping[int, Collection[s
         raise PredicateError(
             f"the weight of '{name}' ({kind}) is {weight.dtype}, no floating-point numbers: {out}"
         )
-    if len(users[id(weight)]) > 1:
+    if len(users[_memory(weight)]) > 1:
         raise PredicateError(
-            f"the weight of '{name}' is that of {', '.join(repr(n) for n in users[id(weight)] if n != name)} as well, which would keep it in "
+            f"the weight of '{name}' is that of {', '.join(repr(n) for n in users[_memory(weight)] if n != name)} as well, which would keep it in "
             f"float: {out}"
         )

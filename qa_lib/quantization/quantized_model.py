@@ -53,7 +53,8 @@ class QuantizedActivationsModel(NamedQuantizers):
             module inside ``model``.
         num_bits: Width of every quantizer to begin with, 2..16, or None for float.
         weights: Which weights get a quantizer, called "conv1.weight", behind those of the activations: True for those of the chosen convolutions and linear
-            layers, a predicate for those of other ones, False for none.
+            layers, a predicate for those of other ones, False for none. A weight is quantized while its own module runs; a forward that takes it from there,
+            ``functional.linear(x, self.layer.weight)``, gets it as it is.
         weight_num_bits: Width of these to begin with.
         per_channel: Whether these have an ``amax`` for each output channel (of a transposed convolution with groups: of a group's), or one for all.
         device: Where to move the model; None leaves it where it is.

@@ -73,7 +73,7 @@ def check_state_dict(
     state_dict: Mapping[str, Any], names: Sequence[str], weights: Mapping[str, Sequence[int]]
 ) -> None:
     """Raises ``CalibrationError`` or ``LayerError`` unless what a state dict says of the quantizers ``names`` can be taken over. Those of
-    ``weights``, of these shapes, may have an ``amax`` for each channel."""
+    ``weights`` have an ``amax`` of these shapes."""
     channels = {f"quantizers.{name.replace('.', '/')}": shape for name, shape in weights.items()}
     check_kind(
         "state_dict", state_dict, Mapping, LayerError, "what a state_dict() returned, or torch.load of it"
@@ -85,20 +85,15 @@ def check_state_dict(
             check_saved_amax(key, value)
             shape = value.shape if key.endswith("._amax") else value.shape[1:]
             of_weight = channels.get(key.rpartition(".")[0])
-            if of_weight is not None and not _per_channel(shape, of_weight):
+            uncalibrated = shape.numel() == 1 and bool(value.isnan().any())
+            if of_weight is not None and not uncalibrated and tuple(shape) != tuple(of_weight):
                 raise CalibrationError(
-                    f"{key} in the state dict has shape {tuple(value.shape)}, and the weight {tuple(of_weight)}"
+                    f"{key} in the state dict has shape {tuple(value.shape)}, and the amax of this weight {tuple(of_weight)}: make the model with the same per_channel="
                 )
             if of_weight is None and shape.numel() != 1:
                 raise CalibrationError(
                     f"{key} in the state dict has shape {tuple(value.shape)}; activations have one amax for the whole tensor"
                 )
-
-
-def _per_channel(shape: Sequence[int], weight: Sequence[int]) -> bool:
-    """Whether an ``amax`` of this shape has a number for each channel of the weight, or one for all."""
-    kept = [size for size, own in zip(shape, weight, strict=False) if size != 1 and size == own]
-    return math.prod(shape) == 1 or (len(shape) == len(weight) and kept == [math.prod(shape)])
 
 
 def restore_state(quantizers: Mapping[str, TensorQuantizer], state: Mapping[str, Any]) -> Learned:

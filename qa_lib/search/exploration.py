@@ -198,14 +198,21 @@ class Exploration(ExplorationTables):
             (worth(e), *amounts(self.cost, e.bit_widths)) for e in self.front_evaluations
         )
 
-    def counted_by(self, cost: Cost) -> "Exploration":
-        """The same measurements with another cost: their front by that, without a forward pass. Settings that were stopped, for they could not matter
+    def counted_by(self, cost: Cost | str) -> "Exploration":
+        """The same measurements with another cost, or one of the search's own by name: their front by that, without a forward pass. Settings that were stopped, for they could not matter
         to the front that was searched for, are still not on it.
 
         Example:
             >>> exploration.counted_by(WeightedBits((2.0, 1.0, 1.0, 1.0, 1.0))).cost_column
             'weighted_bits'
         """
+        known = {each.name: each for each in (*parts(self.cost), *self.other_costs)}
+        if isinstance(cost, str):
+            if cost.replace("_", " ") not in known:
+                raise SearchError(
+                    f"cost is {shown(cost)}; of the search's own there are {', '.join(known)}: give another as an object, BitOperations.of(qmodel) say"
+                )
+            cost = known[cost.replace("_", " ")]
         others = [each for each in distinct((*parts(self.cost), *self.other_costs)) if each != cost]
         return replace(self, cost=cost, other_costs=tuple(others))
 

@@ -76,7 +76,11 @@ def test_what_cannot_be_handed_over_is_a_sentence(qmodel, tmp_path):
     path = tmp_path / "setting.json"
     for given, error, message in (
         ((path, qmodel, [8] * 3), BitWidthError, "3"),
-        ((path, qmodel, [8] * 4, "onnx"), DataError, "would be the JSON file beside the onnx one"),
+        (
+            (path, qmodel, [8] * 4, "onnx"),
+            DataError,
+            r"give a name that ends in \.onnx; the JSON file lies beside it",
+        ),
         ((tmp_path / "no" / "setting.json", qmodel, [8] * 4), DataError, "lies in no folder that exists"),
         (
             (path, QuantizedActivationsModel(make_tiny_model(), conv2d_predicate), [8] * 4),

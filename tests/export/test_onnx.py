@@ -147,13 +147,13 @@ def test_the_check_notices_another_model(both, images, labels, tmp_path):
         and other.largest_difference > 0.01
         and other.score != other.expected
     )
-    assert "of 96 items have another answer; it scores" in str(other)
+    assert "of 96 items have another answer, no output" in str(other) and "; it scores" in str(other)
 
 
 def test_inputs_alone_are_compared_without_a_score(both, images, tmp_path):
     written = export_setting(tmp_path / "model.onnx", both, [6] * 7, "onnx", verify=images[:10])
     assert (written.verified.items, written.verified.score) == (10, None)
-    assert str(written.verified) == "0 of 10 items have another answer"
+    assert str(written.verified).startswith("0 of 10 items have another answer, no output is off by")
 
 
 def test_a_network_that_is_not_ours(tmp_path):
@@ -270,3 +270,49 @@ def test_a_state_dict_at_the_setting(both, images, tmp_path):
     assert both.bit_widths == (8, 4, 4, 4, 3, 3, 3)
     with torch.no_grad():
         assert torch.equal(both(images), expected)
+
+
+def biased(scale):
+    """A channel with hardly a weight, or none, and a bias."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 4, 2), nn.Flatten(), nn.Linear(4 * 49, 5)
+    ).eval()
+    with torch.no_grad():
+        model[0].weight[2] *= scale
+        model[0].bias[2] = 1.5
+        model[3].bias[1] = 3.0
+    return model
+
+
+@pytest.mark.parametrize(("scale", "num_bits"), [(0.0, 8), (1e-6, 8), (1.0, 16), (0.0, 16)])
+def test_a_bias_stays_what_it_is_in_onnxruntimes_default_session(tmp_path, scale, num_bits):
+    images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    qmodel = QuantizedActivationsModel(
+        biased(scale), lambda m: isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)), weights=True
+    )
+    calibrate(qmodel, images, method="max")
+    written = export_setting(
+        tmp_path / "m.onnx", qmodel, [num_bits] * len(qmodel.names), "onnx", verify=images
+    )
+    assert written.verified.differing == 0 and written.verified.largest_difference < 0.02
+    assert "no output is off by more than" in str(written.verified)
+
+
+def test_one_item_does_not_fix_how_many_there_are(both, images, tmp_path):
+    export_setting(tmp_path / "m.onnx", both, [8] * 7, "onnx", inputs=images[:1])
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    assert session.run(None, {"input": images[:7].numpy()})[0].shape == (7, 5)
+
+
+def test_what_cannot_be_written_or_run_is_a_sentence(both, images, tmp_path, tiny_model):
+    for given in (images.numpy(), images[:0], 3):
+        with pytest.raises(DataError, match="give an evaluator, or inputs"):
+            export_setting(tmp_path / "m.onnx", both, [8] * 7, "onnx", verify=given)
+    with pytest.raises(DataError, match=r"give a name that ends in \.pt"):
+        export_setting(tmp_path / "m.onnx", both, [8] * 7, "state_dict")
+    both.remove()
+    double = QuantizedActivationsModel(tiny_model.double(), conv2d_predicate)
+    calibrate(double, images.double())
+    with pytest.raises(DataError, match=r"torch\.float64 numbers.*export model\.float\(\)"):
+        export_setting(tmp_path / "m.onnx", double, [8] * 4, "onnx", verify=images.double())

@@ -112,6 +112,22 @@ def test_another_loss_and_metric(both, images, labels):
         ({"bit_widths": [3] * 4}, BitWidthError, "7 quantizers"),
         ({"batches": torch.rand(3, 1, 6, 6)}, DataError, "give a pair of inputs and targets"),
         ({"batches": []}, DataError, "nothing to learn from"),
+        ({"batches": (pair for pair in [])}, DataError, "give a pair of inputs and targets"),
+        (
+            {"batches": (torch.rand(30, 1, 6, 6), torch.zeros(64, dtype=torch.long))},
+            DataError,
+            "30 inputs and 64 targets",
+        ),
+        (
+            {"batches": (torch.rand(9, 1, 6, 6), torch.full((9,), 9))},
+            SearchError,
+            "the cross-entropy .*class numbers from 0",
+        ),
+        (
+            {"batches": (torch.full((9, 1, 6, 6), torch.nan), torch.zeros(9, dtype=torch.long))},
+            SearchError,
+            "the loss is nan in epoch 1",
+        ),
         ({"loss": lambda outputs, targets: 3.0}, SearchError, "the loss returned 3.0"),
         ({"loss": lambda outputs, targets: 1 / 0}, SearchError, "the loss .*ZeroDivisionError"),
     ],
@@ -128,3 +144,16 @@ def test_targets_that_are_no_classes_need_a_loss(both, images, tiny_model):
     with pytest.raises(NotCalibratedError):
         both.remove()
         quiet(QuantizedActivationsModel(tiny_model, conv2d_predicate), [3] * 4, (images, torch.zeros(96)))
+
+
+def test_modes_around_it_do_not_matter_and_frozen_models_are_a_sentence(both, images, labels):
+    expected = quiet(both, WIDTHS, (images, labels), epochs=1).qmodel.model.conv1.weight
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            found = quiet(both, WIDTHS, [images, labels], epochs=1).qmodel.model.conv1.weight
+        assert torch.equal(found, expected)
+    assert quiet(both, WIDTHS, (images, labels), epochs=1, learn_amax=True).qmodel.calibration is None
+    for parameter in both.model.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(DataError, match="no parameter of the model is to be trained"):
+        quiet(both, WIDTHS, (images, labels))

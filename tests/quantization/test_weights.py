@@ -323,8 +323,14 @@ def test_a_state_dict_brings_the_weights_grids_along(both, tiny_model, images, t
     with torch.no_grad():
         assert torch.equal(other(images), both(images))
     key = "quantizers.conv1/weight._amax"
-    with pytest.raises(CalibrationError, match="the weight"):
+    with pytest.raises(CalibrationError, match="the amax of this weight"):
         other.load_state_dict(state | {key: torch.ones(3, 1, 1, 1)})
+    whole = QuantizedActivationsModel(TinyNet().eval(), conv2d_predicate, weights=True, per_channel=False)
+    with pytest.raises(CalibrationError, match="make the model with the same per_channel="):
+        whole.load_state_dict(state)
+    calibrate(whole, images)
+    with pytest.raises(CalibrationError, match="make the model with the same per_channel="):
+        other.load_state_dict(whole.state_dict())
     with pytest.raises(LayerError, match="wrap the same model with the same predicate"):
         QuantizedActivationsModel(TinyNet().eval(), conv2d_predicate).load_state_dict(state)
 
@@ -349,6 +355,12 @@ class Tied(nn.Module):
         return self.head(self.body(self.embedding(tokens)))
 
 
+def sharing():
+    first, second = nn.Linear(4, 4), nn.Linear(4, 3)
+    second.weight = nn.Parameter(first.weight.data[:3])
+    return nn.Sequential(first, second)
+
+
 def recurrent():
     return nn.Sequential(OrderedDict(lstm=nn.LSTM(4, 4), pick=nn.Identity()))
 
@@ -363,6 +375,14 @@ def recurrent():
             linear_predicate,
             "computes its weight anew at each call",
         ),
+        (
+            lambda: nn.Sequential(
+                nn.Linear(4, 4), torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+            ),
+            True,
+            "'1' .*computes its weight anew at each call",
+        ),
+        (sharing, True, "the weight of '0' is that of '1' as well"),
         (lambda: nn.Sequential(nn.ReLU()), lambda m: isinstance(m, nn.ReLU), r"'0' \(ReLU\) has no weight"),
         (lambda: nn.Sequential(nn.ReLU()), True, "finds no layer with weights among the chosen ones"),
         (lambda: nn.Sequential(nn.Linear(4, 4)), conv2d_predicate, "the predicate chooses no module"),

@@ -107,6 +107,11 @@ def test_a_search_by_two_keeps_everything_on_its_front(found, qmodel, evaluator,
     flat = found.counted_by(found.cost.second)
     assert flat.cost_column == "peak_activation_memory" and len(flat.front) <= len(found.front)
     assert set(flat.costs_shown) == set(found.costs_shown)
+    assert found.counted_by("peak_activation_memory").front.equals(flat.front)
+    with pytest.raises(
+        SearchError, match="cost is 'latency'; of the search's own there are activation traffic, peak"
+    ):
+        found.counted_by("latency")
     data = objective_space(found)
     assert data.second.tolist() == found.front["peak_activation_memory"].tolist() and not len(data.expected)
     plot_objective_space(found).canvas.draw()
