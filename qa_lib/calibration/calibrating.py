@@ -106,6 +106,8 @@ def calibrate(
         statistics, passes = collect_statistics(qmodel, kept), 1.0
     signs = _unsigned(statistics, how.unsigned if unsigned is None else unsigned)
     found, more = how.find(Given(qmodel, statistics, kept, signs, per_width, options))
+    with qmodel.lock:
+        calibrate_weights(qmodel, weights, per_width=per_width)
     record = CalibrationRecord(
         method=method,
         options={option: _plain(value) for option, value in options.items()},
@@ -116,8 +118,6 @@ def calibrate(
         seconds=time.perf_counter() - start,
         weights=weights if qmodel.weighted_modules else None,
     )
-    with qmodel.lock:
-        calibrate_weights(qmodel, weights, per_width=per_width)
     _take(qmodel, found, signs, statistics, record)
     _warn_of_silence(statistics, found)
     return record

@@ -37,7 +37,7 @@ def cost_of(qmodel: Network, cost: Any) -> Any:
                 f"cost is {shown(cost)}; give one cost, or two in a list, and the rest as other_costs"
             )
         each = [named_cost(cost_of(qmodel, one)) for one in cost]
-        return each[0] if len(each) == 1 or each[0] == each[1] else TwoCosts(*each)
+        return each[0] if len(each) == 1 or same(*each) else TwoCosts(*each)
     if isinstance(cost, str) and cost in COSTS:
         return COSTS[cost](qmodel)
     if isinstance(cost, Path) or (isinstance(cost, str) and cost.endswith(".csv")):

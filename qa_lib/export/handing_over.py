@@ -86,6 +86,14 @@ def export_setting(
         raise DataError(f"what is written as {format!r} is not run: verify= is for 'onnx' and 'qonnx'")
     if file.suffix != FORMATS[format] and format != "json":
         raise DataError(f"'{file}': give a name that ends in {FORMATS[format]}; the JSON file lies beside it")
+    if not (
+        verify is None
+        or isinstance(verify, Evaluator)
+        or (any(True for _ in tensors(verify)) and count_items(verify))
+    ):
+        raise DataError(
+            f"verify is {shown(verify)}; give an evaluator, or inputs: tensors of at least one item"
+        )
     measured = setting if isinstance(setting, Evaluation) else None
     widths = qmodel.check_bit_widths(measured.bit_widths if measured else setting)  # type: ignore[arg-type]
     qmodel.check_calibrated(widths)
@@ -159,10 +167,6 @@ def _inputs(qmodel: QuantizedActivationsModel, inputs: Any, verify: Any) -> Any:
     if isinstance(verify, Evaluator):
         return verify.search_set.batches[0][0]
     if verify is not None:
-        if not any(True for _ in tensors(verify)) or not count_items(verify):
-            raise DataError(
-                f"verify is {shown(verify)}; give an evaluator, or inputs: tensors of at least one item"
-            )
         return verify
     if not qmodel.first_is_the_input:
         raise DataError("what the model takes is not one tensor of numbers: give inputs=, those of a batch")

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from qa_lib.bit_widths import width_columns
-from qa_lib.costs import counted_in, known_amount, name_and_unit
+from qa_lib.costs import counted_in, known_amount, name_and_unit, same
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
@@ -139,7 +139,9 @@ def report(
             "there is nothing to report: the search ended before anything was measured to the end; start it again"
         )
 
-    more = {column: cost for column, cost in exploration.costs_shown.items() if cost != exploration.cost}
+    more = {
+        column: cost for column, cost in exploration.costs_shown.items() if not same(cost, exploration.cost)
+    }
 
     def point(evaluation: Evaluation) -> Point:
         amounts = [known_amount(each, evaluation.bit_widths) for each in (exploration.cost, *more.values())]

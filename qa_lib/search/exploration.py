@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from qa_lib.checks import shown
-from qa_lib.costs import Cost, amounts, distinct, named_cost, parts, total_bits
+from qa_lib.costs import Cost, amounts, distinct, named_cost, parts, same, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.evaluation.evaluator import Evaluator
@@ -213,7 +213,7 @@ class Exploration(ExplorationTables):
                     f"cost is {shown(cost)}; of the search's own there are {', '.join(known)}: give another as an object, BitOperations.of(qmodel) say"
                 )
             cost = known[cost.replace("_", " ")]
-        others = [each for each in distinct((*parts(self.cost), *self.other_costs)) if each != cost]
+        others = [each for each in distinct((*parts(self.cost), *self.other_costs)) if not same(each, cost)]
         return replace(self, cost=cost, other_costs=tuple(others))
 
     def check(self, holdout: Evaluator, *, level: float = 0.95) -> CheckedFront:

@@ -13,7 +13,7 @@ from qa_lib.costs import (
     StoredTensor,
     cost_of,
 )
-from qa_lib.errors import LayerError, NotCalibratedError, SearchError
+from qa_lib.errors import BitWidthError, LayerError, NotCalibratedError, SearchError
 
 # input 1 x 6 x 6; shortcut, conv1, conv2 4 x 6 x 6 each; then the sum, and a classifier that no quantizer follows.
 ELEMENTS = (36, 144, 144, 144)
@@ -66,6 +66,15 @@ def test_bit_operations_are_a_sum_where_each_layer_reads_what_one_quantizer_writ
     of_two = BitOperations(Dataflow((), (product(("a",), ("b",)),)), ("a", "b"), 8)
     assert of_two.is_sum is False and of_two((4, 2)) == 1000 * 4 * 2 / 1e9
     assert BitOperations(Dataflow((), ()), ("a",))((8,)) == 0
+
+
+def test_a_width_of_weights_is_in_the_name_and_has_to_be_one():
+    alone = Dataflow((), ())
+    assert BitOperations(alone, ("a",)).name == "bit operations"
+    assert BitOperations(alone, ("a",), 4).name == "bit operations, 4-bit weights"
+    for none in (None, 0, 64):
+        with pytest.raises(BitWidthError, match="weight_num_bits is"):
+            BitOperations(alone, ("a",), none)
 
 
 def test_what_a_network_does_not_multiply_for_sure_is_refused():

@@ -7,6 +7,7 @@ import pytest
 
 from qa_lib.costs import FunctionCost, PeakActivationMemory, StoredTensor, total_bits
 from qa_lib.search import predicted
+from qa_lib.search.pareto import Hypervolume
 from qa_lib.search.predicted import predicted_front
 from qa_lib.sensitivities import SensitivityTable
 from qa_lib.space import Space
@@ -85,3 +86,24 @@ def test_where_there_are_too_many_settings_it_is_searched(table, cost, monkeypat
     points = [(table.predicted_divergence(setting), float(cost(setting))) for setting in found]
     assert np.array([*dict.fromkeys(points)]) == pytest.approx(np.array(exact(table, cost, space)))
     assert found == predicted_front(table, cost, space)
+
+
+@pytest.mark.slow
+def test_of_very_many_layers_it_begins_with_what_would_be_best_of_sums():
+    names = tuple(f"layer{n}" for n in range(60))
+    random = np.random.default_rng(5)
+    wide = SensitivityTable(
+        names, WIDTHS, random.random((60, 1)) * 0.3 ** np.arange(7) * (1 + random.random((60, 7))), 10
+    )
+    space = Space.of(names, (2, 8))
+    sizes = random.integers(1, 100, 60)
+    hidden = FunctionCost(lambda widths: float(sizes @ widths), is_sum=False)  # a sum that does not say so
+    plain = FunctionCost(hidden.function, is_sum=True)
+    box = Hypervolume.of(-8.0, 1.0, plain, space)
+
+    def reached(front):
+        return box((-np.log10(wide.predicted_divergence(setting)), plain(setting)) for setting in front)
+
+    assert reached(predicted_front(wide, hidden, space)) >= 0.99 * reached(
+        predicted_front(wide, plain, space)
+    )
