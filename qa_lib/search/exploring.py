@@ -245,7 +245,9 @@ def explore(
                 size = population_size if evaluations is None else min(population_size, evaluations)
                 algorithm = default_algorithm(sensitivities, size, run.cost)
             with naming(f"the algorithm {type(algorithm).__name__}", SearchError, _INSTEAD):
-                minimize(problem, algorithm, stop, seed=seed)
+                minimize(
+                    problem, algorithm, stop, seed=seed, copy_termination=False
+                )  # which the bar looks at
             archived = _archived(evaluator, run, space)
             if not exploration(interrupted=False).front_evaluations:
                 run.complete_nearest(_NEAREST_SHARE * run.full_passes)

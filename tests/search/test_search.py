@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -335,6 +336,13 @@ def test_without_a_budget_it_ends_when_the_front_stands_still(qmodel, evaluator)
     assert exploration.made.settings["patience"] == 20.0 and exploration.made.settings["full_passes"] is None
     patient = quiet(qmodel, evaluator, evaluations=None, min_accuracy=0.7, patience=20)
     assert exploration.full_passes == patient.full_passes > 20
+
+
+def test_the_bar_of_a_search_without_a_budget_goes_to_where_it_would_end(qmodel, evaluator, capsys):
+    found = explore(evaluator, min_accuracy=0.7, population_size=12)
+    shown = re.findall(r"(\d+)/(\d+) \[", capsys.readouterr().err)
+    passes, end = map(int, shown[-1])
+    assert abs(passes - found.full_passes) < 1 and 20 < end <= passes + 1
 
 
 def test_what_is_expected_of_the_front_has_to_grow_by_half_a_percent():
