@@ -16,6 +16,7 @@ EXPORT = [
     "onnxruntime>=1.22",
     "qonnx>=1.0",
 ]
+CLUSTER = ["distributed>=2024.8"]
 
 
 class BuildWithData(build_py):
@@ -72,8 +73,11 @@ setup(
     extras_require={
         # Settings as ONNX and QONNX models, and what runs these.
         "export": EXPORT,
+        # Candidates on the workers of a Dask cluster.
+        "cluster": CLUSTER,
         "dev": [
             *EXPORT,
+            *CLUSTER,
             "pytest>=8.2",
             "pytest-xdist>=3.7",
             "hypothesis>=6.100",

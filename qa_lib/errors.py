@@ -48,6 +48,10 @@ class NotReproducibleError(QAError, RuntimeError):
     """The model gives other numbers when it is measured again."""
 
 
+class ClusterError(QAError, RuntimeError):
+    """What was to run on the workers of a cluster cannot be sent there, or none of them can be believed."""
+
+
 class CalibrationError(QAError, ValueError):
     """The calibration images or the activations on them cannot give an ``amax``."""
 

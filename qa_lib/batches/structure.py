@@ -4,6 +4,7 @@ A batch is a tensor or array with an item for each index, a list of items, or a 
 number, text) belongs to the whole batch.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -118,7 +119,9 @@ def shape_of(batch: Any) -> str:
 def as_tensors(batch: Any) -> Any:
     """``batch`` with a tensor in the place of each array."""
     if isinstance(batch, np.ndarray) and batch.dtype.kind in "biufc":
-        return torch.from_numpy(np.ascontiguousarray(batch))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to it
+            return torch.from_numpy(np.ascontiguousarray(batch))
     if isinstance(batch, Mapping):
         return {key: as_tensors(part) for key, part in batch.items()}
     if type(batch) in (list, tuple):

@@ -2,21 +2,19 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from qa_lib.archive import Archive
-from qa_lib.batches.batched_set import check_set
 from qa_lib.batches.forward import check_no_autocast
-from qa_lib.batches.loading import read_items
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import call_back, check_count, check_kind, kind_of
 from qa_lib.errors import BitWidthError, DataError, SearchError
+from qa_lib.evaluation.cluster.fleet import Fleet
+from qa_lib.evaluation.cluster.remote import Remote
 from qa_lib.evaluation.early_stop import Needed, StopRule
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.items import as_bitmap, measure_items
@@ -25,6 +23,7 @@ from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.records import Records, opened
 from qa_lib.evaluation.runner import Runner
 from qa_lib.evaluation.scoring import Scoring
+from qa_lib.evaluation.source import Source
 from qa_lib.forward.replicas import Task
 from qa_lib.metrics import Metric
 from qa_lib.metrics.checks import check_metric
@@ -64,6 +63,8 @@ class Evaluator(Known):
         model_key: Any text that names what scores depend on and nothing here can see (a kernel in C++, a simulator's version):
             evaluations under another are not answered. What is seen: weights, code, whatever a module holds, and what the model
             returns for two images.
+        client: A ``distributed.Client``: candidates are measured on its workers, with the same results as here, to the bit. A worker that finds
+            others on a first try is left out, and said. None measures them here.
 
     Attributes:
         metric: What the score is made by.
@@ -79,6 +80,7 @@ class Evaluator(Known):
         NotReproducibleError: The model gives other numbers when it is measured again.
         ReplicaError: A copy of the model does something else than the model.
         ArchiveError: The archive cannot be used.
+        ClusterError: ``client`` is none.
 
     Example:
         >>> evaluator = Evaluator(qmodel, images, labels)
@@ -102,6 +104,7 @@ class Evaluator(Known):
         replicas: bool = True,
         archive: Archive | str | Path | None = None,
         model_key: str = "",
+        client: Any = None,
     ) -> None:
         check_qmodel(qmodel)
         self.metric = check_metric(metric)
@@ -118,17 +121,8 @@ class Evaluator(Known):
         check_kind("model_key", model_key, str, DataError, "text")
         self.qmodel = qmodel
         where = opened(archive)  # before anything is run
-        items = read_items(
-            images,
-            labels,
-            transform=transform,
-            keep=keep,
-            model=qmodel.model,
-            any_call=qmodel.has_own_forward,
-        )
-        if not self.metric.needs_targets and not isinstance(images, Tensor) and labels is None:
-            items = replace(items, targets=None)  # what a loader gives beside the inputs
-        check_set(items, self.metric)
+        self._source = Source(images, labels, transform, keep)
+        items = self._source.read(qmodel, self.metric)
         self.images = len(items)
         self.measuring = Measuring(self.metric)
         self._runner = Runner.on(
@@ -137,12 +131,21 @@ class Evaluator(Known):
         )  # fmt: skip
         self._scoring = Scoring(self.metric, self.search_set)
         self._records = self._records_in(where, model_key)
+        if client is not None:
+            self._runner.remote = Remote(Fleet(client), self._source)
 
     def using(self, archive: Archive | str | Path) -> "Evaluator":
         """The same evaluator with another archive."""
         other = copy.copy(self)
         other._runner = copy.copy(self._runner)
         other._records = self._records_in(opened(archive), self._records.model_key)
+        return other
+
+    def on(self, client: Any) -> "Evaluator":
+        """The same evaluator, with candidates measured on the workers of a ``distributed.Client``, or None here."""
+        other = copy.copy(self)
+        other._runner = copy.copy(self._runner)
+        other._runner.remote = None if client is None else Remote(Fleet(client), self._source)
         return other
 
     def _records_in(self, where: tuple[Archive, bool], model_key: str) -> Records:
@@ -225,9 +228,7 @@ class Evaluator(Known):
             ):
                 facts, tasks = now, self._tasks(now, widths, needed, remeasure, by_divergence)
             unfinished = [task for task in tasks if not task.finished]
-            replicas = self._runner.make_replicas(
-                len(unfinished) * len(self.search_set.batches), facts["behaviour"]
-            )
+            crew = self._runner.crew(unfinished, facts)
         if unfinished:
             self._runner.keep_up(
                 facts["model"], facts["behaviour"]
@@ -245,7 +246,7 @@ class Evaluator(Known):
         for task in tasks:
             if task.finished:
                 finish(task, measured=False)
-        self._runner.run(replicas, unfinished, finish)
+        self._runner.run(crew, unfinished, finish)
         return [evaluations[w] for w in asked]
 
     def evaluate_items(
@@ -270,7 +271,7 @@ class Evaluator(Known):
         missing = [widths for widths in dict.fromkeys(asked) if widths not in items]
         if missing:
             self._runner.keep_up(facts["model"], facts["behaviour"])
-        for widths, found in measure_items(self._runner, missing).items():
+        for widths, found in measure_items(self._runner, missing, facts).items():
             bitmap = as_bitmap(found.items)
             self._records.write_measured(widths, found.measured, found.seconds, facts, items=bitmap)
             items[widths] = found.items

@@ -5,16 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from qa_lib.batches.forward import try_forward
-from qa_lib.batches.structure import count_items, take
 from qa_lib.bit_widths import Widths
-from qa_lib.errors import QAError
 from qa_lib.evaluation.runner import Runner
 from qa_lib.forward.replicas import Measured, Task
-from qa_lib.metrics import Metric
-from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +27,11 @@ class MeasuredItems:
     items: np.ndarray | None
 
 
-def measure_items(runner: Runner, settings: Sequence[Widths]) -> dict[Widths, MeasuredItems]:
-    """Measures ``settings`` on the whole search set, each once, item by item."""
-    metric, batches = runner.measuring.metric, runner.search_set.batches
+def measure_items(
+    runner: Runner, settings: Sequence[Widths], facts: dict[str, Any]
+) -> dict[Widths, MeasuredItems]:
+    """Measures ``settings`` of the model, which has these ``facts``, on the whole search set, each once, item by item."""
     found: dict[Widths, MeasuredItems] = {}
-
-    def look(replica: QuantizedActivationsModel, index: int) -> Any:
-        inputs, targets = batches[index]
-        outputs = try_forward(replica, inputs)
-        measured = runner.measured(index, outputs, targets, replica.bit_widths)
-        return _each(metric, outputs, targets, measured.sums), measured
 
     def take_in(task: Task) -> None:
         each, measured = zip(*task.sums, strict=True)
@@ -50,7 +39,7 @@ def measure_items(runner: Runner, settings: Sequence[Widths]) -> dict[Widths, Me
         found[task.bit_widths] = MeasuredItems(list(measured), task.seconds, whole)
 
     tasks = [Task(widths, additive=False) for widths in dict.fromkeys(settings)]
-    runner.run(runner.make_replicas(len(tasks) * len(batches)), tasks, take_in, look)
+    runner.run(runner.crew(tasks, facts), tasks, take_in, each=True)
     return found
 
 
@@ -70,22 +59,3 @@ def from_bitmap(bitmap: bytes, count: int) -> np.ndarray:
 def is_right_or_wrong(items: np.ndarray) -> bool:
     """Whether each item, of shape ``(N, k)``, adds whether it is right, and one."""
     return items.shape[1] == 2 and bool(np.isin(items[:, 0], (0, 1)).all() and (items[:, 1] == 1).all())
-
-
-def _each(metric: Metric, outputs: Any, targets: Any, whole: np.ndarray) -> np.ndarray | None:
-    """What each item of a batch adds, shape ``(n, k)``; None if that is not what all of it adds, ``whole``."""
-    parts = metric.measure_items(outputs, targets)
-    if parts is None:
-        rows = [slice(index, index + 1) for index in range(count_items(targets))]
-        try:
-            parts = torch.stack([metric.measure(take(outputs, row), take(targets, row)) for row in rows])
-        except (
-            QAError,
-            RuntimeError,
-            IndexError,
-            TypeError,
-            ValueError,
-        ):  # of outputs that do not fall into items, say
-            return None
-    each = parts.double().cpu().numpy()
-    return each if np.allclose(each.sum(axis=0), whole, rtol=1e-6) else None

@@ -80,7 +80,7 @@ class Known:
         """What batch ``index`` of ``search_set`` adds if the setting ``bit_widths`` returns ``outputs`` for it; ``keep_up`` before the
         first."""
         targets = self.search_set.batches.targets_of(index)
-        return self._runner.measured(index, outputs, targets, bit_widths)
+        return self._runner.meter.measured(index, outputs, targets, bit_widths)
 
     def keep_up(self) -> None:
         """Has divergences measured from what the float model returns now, if its weights have changed."""

@@ -39,11 +39,14 @@ class Measuring:
 
     Args:
         metric: What is measured.
+
+    Attributes:
+        said_nan: Whether it was said that a quantized model returns NaN.
     """
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
-        self._said = False
+        self.said_nan = False
         self._count = 0
 
     def sums(self, outputs: Any, targets: Any, bit_widths: Widths) -> Any:
@@ -164,10 +167,14 @@ class Measuring:
             raise DataError(
                 "the float model returns NaN for some of the images: check its weights, and leave those images out"
             )
-        if not self._said:
-            self._said = True
+        self.say_nan(bit_widths)
+
+    def say_nan(self, bit_widths: Widths) -> None:
+        """Warns, once, that the model returns NaN at ``bit_widths``."""
+        if not self.said_nan:
+            self.said_nan = True
             warnings.warn(
                 f"the model returns NaN at bit widths {bit_widths}, and may at others: such outputs count as wrong",
                 QAWarning,
-                stacklevel=2,
+                stacklevel=3,
             )

@@ -23,14 +23,19 @@ class NegativesReport:
         Warns:
             QAWarning: Negative values reached an unsigned quantizer.
         """
-        before = _count(replicas)
+        before = count_negatives(replicas)
         try:
             yield
         finally:
-            for name, count in (_count(replicas) - before).items():
-                self._report(name, count, by_itself=self.qmodel in replicas)
+            for name, count in (count_negatives(replicas) - before).items():
+                self.report(name, count, by_itself=self.qmodel in replicas)
 
-    def _report(self, name: str, count: int, *, by_itself: bool) -> None:
+    def report(self, name: str, count: int, *, by_itself: bool = False) -> None:
+        """So many more reached the quantizer ``name``, which counts them ``by_itself`` or not.
+
+        Warns:
+            QAWarning: The first time.
+        """
         if not by_itself:
             self.qmodel.activation_fake_quantizers[name].negatives += count
         if name not in self._warned_of:
@@ -44,6 +49,7 @@ class NegativesReport:
             )
 
 
-def _count(replicas: Sequence[QuantizedActivationsModel]) -> Counter[str]:
+def count_negatives(replicas: Sequence[QuantizedActivationsModel]) -> Counter[str]:
+    """How many negative values each unsigned quantizer of ``replicas`` has met so far, by name."""
     quantizers = [replica.activation_fake_quantizers for replica in replicas]
     return Counter({name: sum(each[name].negatives for each in quantizers) for name in quantizers[0]})

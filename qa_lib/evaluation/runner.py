@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,25 +11,27 @@ from torch import Tensor
 from qa_lib.batches.batched_set import BatchedSet, check_numbers
 from qa_lib.batches.forward import try_forward
 from qa_lib.batches.items import Items
-from qa_lib.batches.structure import count_items, map_tensors, take
-from qa_lib.bit_widths import Widths
+from qa_lib.batches.structure import count_items, take
 from qa_lib.errors import ReplicaError
+from qa_lib.evaluation.cluster.remote import Copy, Remote
 from qa_lib.evaluation.layout import choose_workers, suitable_batch_size, suits_channels_last
 from qa_lib.evaluation.looking import (
     check_outputs,
-    indexed,
     takes_channels_last,
     warn_of_another_range,
     warn_of_batch_statistics,
 )
 from qa_lib.evaluation.measuring import Measuring
+from qa_lib.evaluation.meter import Meter
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replica_check import behaviour_digest, check_replica, check_thread
-from qa_lib.forward.replicas import Measured, RunBatch, Task, run_tasks
+from qa_lib.forward.replicas import RunBatch, Task, run_tasks
 from qa_lib.quantization.digests import network_digest, structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
+# Who runs candidates: replicas in threads, or a cluster what is a copy of the model.
+Crew = Sequence[QuantizedActivationsModel] | Copy
 # A check runs fifteen batches of this share of the search set.
 _CHECKED_SHARE = 32
 
@@ -47,6 +48,7 @@ class Runner:
 
     Attributes:
         images_forwarded: Images that went through the model so far.
+        remote: Who measures candidates in place of threads; None leaves it to them.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Runner:
         self.images_forwarded = 0
         self._negatives = NegativesReport(qmodel)
         self._fusing = Fusing()
+        self.remote: Remote | None = None
         self.workers = workers or self._choose_workers()
 
     @classmethod
@@ -83,7 +86,6 @@ class Runner:
         replicas: bool,
     ) -> "Runner":
         """A runner on ``items`` in suitable batches and layout, in the order of ``hardest_first``."""
-        items = replace(items, targets=map_tensors(lambda t: indexed(t).to(qmodel.device), items.targets))
         images, labels = items.batch(slice(0, 2)), take(items.targets, slice(0, 2))
         if qmodel.takes_numbers:
             check_numbers(images)
@@ -139,40 +141,54 @@ class Runner:
             self._checked.add(known)
         return made
 
+    def crew(self, tasks: Sequence[Task], facts: dict[str, Any]) -> Crew:
+        """Who runs ``tasks`` of the model as it is now, which has these ``facts``; raises as ``make_replicas`` does."""
+        if self.remote is not None and tasks:
+            return self.remote.copy(self.qmodel, facts, self.search_set.first_two)
+        return self.make_replicas(len(tasks) * len(self.search_set.batches), facts["behaviour"])
+
     def run(
         self,
-        replicas: Sequence[QuantizedActivationsModel],
+        crew: Crew,
         tasks: Sequence[Task],
         on_finished: Callable[[Task], None],
-        run_batch: RunBatch | None = None,
+        look: RunBatch | None = None,
+        *,
+        each: bool = False,
     ) -> None:
-        """Runs ``tasks``, and calls back with each as it is finished; ``run_batch`` stands for ``measure``."""
-        if tasks:
-            sizes, run_batch = self.search_set.batch_sizes, run_batch or self.measure
-            if self.qmodel in replicas:
-                check_thread(self.qmodel, self.search_set.first_two)
-            with self._negatives.counting(replicas):
-                self.images_forwarded += run_tasks(
-                    replicas, tasks, sizes, run_batch, on_finished, self.qmodel
-                )
+        """Runs ``tasks``, and calls back with each as it is finished.
+
+        Args:
+            crew: Who runs them.
+            tasks: The candidates.
+            on_finished: Called with each that was not finished before.
+            look: What is done with each batch; None measures it.
+            each: Measure what each item adds, too.
+        """
+        if not tasks:
+            return
+        sizes, meter = self.search_set.batch_sizes, self.meter
+        if isinstance(crew, Copy):
+            assert self.remote is not None and look is None
+            self.images_forwarded += self.remote.run(
+                crew, meter, tasks, on_finished, self._negatives, each=each
+            )
+            return
+        if self.qmodel in crew:
+            check_thread(self.qmodel, self.search_set.first_two)
+        run_batch = look or (meter.measure_each if each else meter.measure)
+        with self._negatives.counting(crew):
+            self.images_forwarded += run_tasks(crew, tasks, sizes, run_batch, on_finished, self.qmodel)
+
+    @property
+    def meter(self) -> Meter:
+        """What measures the batches of the search set."""
+        return Meter(self.measuring, self.search_set, self._kept, self.qmodel.device)
 
     @property
     def measures_divergence(self) -> bool:
         """Whether it is measured how far outputs are from the float model's: whether the metric has such a companion."""
         return self._kept is not None
-
-    def measure(self, replica: QuantizedActivationsModel, index: int) -> Measured:
-        """What batch ``index`` adds."""
-        inputs, targets = self.search_set.batches[index]
-        return self.measured(index, try_forward(replica, inputs), targets, replica.bit_widths)
-
-    def measured(self, index: int, outputs: Any, targets: Any, bit_widths: Widths) -> Measured:
-        """What batch ``index`` adds if a setting returns ``outputs`` for it."""
-        sums = self.measuring.sums(outputs, targets, bit_widths)
-        if self._kept is None:
-            return Measured(sums)
-        kept = self._kept[self.search_set.batches.indices[index]].to(self.qmodel.device)
-        return Measured(sums, self.measuring.divergence(outputs, kept))
 
     def take_reference(self) -> None:
         """Makes the targets of what the float model returns, for a metric that needs none of its own."""

@@ -46,15 +46,23 @@ class Scoring:
                 True,
             )
             return task
+        task.needed = needed
         if needed is not None:
-            images = self.search_set.images
             # Summed exactly, so that a part of it is never more than the whole.
             task.hopeless = lambda task: needed.out_of_reach(
-                self._upper_bound(task), math.fsum(task.divergences) / images
+                self._upper_bound(task), math.fsum(task.divergences) / self.search_set.images
             )
         if known is None:
             return task
         return resumed(task, self.search_set.batch_sizes, known.sums, known.seconds, known.divergences)
+
+    def out_of_reach(self, needed: Needed, total: Any, batches: int, divergence: float) -> bool:
+        """Whether a candidate whose first ``batches``, not yet all, have added ``total`` and diverge by ``divergence`` falls short of what is
+        ``needed``; in doubt, what ``task`` says counts."""
+        if batches == len(self.search_set.batches):
+            return False
+        bound = self.metric.best if self._perfect_rests is None else self._bound(total, batches)
+        return needed.out_of_reach(bound, divergence / self.search_set.images)
 
     def is_possible(self, row: Row) -> bool:
         """Whether ``row`` can be of this search set and metric."""

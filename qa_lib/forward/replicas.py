@@ -52,6 +52,7 @@ class Task:
     Attributes:
         bit_widths: Its widths.
         hopeless: Asked after each batch whether it can stop.
+        needed: What ``hopeless`` goes by, for who asks elsewhere; None if it never stops.
         sums: What each batch so far has added, from the first batch on without a gap.
         additive: Whether that can be summed.
         total: Their sum.
@@ -67,6 +68,7 @@ class Task:
 
     bit_widths: Widths
     hopeless: Callable[["Task"], bool] = _never
+    needed: Any = None
     sums: list[Any] = field(default_factory=list)
     additive: bool = True
     total: np.ndarray | int = 0
@@ -78,6 +80,10 @@ class Task:
     next_batch: int = 0
     running: int = 0
     _ahead: dict[int, tuple[Any, float]] = field(default_factory=dict)
+
+    def knows(self, index: int) -> bool:
+        """Whether the result of batch ``index`` has arrived."""
+        return index < len(self.sums) or index in self._ahead
 
     def take(self, batch_sizes: Sequence[int], index: int, added: Any, seconds: float) -> None:
         """Takes in the result of batch ``index``; results may arrive in any order.

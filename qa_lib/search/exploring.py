@@ -60,6 +60,7 @@ def explore(
     sensitivities: SensitivityTable | None = None,
     algorithm: Algorithm | None = None,
     archive: Archive | str | Path | None = None,
+    client: Any = None,
     progress: bool = True,
     on_evaluation: Callable[[Evaluation], object] | None = None,
 ) -> Exploration:
@@ -122,6 +123,7 @@ def explore(
         sensitivities: What ``sensitivity`` returned; None measures them on up to 128 images of the search set.
         algorithm: A pymoo algorithm of your own with integer operators in place of the one above.
         archive: Where evaluations and sensitivities are kept, in place of the evaluator's own archive.
+        client: A ``distributed.Client``: candidates are measured on the workers of a cluster, with the same results (``Evaluator``).
         progress: Show a progress bar with the best so far, on standard error (in a notebook, under
             the cell).
         on_evaluation: Called with each evaluation as soon as it is there, in this thread.
@@ -137,6 +139,7 @@ def explore(
         DataError: ``evaluator`` is none, or ``sensitivities`` are another model's.
         NotCalibratedError: A quantizer has no ``amax`` yet.
         ArchiveError: The archive cannot be read or written.
+        ClusterError: ``client`` is none, or none of its workers can be believed.
 
     Any error that is raised once the search runs has what was measured by then as its ``exploration``.
 
@@ -165,6 +168,8 @@ def explore(
     )
     if archive is not None:
         evaluator = evaluator.using(archive)
+    if client is not None:
+        evaluator = evaluator.on(client)
     problem = LayerwiseQuantizationProblem(
         qmodel, evaluator, num_bits_lower_limit, num_bits_upper_limit, min_accuracy, cost, min_score,
         widths=widths, fixed=fixed, tied=tied, by=check_by(by, evaluator),

@@ -30,8 +30,8 @@ from qa_lib.errors import (
     RemovedError,
 )
 from qa_lib.evaluation.early_stop import StopRule
+from qa_lib.evaluation.meter import Meter
 from qa_lib.evaluation.records import nearest_to_front
-from qa_lib.evaluation.runner import Runner
 from qa_lib.quantization.toolkit import QuantDescriptor, toolkit_nn
 from qa_lib.search.pareto import non_dominated
 from qa_lib.search.yardstick import yardstick
@@ -264,7 +264,7 @@ def test_a_known_setting_runs_nothing(evaluator):
 
 @pytest.mark.parametrize("batch", range(3))
 def test_interrupting_leaves_everything_as_it_was(qmodel, evaluator, monkeypatch, batch):
-    count = Runner.measure
+    count = Meter.measure
 
     def impatient(self, replica, index):
         if index == batch:
@@ -275,7 +275,7 @@ def test_interrupting_leaves_everything_as_it_was(qmodel, evaluator, monkeypatch
     threads = torch.get_num_threads()
     known = evaluator.known()
     with monkeypatch.context() as patch:
-        patch.setattr(Runner, "measure", impatient)
+        patch.setattr(Meter, "measure", impatient)
         with pytest.raises(KeyboardInterrupt):
             evaluator.evaluate([3, 3, 3, 3])
     assert qmodel.bit_widths == (8, 8, 8, 8)

@@ -21,7 +21,7 @@ from qa_lib.costs import FunctionCost, WeightedBits, total_bits
 from qa_lib.errors import ArchiveError, BitWidthError, SearchError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.fingerprint import archived_facts
-from qa_lib.evaluation.runner import Runner
+from qa_lib.evaluation.meter import Meter
 from qa_lib.metrics import per_item
 from qa_lib.search.budgets import StalledHypervolume
 from qa_lib.search.pareto import non_dominated
@@ -210,7 +210,7 @@ def test_with_something_feasible_nothing_is_short(qmodel, evaluator):
 
 
 def test_stopping_keeps_what_was_measured(qmodel, evaluator, monkeypatch):
-    count = Runner.measure
+    count = Meter.measure
     left = [60]
 
     def impatient(self, replica, index):
@@ -219,7 +219,7 @@ def test_stopping_keeps_what_was_measured(qmodel, evaluator, monkeypatch):
             raise KeyboardInterrupt
         return count(self, replica, index)
 
-    monkeypatch.setattr(Runner, "measure", impatient)
+    monkeypatch.setattr(Meter, "measure", impatient)
     exploration = quiet(qmodel, evaluator)
     assert exploration.interrupted
     assert 7 <= len(exploration.measured) <= 20

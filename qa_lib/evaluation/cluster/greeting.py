@@ -1,0 +1,147 @@
+"""Who of a cluster's workers can be believed."""
+
+import time
+import warnings
+from typing import Any
+
+from qa_lib.errors import ClusterError, QAWarning
+from qa_lib.evaluation.cluster.kit import Proof
+from qa_lib.evaluation.cluster.shipment import Shipment
+from qa_lib.evaluation.cluster.worker import take_in, what_is_known
+
+# Nobody there is said after so many seconds, and again after so many.
+_SAY_AFTER, _SAY_AGAIN = 5.0, 600.0
+
+
+class Greeting:
+    """Who is there, who is being asked, who can be believed.
+
+    Args:
+        client: ``distributed.Client``.
+
+    Attributes:
+        present: The addresses of the workers.
+        believed: Address -> threads of those that measure what this machine does.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.present: dict[str, int] = {}
+        self.believed: dict[str, int] = {}
+        self._key = ""
+        self._asked: dict[str, tuple[str, Any]] = {}  # address -> what was asked, and the answer to come
+        self._left_out: dict[str, str] = {}
+        self._alone_since = time.monotonic()
+        self._said = -_SAY_AGAIN
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a worker has answered."""
+        return any(answer.done() for _, answer in self._asked.values())
+
+    def look(self, shipment: Shipment) -> None:
+        """Sees who has come and gone, and greets who is new.
+
+        Raises:
+            ClusterError: There are workers, and none can be believed; or the client is closed.
+
+        Warns:
+            QAWarning: A worker is left out; or there is none.
+        """
+        if shipment.key != self._key:
+            self._key, self.believed, self._asked, self._left_out = shipment.key, {}, {}, {}
+        self.present = self._nthreads()
+        for known in (self.believed, self._asked, self._left_out):
+            for gone in [address for address in known if address not in self.present]:
+                del known[gone]
+        for address in self.present:
+            if address not in self.believed and address not in self._asked and address not in self._left_out:
+                self._asked[address] = (
+                    "known",
+                    self._submit(address, what_is_known, shipment.key, shipment.data_key),
+                )
+        for address, (asked, answer) in list(self._asked.items()):
+            if answer.done():
+                self._take_answer(shipment, address, asked, answer)
+        if self.present and len(self._left_out) == len(self.present):
+            raise ClusterError(
+                f"none of the {len(self.present)} workers measures what this machine does: {next(iter(self._left_out.values()))}"
+            )
+        self._say_if_alone()
+
+    def doubt(self, address: str) -> None:
+        """This worker has failed: it is greeted anew."""
+        self.believed.pop(address, None)
+
+    def _submit(self, address: str, function: Any, *args: Any) -> Any:
+        return self.client.submit(
+            function, *args, workers=[address], allow_other_workers=False, pure=False, retries=0, priority=10
+        )
+
+    def _take_answer(self, shipment: Shipment, address: str, asked: str, answer: Any) -> None:
+        del self._asked[address]
+        if answer.status != "finished":
+            if answer.status == "error":
+                error = answer.exception()
+                self._leave_out(address, f"it fails with {type(error).__name__}: {error}")
+            return  # cancelled: greeted again
+        found = answer.result()
+        if asked == "known":
+            proof, has_data = found
+            if proof is None:
+                sent = self.client.scatter(
+                    [shipment.model, b"" if has_data else shipment.data], workers=[address], hash=False
+                )
+                args = shipment.key, shipment.data_key, *sent
+                self._asked[address] = "proof", self._submit(address, take_in, *args)
+                return
+            found = proof
+        if difference := _difference(found, shipment.proof):
+            self._leave_out(address, difference)
+        else:
+            self.believed[address] = self.present[address]
+
+    def _leave_out(self, address: str, why: str) -> None:
+        self._left_out[address] = f"{address}: {why}"
+        warnings.warn(f"a worker is left out, {address}: {why}", QAWarning, stacklevel=4)
+
+    def _nthreads(self) -> dict[str, int]:
+        """Address -> threads of the workers; none if the scheduler does not answer."""
+        if self.client.status in ("closing", "closed"):
+            raise ClusterError(
+                "the client of the cluster is closed: make a new one, Client('tcp://...:8786'), and start again; what was finished is in the "
+                "archive"
+            )
+        try:
+            return {address: max(1, threads) for address, threads in self.client.nthreads().items()}
+        except (OSError, TimeoutError, ValueError):
+            return {}
+
+    def _say_if_alone(self) -> None:
+        now = time.monotonic()
+        if self.believed:
+            self._alone_since = now
+        elif not self.present and now - self._alone_since > _SAY_AFTER and now - self._said > _SAY_AGAIN:
+            self._said = now
+            warnings.warn(
+                f"the cluster {self.client.scheduler.address if self.client.scheduler else ''} has no workers: waiting for one (Ctrl-C, or the "
+                "notebook's stop button, gives what there is)",
+                QAWarning,
+                stacklevel=4,
+            )
+
+
+def _difference(found: Proof, expected: Proof) -> str:
+    """How a worker measures otherwise than is expected; "" if it does not."""
+    others = [
+        f"{name} is {found.environment.get(name)!r} there, {value!r} here"
+        for name, value in expected.environment.items()
+        if found.environment.get(name) != value
+    ]
+    if others:
+        return f"its numbers may be others ({', '.join(others)})"
+    if found.data != expected.data:
+        return "it has another search set: the files that it reads differ from those here"
+    if found.outputs != expected.outputs:
+        return "it finds other numbers on the first batches, although it says the same of itself"
+    return ""

@@ -1,0 +1,74 @@
+"""Candidates of one evaluator on a cluster: what is sent is made anew when the model changes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qa_lib.evaluation.cluster.fleet import Fleet
+from qa_lib.evaluation.cluster.kit import Found
+from qa_lib.evaluation.cluster.shipment import Shipment
+from qa_lib.evaluation.meter import Meter
+from qa_lib.evaluation.negatives import NegativesReport
+from qa_lib.evaluation.source import Source
+from qa_lib.forward.replica_check import check_replica
+from qa_lib.forward.replicas import Task, make_replicas
+from qa_lib.quantization.digests import digest_of
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+
+
+@dataclass(frozen=True, eq=False)
+class Copy:
+    """A model as it was, and the digest of all that scores of it depend on."""
+
+    qmodel: QuantizedActivationsModel
+    key: str
+
+
+class Remote:
+    """Measures on the workers of a cluster.
+
+    Args:
+        fleet: The workers.
+        source: The search set as it was given.
+    """
+
+    def __init__(self, fleet: Fleet, source: Source) -> None:
+        self.fleet, self.source = fleet, source
+        self._shipment: Shipment | None = None
+
+    def copy(self, qmodel: QuantizedActivationsModel, facts: dict[str, Any], some: Any) -> Copy:
+        """The model as it is now, which has these ``facts``; whoever calls holds its lock.
+
+        Raises:
+            ReplicaError, NotReproducibleError: As ``check_replica``, on ``some`` items.
+        """
+        key = digest_of(facts)
+        if self._shipment is not None and self._shipment.key == key:
+            return Copy(qmodel, key)
+        (copy,) = make_replicas(qmodel, 1)
+        check_replica(qmodel, copy, some)
+        return Copy(copy, key)
+
+    def run(
+        self,
+        copy: Copy,
+        meter: Meter,
+        tasks: Sequence[Task],
+        on_finished: Callable[[Task], None],
+        negatives: NegativesReport,
+        *,
+        each: bool,
+    ) -> int:
+        """Runs ``tasks`` of ``copy``; returns how many images went through a model. See ``Fleet.run``."""
+        if self._shipment is None or self._shipment.key != copy.key:
+            self._shipment = Shipment.of(copy.key, copy.qmodel, meter, self.source, self._shipment)
+
+        def take(task: Task, found: Found) -> None:
+            for name, count in found.negatives.items():
+                negatives.report(name, count)
+            if found.nan:
+                meter.measuring.say_nan(task.bit_widths)
+
+        return self.fleet.run(
+            self._shipment, tasks, meter.search_set.batch_sizes, on_finished, take, each=each
+        )

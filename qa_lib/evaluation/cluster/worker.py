@@ -1,0 +1,53 @@
+"""What runs on a worker of a cluster. It keeps what it was sent for as long as its process lives."""
+
+import threading
+from collections import OrderedDict
+from typing import TypeVar
+
+from qa_lib.batches.batched_set import BatchedSet
+from qa_lib.bit_widths import Widths
+from qa_lib.errors import ClusterError
+from qa_lib.evaluation.cluster.kit import Found, Kit, Proof, Seen
+from qa_lib.evaluation.cluster.parcel import unpack
+from qa_lib.evaluation.early_stop import Needed
+
+T = TypeVar("T")
+# Of each kind: models, and search sets.
+_MOST_KEPT = 2
+_kits: "OrderedDict[str, Kit]" = OrderedDict()
+_search_sets: "OrderedDict[str, BatchedSet]" = OrderedDict()
+_lock = threading.Lock()
+
+
+def what_is_known(key: str, data_key: str) -> tuple[Proof | None, bool]:
+    """What is measured now with the model ``key``, if that is here; and whether the search set ``data_key`` is."""
+    with _lock:
+        return (_kits[key].proof() if key in _kits else None), data_key in _search_sets
+
+
+def take_in(key: str, data_key: str, model: bytes, data: bytes) -> Proof:
+    """Unpacks what was sent, ``data`` empty for what is here already, and shows what is measured with it."""
+    with _lock:
+        qmodel, meter = unpack(model, data or _search_sets[data_key])
+        kit = Kit(qmodel, meter)
+        _keep(_search_sets, data_key, meter.search_set)
+        _keep(_kits, key, kit)
+        return kit.proof()
+
+
+def measure_range(
+    key: str, widths: Widths, batches: range, seen: Seen | None, needed: Needed | None, *, each: bool
+) -> Found:
+    """``Kit.measure`` of the model ``key``."""
+    with _lock:
+        if key not in _kits:
+            raise ClusterError("the worker does not have the model any more")
+        kit = _kits[key]
+        _kits.move_to_end(key)
+    return kit.measure(widths, batches, seen, needed, each=each)
+
+
+def _keep(kept: "OrderedDict[str, T]", key: str, value: T) -> None:
+    kept[key] = value
+    while len(kept) > _MOST_KEPT:
+        kept.popitem(last=False)

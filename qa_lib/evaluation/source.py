@@ -1,0 +1,80 @@
+"""A search set as it is given: read here, and anew wherever else it can be."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from qa_lib.batches.batched_set import check_set
+from qa_lib.batches.items import Items
+from qa_lib.batches.loading import read_items
+from qa_lib.batches.structure import map_tensors
+from qa_lib.evaluation.looking import indexed
+from qa_lib.metrics import Metric
+from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+
+
+class Mapped(NamedTuple):
+    """An array in a file, ``numpy.memmap``: where it lies, not what it holds."""
+
+    filename: Any
+    dtype: np.dtype
+    offset: int
+    shape: tuple[int, ...]
+
+    def array(self) -> np.ndarray:
+        """The array."""
+        return np.memmap(self.filename, self.dtype, "r", self.offset, self.shape)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images and labels as ``Evaluator`` takes them.
+
+    Attributes:
+        images: The inputs, or what gives batches of inputs and targets.
+        labels: The targets; None if they come with the batches.
+        transform: Makes of the inputs of a batch what the model takes.
+        keep: ``"memory"`` or ``"disk"``.
+    """
+
+    images: Any
+    labels: Any = None
+    transform: Callable[[Any], Any] | None = None
+    keep: str = "memory"
+
+    def read(self, qmodel: QuantizedActivationsModel, metric: Metric) -> Items:
+        """The items, for ``qmodel`` to be measured on by ``metric``; raises ``DataError`` if they cannot be."""
+        given = [part.array() if isinstance(part, Mapped) else part for part in (self.images, self.labels)]
+        items = read_items(
+            *given,
+            transform=self.transform,
+            keep=self.keep,
+            model=qmodel.model,
+            any_call=qmodel.has_own_forward,
+        )
+        if not metric.needs_targets and not isinstance(self.images, Tensor) and self.labels is None:
+            items = replace(items, targets=None)  # what a loader gives beside the inputs
+        check_set(items, metric)
+        return replace(items, targets=map_tensors(lambda t: indexed(t).to(qmodel.device), items.targets))
+
+    @property
+    def elsewhere(self) -> "Source | None":
+        """What another machine that sees the same disks can read it from; None if there is nothing but the numbers themselves."""
+        parts = [
+            _mapped(part) if isinstance(part, np.memmap) else part for part in (self.images, self.labels)
+        ]
+        if any(isinstance(part, (Tensor, np.ndarray, tuple, list, Mapping)) for part in parts):
+            return (
+                None if not isinstance(parts[0], Mapped) else replace(self, images=parts[0], labels=parts[1])
+            )
+        return replace(self, images=parts[0], labels=parts[1])
+
+
+def _mapped(array: np.memmap) -> "Mapped | np.ndarray":
+    """Where ``array`` lies in its file; the array itself if it is not all that lies there in a row."""
+    base = array.base
+    whole = isinstance(base, np.ndarray) is False and array.flags.c_contiguous and array.filename is not None
+    return Mapped(array.filename, array.dtype, array.offset, array.shape) if whole else array

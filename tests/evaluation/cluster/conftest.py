@@ -1,0 +1,36 @@
+"""Workers that are processes of their own."""
+
+import os
+import signal
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    """With two workers, whatever became of those before."""
+    from distributed import Client
+
+    with Client(cluster) as client:
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=60)
+        yield client
+
+
+@pytest.fixture
+def kill(client):
+    """Kills the process of a worker that is there now, by its address: it has no time to say so."""
+    pids = client.run(os.getpid)
+
+    def kill_one(address):
+        os.kill(pids[address], signal.SIGKILL)
+
+    return kill_one

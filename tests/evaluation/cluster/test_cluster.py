@@ -1,0 +1,341 @@
+"""On the workers of a cluster the same is found as here, to the bit, whoever comes and goes meanwhile."""
+
+import itertools
+import os
+import pickle
+import signal
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from qa_lib import Evaluator, QAWarning, QuantizedActivationsModel, calibrate, conv2d_predicate, explore
+from qa_lib.errors import ClusterError, DataError
+from qa_lib.evaluation.cluster import fleet as fleet_module
+from qa_lib.evaluation.early_stop import StopRule
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = [[bits, 8 - index % 6, bits, 3] for index, bits in enumerate((2, 3, 4, 5, 6, 7, 8, 4))]
+
+
+def everything(evaluations):
+    """What is compared, and what is not (``divergences``)."""
+    return [(e, e.sums, e.divergences) for e in evaluations]
+
+
+def small_evaluator(qmodel, images, labels=None, **options):
+    return Evaluator(qmodel, images, labels, batch_size=8, **options)
+
+
+@pytest.fixture
+def here(qmodel, images, labels):
+    return small_evaluator(qmodel, images, labels)
+
+
+@pytest.fixture
+def there(qmodel, images, labels, client):
+    return small_evaluator(qmodel, images, labels, client=client)
+
+
+def test_the_same_to_the_bit(here, there):
+    assert everything(there.evaluate_many(SETTINGS)) == everything(here.evaluate_many(SETTINGS))
+
+
+@pytest.mark.parametrize("by", ["score", "divergence"])
+def test_stopped_where_it_is_stopped_here(here, there, by):
+    rules = [
+        StopRule(min_score=0.9),
+        StopRule(min_score=0.5, completed=(((2, 2, 2, 2), 1e-4),), by="divergence"),
+    ]
+    rule = rules[by == "divergence"]
+    found = there.evaluate_many(SETTINGS, stop=rule)
+    assert everything(found) == everything(here.evaluate_many(SETTINGS, stop=rule))
+    assert not all(e.complete for e in found)
+    assert everything(there.evaluate_many(SETTINGS)) == everything(
+        here.evaluate_many(SETTINGS)
+    )  # goes on from there
+
+
+def test_a_search_is_the_same_search(qmodel, images, labels, client, cluster):
+    def search(client):
+        evaluator = small_evaluator(qmodel, images, labels)
+        options = {"full_passes": 40, "population_size": 8, "min_score": 0.6, "progress": False}
+        return explore(evaluator, client=client, **options)
+
+    alone, two = search(None), search(client)
+    cluster.scale(3)
+    client.wait_for_workers(3, timeout=60)
+    for other in (two, search(client)):
+        assert everything(other.candidates) == everything(alone.candidates)
+        assert other.front.equals(alone.front)
+
+
+class Slow(nn.Module):
+    """Takes its time, so that somebody can die meanwhile."""
+
+    def __init__(self, model, seconds=0.02):
+        super().__init__()
+        self.model, self.seconds = model, seconds
+
+    def forward(self, images):
+        time.sleep(self.seconds)
+        return self.model(images)
+
+
+@pytest.fixture
+def slow_model(tiny_model, images):
+    quantized = QuantizedActivationsModel(Slow(tiny_model), conv2d_predicate)
+    calibrate(quantized, images.split(48), method="max")
+    return quantized
+
+
+def later(seconds, do):
+    timer = threading.Timer(seconds, do)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def test_a_worker_is_killed_in_the_middle(slow_model, images, labels, client, kill):
+    expected = small_evaluator(slow_model, images, labels).evaluate_many(SETTINGS)
+    there, written = small_evaluator(slow_model, images, labels, client=client), []
+    there.evaluate([8] * 4)  # so that all are greeted
+    first, *_ = client.nthreads()
+
+    def kill_first(evaluation):
+        if not written:
+            kill(first)
+        written.append(evaluation)
+
+    found = there.evaluate_many(SETTINGS, on_evaluation=kill_first)
+    assert first not in client.nthreads()
+    assert everything(found) == everything(expected)
+    assert len(written) == len(SETTINGS) and len(there.known()) == len(SETTINGS) + 1
+
+
+def test_all_are_killed_and_others_come(slow_model, images, labels, client, cluster, kill, monkeypatch):
+    monkeypatch.setattr("qa_lib.evaluation.cluster.greeting._SAY_AFTER", 0.0)
+    expected = small_evaluator(slow_model, images, labels).evaluate_many(SETTINGS)
+    there = small_evaluator(slow_model, images, labels, client=client)
+    there.evaluate([8] * 4)
+
+    alive = list(client.nthreads())
+
+    def kill_all(evaluation):
+        while alive:
+            kill(alive.pop())
+            if not alive:
+                cluster.scale(0)  # so that nobody comes in their place
+                while client.nthreads():
+                    time.sleep(0.05)
+                later(1.0, lambda: cluster.scale(2))
+
+    with pytest.warns(QAWarning, match="has no workers: waiting for one"):
+        found = there.evaluate_many(SETTINGS, on_evaluation=kill_all)
+    assert everything(found) == everything(expected)
+
+
+def test_who_comes_late_helps(slow_model, images, labels, client, cluster):
+    there = small_evaluator(slow_model, images, labels, client=client)
+    cluster.scale(1)
+    while len(client.nthreads()) > 1:
+        time.sleep(0.1)
+    first = set(client.nthreads())
+    timer = later(0.2, lambda: cluster.scale(2))
+    found = there.evaluate_many([[a, b, 4, 4] for a in range(2, 9) for b in range(2, 6)])
+    timer.join()
+    assert all(e.complete for e in found)
+    believed = set(there._runner.remote.fleet.greeting.believed)
+    assert believed - first
+
+
+def test_interrupted_with_nobody_there_it_gives_what_there_is(slow_model, images, labels, client, cluster):
+    there = small_evaluator(slow_model, images, labels, client=client)
+    done = []
+
+    def stop_after(evaluation):
+        done.append(evaluation)
+        if len(done) == 5:
+            cluster.scale(0)
+            later(2.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", QAWarning)
+        exploration = explore(there, full_passes=50, progress=False, on_evaluation=stop_after)
+    assert exploration.interrupted and len(exploration.evaluations) >= 5
+    again = small_evaluator(slow_model, images, labels).evaluate(exploration.measured[-1].bit_widths)
+    assert again == exploration.measured[-1]
+
+
+def test_a_worker_with_other_settings_is_left_out_by_name(here, there, client):
+    one, other = client.nthreads()
+    client.run(torch.set_float32_matmul_precision, "medium", workers=[one])
+    try:
+        with pytest.warns(
+            QAWarning,
+            match=f"a worker is left out, {one}.*float32_matmul_precision is 'medium' there, 'highest' here",
+        ):
+            found = there.evaluate_many(SETTINGS)
+    finally:
+        client.run(torch.set_float32_matmul_precision, "highest", workers=[one])
+    assert everything(found) == everything(here.evaluate_many(SETTINGS))
+    assert list(there._runner.remote.fleet.greeting.believed) == [other]
+
+
+def breaks_rounding():
+    """As another build might: nothing that it says of itself shows it."""
+    import torch.nn.functional as functional
+
+    if not hasattr(functional, "as_it_was"):
+        functional.as_it_was = functional.linear
+        functional.linear = lambda *given: functional.as_it_was(*given) * (1 + 1e-6)
+
+
+def mends_rounding():
+    import torch.nn.functional as functional
+
+    functional.linear = functional.as_it_was
+    del functional.as_it_was
+
+
+def test_workers_that_find_other_numbers_are_left_out_and_none_left_is_an_error(here, there, client):
+    client.run(breaks_rounding)
+    try:
+        with (
+            pytest.warns(QAWarning, match="finds other numbers on the first batches"),
+            pytest.raises(ClusterError, match="none of the 2 workers measures what this machine does"),
+        ):
+            there.evaluate_many(SETTINGS)
+    finally:
+        client.run(mends_rounding)
+
+
+def test_a_task_is_small(there, client, monkeypatch):
+    sizes = []
+    submit = type(client).submit
+
+    def measured(self, function, *args, **options):
+        if function is fleet_module.measure_range:
+            sizes.append(len(pickle.dumps((args, options))))
+        return submit(self, function, *args, **options)
+
+    monkeypatch.setattr(type(client), "submit", measured)
+    there.evaluate_many(SETTINGS, stop=StopRule(min_score=0.9))
+    assert sizes and max(sizes) < 1024
+
+
+class Unsendable(nn.Module):
+    """Can be copied, and not pickled."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.lock = model, threading.Lock()
+
+    def __deepcopy__(self, memo):
+        return Unsendable(self.model)
+
+    def forward(self, images):
+        return self.model(images)
+
+
+def test_a_model_that_cannot_be_pickled_is_one_sentence(tiny_model, images, labels, client):
+    module = Unsendable(tiny_model)
+    quantized = QuantizedActivationsModel(
+        tiny_model, conv2d_predicate, forward=lambda model, images: model(images) if module.lock else None
+    )
+    calibrate(quantized, images.split(48), method="max")
+    with pytest.raises(ClusterError, match="the model cannot be sent to workers .*lock"):
+        small_evaluator(quantized, images, labels, client=client).evaluate([4] * 4)
+
+
+class FailsThere(Slow):
+    """Runs out of memory wherever it has not been made, once it has proven itself."""
+
+    def __init__(self, model, error):
+        super().__init__(model, 0.0)
+        self.error, self.home, self.left = error, os.getpid(), 40
+
+    def forward(self, images):
+        if os.getpid() != self.home and next(calls) > self.left:
+            raise self.error
+        return self.model(images)
+
+
+calls = itertools.count()
+
+
+def test_what_fails_on_every_worker_is_an_error_that_says_where(tiny_model, images, labels, client):
+    quantized = QuantizedActivationsModel(FailsThere(tiny_model, MemoryError("no room")), conv2d_predicate)
+    calibrate(quantized, images.split(48), method="max")
+    there = small_evaluator(quantized, images, labels, client=client)
+    with pytest.raises((ClusterError, DataError), match="no room"):
+        for bits in range(2, 9):
+            there.evaluate_many([[bits, other, 4, 4] for other in range(2, 9)])
+    assert there.known()
+
+
+class OnDisk(Dataset):
+    """Items that each reads by itself."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __len__(self):
+        return 96
+
+    def __getitem__(self, index):
+        return torch.load(self.path)[index], torch.load(self.path.with_suffix(".y"))[index]
+
+
+def test_data_on_a_disk_are_read_where_they_are_needed(qmodel, images, labels, client, here, tmp_path):
+    torch.save(images, tmp_path / "x")
+    torch.save(labels, tmp_path / "x.y")
+    there = small_evaluator(qmodel, OnDisk(tmp_path / "x"), client=client)
+    assert everything(there.evaluate_many(SETTINGS)) == everything(here.evaluate_many(SETTINGS))
+    assert len(there._runner.remote._shipment.data) < 4_000 < images.nbytes
+
+
+def test_a_mapped_array_is_mapped_there(qmodel, images, labels, client, here, tmp_path):
+    np.save(tmp_path / "x.npy", images.numpy())
+    there = small_evaluator(qmodel, np.load(tmp_path / "x.npy", mmap_mode="r"), labels, client=client)
+    assert everything(there.evaluate_many(SETTINGS)) == everything(here.evaluate_many(SETTINGS))
+    assert len(there._runner.remote._shipment.data) < 4_000
+
+
+def test_a_model_that_changes_is_sent_anew(qmodel, images, labels, client):
+    there, here = (small_evaluator(qmodel, images, labels, client=c) for c in (client, None))
+    before = there.evaluate_many(SETTINGS)
+    calibrate(qmodel, images.split(40), method="mse")
+    assert everything(there.evaluate_many(SETTINGS)) == everything(here.evaluate_many(SETTINGS))
+    with torch.no_grad():
+        qmodel.model.classifier.weight.mul_(1.5)
+    assert everything(there.evaluate_many(SETTINGS)) == everything(here.evaluate_many(SETTINGS))
+    assert everything(there.evaluate_many(SETTINGS)) != everything(before)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("tcp://127.0.0.1:8786", "client is str; give a distributed.Client"), (3, "client is int")],
+    ids=["an address", "a number"],
+)
+def test_what_is_no_client_is_refused_at_once(qmodel, images, labels, given, said):
+    with pytest.raises(ClusterError, match=said):
+        small_evaluator(qmodel, images, labels, client=given)
+
+
+def test_a_closed_client_is_refused(qmodel, images, labels, cluster):
+    from distributed import Client
+
+    client = Client(cluster)
+    there = small_evaluator(qmodel, images, labels, client=client)
+    client.close()
+    with pytest.raises(ClusterError, match="the client of the cluster is closed: make a new one"):
+        there.evaluate([4] * 4)
+    with pytest.raises(ClusterError, match="client is closed; give one that is connected"):
+        there.on(client)
