@@ -5,6 +5,7 @@ from collections import OrderedDict
 from typing import TypeVar
 
 from qa_lib.batches.batched_set import BatchedSet
+from qa_lib.batches.memory import keep_freed_memory
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import ClusterError
 from qa_lib.evaluation.cluster.kit import Found, Kit, Proof, Seen
@@ -27,6 +28,7 @@ def what_is_known(key: str, data_key: str) -> tuple[Proof | None, bool]:
 
 def take_in(key: str, data_key: str, model: bytes, data: bytes) -> Proof:
     """Unpacks what was sent, ``data`` empty for what is here already, and shows what is measured with it."""
+    keep_freed_memory()
     with _lock:
         qmodel, meter = unpack(model, data or _search_sets[data_key])
         kit = Kit(qmodel, meter)
