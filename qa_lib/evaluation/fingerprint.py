@@ -49,11 +49,7 @@ class Facts:
                 can be seen has changed since: for answers of what is known, which a large network would keep waiting.
         """
         with self.qmodel.lock:
-            if (
-                at_once
-                and self._seconds > _SOON
-                and self._seen() == {k: v for k, v in self._last.items() if k != "behaviour"}
-            ):
+            if at_once and self._seconds > _SOON and self.unchanged(self._last):
                 self.ran = False
                 return self._last
             # Run before it is looked at: what it remembers of its last input is that of this one.
@@ -62,6 +58,11 @@ class Facts:
             self._seconds, self.ran = time.perf_counter() - start, True
             self._last = {"behaviour": behaviour} | self._seen()
             return self._last
+
+    def unchanged(self, facts: dict[str, Any]) -> bool:
+        """Whether all that can be seen without running the model is as in ``facts``."""
+        with self.qmodel.lock:
+            return self._seen() == {name: fact for name, fact in facts.items() if name != "behaviour"}
 
     def _seen(self) -> dict[str, Any]:
         reference = self.search_set.reference_of

@@ -92,6 +92,10 @@ class Known:
         model returns for two images; ``at_once`` as it was when it was run last, unless something else has changed since."""
         return self._records.facts(at_once=at_once)
 
+    def unchanged(self, facts: dict[str, Any]) -> bool:
+        """Whether all that can be seen without running the model is as in ``facts``."""
+        return self._records.unchanged(facts)
+
     def fingerprint(self, *, at_once: bool = False) -> str:
         """The digest of ``facts()``, which the archive keeps evaluations under (SHA-256, hexadecimal)."""
         return digest_of(self.facts(at_once=at_once))
@@ -103,9 +107,10 @@ class Known:
         forget_digests()
         self.facts()
 
-    def recall(self, bit_widths: BitWidths) -> Evaluation | None:
-        """The evaluation of one setting if the archive has it complete, and None if not: nothing is measured."""
-        return self._records.recall(self.qmodel.check_bit_widths(bit_widths))
+    def recall(self, bit_widths: BitWidths, facts: dict[str, Any] | None = None) -> Evaluation | None:
+        """The evaluation of one setting if the archive has it complete, and None if not: nothing is measured. ``facts`` are those under
+        which it is looked for; None takes the model's present ones."""
+        return self._records.recall(self.qmodel.check_bit_widths(bit_widths), facts)
 
     def known(self) -> list[Evaluation]:
         """Everything that the archive knows of this model on this search set, complete or stopped."""

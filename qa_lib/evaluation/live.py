@@ -3,7 +3,7 @@
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from qa_lib.errors import NotReproducibleError
 from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.forward.giving_way import ahead_of_others
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
 from qa_lib.forward.replica_check import is_what_it_returns
 from qa_lib.forward.replicas import Measured
@@ -40,8 +41,8 @@ class LiveEvaluator:
 
     Keeps the activations of the last setting, and runs the next from the first quantizer that differs
     (``IncrementalForward``): the same numbers as ``Evaluator.evaluate``, to the bit. What the archive knows is answered
-    from there, and what is measured here is kept there. Safe to call while a search runs on the same evaluator; calls
-    from several threads take turns.
+    from there, and what is measured here is kept there. Safe to call while a search runs in the same process, which gives way
+    meanwhile; calls from several threads take turns.
 
     Args:
         evaluator: Whose search set, batches, archive and workers are used.
@@ -63,7 +64,8 @@ class LiveEvaluator:
         self._by_class: dict[tuple[str, Widths], Tensor | None] = {}
         # One turn at a time: a turn moves the base of all workers.
         self._turn = ThreadPoolExecutor(1, "qa_lib live")
-        self._pool = ThreadPoolExecutor(evaluator.workers, "qa_lib live worker")
+        self._pool = ThreadPoolExecutor(evaluator.workers + 1, "qa_lib live worker")  # and one that checks
+        self._checks: list[Future[bool]] = []
 
     @classmethod
     def of(cls, evaluator: Evaluator) -> "LiveEvaluator":
@@ -98,7 +100,9 @@ class LiveEvaluator:
         """
         check_no_autocast()
         widths = self.evaluator.qmodel.check_bit_widths(bit_widths)
-        return self.recall(widths) or self._turn.submit(self._measure, widths, superseded).result()
+        facts = self.evaluator.facts(at_once=True)
+        known = self.evaluator.recall(widths, facts)
+        return known or self._turn.submit(self._measure, widths, superseded, facts).result()
 
     def by_class(self, bit_widths: BitWidths) -> Tensor | None:
         """How one setting does on each class of the search set; measured, unless it was a moment ago.
@@ -112,7 +116,7 @@ class LiveEvaluator:
         widths = self.evaluator.qmodel.check_bit_widths(bit_widths)
         key = self.evaluator.fingerprint(at_once=True), widths
         if key not in self._by_class:
-            self._turn.submit(self._measure, widths, _never).result()
+            self._turn.submit(self._measure, widths, _never, {}).result()
         return self._by_class[self.evaluator.fingerprint(at_once=True), widths]
 
     def prepare(self) -> None:
@@ -146,26 +150,34 @@ class LiveEvaluator:
             with one_torch_thread():
                 self._workers = list(self._pool.map(make, shares))
 
-    def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> Evaluation | None:
+    def _measure(
+        self, widths: Widths, superseded: Callable[[], bool], facts: dict[str, Any]
+    ) -> Evaluation | None:
+        """Measures ``widths``; ``facts`` are those of the model before its turn came, if anybody has looked."""
         self.evaluator.qmodel.check_usable()
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             if superseded():
                 return None
-            facts = self.evaluator.facts()
+            if attempt or not facts or not self.evaluator.unchanged(facts):
+                facts = self.evaluator.facts()
             if (
                 facts["behaviour"] != self._behaviour
             ):  # whatever it is that changed it, activations are of another model
                 self._workers = []
             start = time.perf_counter()
-            self._prepare()
-            parts = self._pool.map(lambda w: self._run(w, widths, superseded), range(len(self._workers)))
-            found = [part for part in parts if part is not None]
+            with ahead_of_others():
+                self._prepare()
+                parts = self._pool.map(lambda w: self._run(w, widths, superseded), range(len(self._workers)))
+                found = [part for part in parts if part is not None]
+                checks, self._checks = [check.result() for check in self._checks], []
             torch.set_num_threads(self._torch_threads)  # the workers have set what threads begin with
-            if len(found) < len(self._workers):
-                if self._behaviour:
-                    return None
+            if not all(checks):
+                self._behaviour = ""
                 continue  # anew, with the model as it is
-            if self.evaluator.facts(at_once=True) == facts:  # nobody has calibrated in between
+            if len(found) < len(self._workers):
+                return None
+            # Nobody has calibrated in between; what a model remembers of its last input is that of the next.
+            if self.evaluator.unchanged(facts) or self.evaluator.facts() == facts:
                 return self._keep(facts, widths, found, time.perf_counter() - start)
         raise NotReproducibleError(
             f"the model has changed while it was measured, {_TRIES} times: wait for what changes it (training, a calibration)"
@@ -180,11 +192,10 @@ class LiveEvaluator:
         for index, outputs in zip(own, self._workers[worker].rebase_batches(widths), strict=True):
             inputs, targets = batches[index]
             # What is kept is of the model as it was: on one batch, of all that nothing else shows, the model itself is asked.
-            if not (worker or found) and not is_what_it_returns(
-                self.evaluator.qmodel, widths, inputs, outputs
-            ):
-                self._behaviour = ""
-                return None
+            if not (worker or found):
+                self._checks.append(
+                    self._pool.submit(is_what_it_returns, self.evaluator.qmodel, widths, inputs, outputs)
+                )
             measured = self.evaluator.measure_batch(index, outputs, widths)
             found.append((measured, metric.by_class(outputs, targets)))
             if superseded():

@@ -69,9 +69,13 @@ class Records:
         """All that an evaluation depends on, the model as it is now; ``at_once`` as of ``Facts.now``."""
         return self._facts.now(at_once=at_once)
 
-    def recall(self, widths: Widths) -> Evaluation | None:
-        """The evaluation of one setting if it is there and complete."""
-        digest = digest_of(self.facts(at_once=True))
+    def unchanged(self, facts: dict[str, Any]) -> bool:
+        """As of ``Facts.unchanged``."""
+        return self._facts.unchanged(facts)
+
+    def recall(self, widths: Widths, facts: dict[str, Any] | None = None) -> Evaluation | None:
+        """The evaluation of one setting if it is there and complete; under ``facts``, or those of the model as it is."""
+        digest = digest_of(facts or self.facts(at_once=True))
         row = self.read(digest, [widths]).get(widths)
         return (
             self._evaluation(row, digest)

@@ -41,6 +41,10 @@ class FusedOutput:
             self.offset = np.tile(self.norm(zeros).flatten().numpy(), tiles)
 
     def __call__(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return self.applied(output)
+
+    def applied(self, output: Tensor) -> Tensor:
+        """What quantizer, norm and ReLU make of ``output``, which is overwritten."""
         if self._has_plain_task(output):
             num_bits = self.quantizer.num_bits
             amax = 1.0 if num_bits is None else self.quantizer.amax_in_use.item()

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from qa_lib.errors import LayerError
 from qa_lib.forward.fused_output import RELUS, FusedOutput, same_bits
-from qa_lib.forward.layer_graph import trace
+from qa_lib.forward.layer_graph import LayerGraph, trace
 from qa_lib.forward.replica_check import same
 from qa_lib.forward.replicas import make_replicas
 from qa_lib.quantization.digests import structure_digest
@@ -119,6 +119,29 @@ def _is_single(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
     return variance is not None and variance.dtype == torch.float32
 
 
+def fuse_graph(graph: LayerGraph, qmodel: QuantizedActivationsModel, images: Any) -> None:
+    """Makes ``graph``, of ``qmodel``, run the chains of convolutions in one pass, for images laid out like these; sums it leaves as they are."""
+    if not is_laid_out(images):
+        return
+    replica = graph.replica
+    chains = {}
+    for chain in find_fusion(qmodel, images[:2]).chains:
+        conv, norm = replica.model.get_submodule(chain.conv), replica.model.get_submodule(chain.norm)
+        relu = replica.model.get_submodule(chain.relu) if chain.relu else None
+        if _is_single(norm) and owns_its_output(conv, hooks=0):  # a trace has taken it off
+            chains[chain.conv] = FusedOutput(replica.activation_fake_quantizers[chain.conv], norm, relu)
+    graph.fuse(chains, qmodel, images)
+
+
+def is_laid_out(images: Any) -> bool:
+    """Whether ``images`` lie in memory as the pass takes them."""
+    return (
+        isinstance(images, Tensor)
+        and images.dim() == 4
+        and images.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
 def fuse(replica: QuantizedActivationsModel, fusion: Fusion) -> None:
     """Makes ``replica`` itself do what ``fusion`` says: for evaluating only."""
     for name in fusion.sums:
@@ -149,12 +172,7 @@ class Fusing:
     ) -> list[QuantizedActivationsModel]:
         """``count`` copies of ``qmodel`` for evaluating on images like ``images``; ``behaviour`` is what it returns, as a digest."""
         replicas = make_replicas(qmodel, count)
-        laid_out = (
-            isinstance(images, Tensor)
-            and images.dim() == 4
-            and images.is_contiguous(memory_format=torch.channels_last)
-        )
-        if replicas[0] is not qmodel and laid_out and not qmodel.has_own_forward:
+        if replicas[0] is not qmodel and is_laid_out(images) and not qmodel.has_own_forward:
             structure = structure_digest(qmodel) + behaviour
             if structure != self._structure:
                 self._structure, self._fusion = structure, find_fusion(qmodel, images)

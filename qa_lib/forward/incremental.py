@@ -14,6 +14,7 @@ from qa_lib.batches.structure import concatenated, count_items, take
 from qa_lib.bit_widths import BitWidths
 from qa_lib.checks import kind_of
 from qa_lib.errors import DataError, LayerError, QAWarning
+from qa_lib.forward.fusion import fuse_graph
 from qa_lib.forward.keeping import what_to_keep
 from qa_lib.forward.layer_graph import LayerGraph
 from qa_lib.forward.replica_check import behaviour_digest
@@ -213,6 +214,7 @@ class IncrementalForward:
                 stacklevel=3,
             )
             return
+        fuse_graph(self._graph, self.qmodel, self.batches[0])
         self._states_set = None
         self._keep = what_to_keep(self._graph, self.memory_budget * self._sizes[0] // self._images)
         with torch.inference_mode():

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from qa_lib.batches.forward import forward
 from qa_lib.bit_widths import SMALLEST_NUM_BITS, Widths
 from qa_lib.errors import LayerError, ReplicaError
+from qa_lib.forward.fused_output import FusedOutput
 from qa_lib.forward.replica_check import checked_replicas, negatives_as_before, same, widths_at
 from qa_lib.forward.watching import Watch
 from qa_lib.graph.tracing import Tracer
@@ -58,11 +59,33 @@ class LayerGraph:
         except Exception as error:  # a layer that returns several tensors, say
             raise LayerError(f"its trace does not run: {type(error).__name__}: {error}") from error
         self._compiled: dict[tuple[frozenset[fx.Node], frozenset[fx.Node]], Function] = {}
-        for widths in (qmodel.bit_widths, widths_at(qmodel, SMALLEST_NUM_BITS)):
-            self._compare(qmodel, widths, images)
+        self._fused: dict[fx.Node, tuple[fx.Node, frozenset[fx.Node], Callable[..., Any]]] = {}
+        self._compare(qmodel, images)
 
-    def _compare(self, qmodel: QuantizedActivationsModel, widths: Widths, images: Tensor) -> None:
-        """Raises ``LayerError`` if the trace does something else than ``qmodel``, which stays as it is, at ``widths``."""
+    def fuse(
+        self, chains: Mapping[str, FusedOutput], qmodel: QuantizedActivationsModel, images: Tensor
+    ) -> None:
+        """Runs quantizer, norm and ReLU behind each of these convolutions, by name, in one pass, unless somebody asks for what lies between them;
+        the values stay the same, bit for bit."""
+        for node in self.nodes:
+            if node.op == "call_module" and (fused := chains.get(node.target.removeprefix("1."))) is not None:
+                inner = [next(iter(node.users))]
+                for _ in range(1 if fused.relu is None else 2):
+                    inner.append(next(iter(inner[-1].users)))
+                self._fused[inner[-1]] = node, frozenset(inner[:-1]), fused.applied
+        self._compiled.clear()
+        try:
+            self._compare(qmodel, images)
+        except LayerError:
+            self._fused = {}
+            self._compiled.clear()
+
+    def _compare(self, qmodel: QuantizedActivationsModel, images: Tensor) -> None:
+        """Raises ``LayerError`` if the trace does something else than ``qmodel``, which stays as it is."""
+        for widths in (qmodel.bit_widths, widths_at(qmodel, SMALLEST_NUM_BITS)):
+            self._compare_at(widths, qmodel, images)
+
+    def _compare_at(self, widths: Widths, qmodel: QuantizedActivationsModel, images: Tensor) -> None:
         with running(qmodel, widths), negatives_as_before(qmodel):
             expected = forward(qmodel, images)
         if not isinstance(expected, Tensor):
@@ -120,7 +143,20 @@ class LayerGraph:
         used = {argument for node in steps for argument in node.all_input_nodes} | set(wanted)
         needed = [node for node in self.nodes if node in known and node in used]
         made = {node: graph.placeholder(node.name) for node in needed}
+        fused = {
+            node: chain
+            for node in steps
+            if (chain := self._fused.get(node)) and chain[1].isdisjoint(wanted) and chain[1] <= set(steps)
+        }
         for node in steps:
+            if node in fused:
+                conv, _, applied = fused[node]
+                own = conv in steps and conv not in wanted
+                given = made[conv] if own else graph.call_method("clone", (made[conv],))
+                made[node] = graph.call_function(applied, (given,))
+                continue
+            if any(node in inner for _, inner, _ in fused.values()):
+                continue
             copies = {n: graph.call_method("clone", (made[n],)) for n in self.facts[node].overwrites}
             made[node] = graph.node_copy(node, (made | copies).__getitem__)
         graph.output(tuple(made[node] for node in wanted))

@@ -15,6 +15,7 @@ import torch
 
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import QAWarning
+from qa_lib.forward.giving_way import give_way
 from qa_lib.quantization.quantize_output import refuse_in_this_thread
 from qa_lib.quantization.quantize_weight import share_weights
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -170,8 +171,8 @@ def run_tasks(
     """Runs ``tasks`` on ``replicas``, a thread for each.
 
     The forward passes run in inference mode and on one torch thread each, so that what they find does
-    not depend on how many there are. Interrupted, it waits for the batches that are running, and gives up
-    the tasks that are not finished.
+    not depend on how many there are. Between batches, copies give way (``ahead_of_others``). Interrupted, it waits for the batches
+    that are running, and gives up the tasks that are not finished.
 
     Args:
         replicas: Quantized models that give the same numbers.
@@ -190,13 +191,14 @@ def run_tasks(
     board = _Board(tasks, batch_sizes)
     threads_before = torch.get_num_threads()
     refused: list[TensorQuantizer] = []
-    if model is not None and model not in replicas:
+    copies = model is None or model not in replicas
+    if model is not None and copies:
         refused += model.activation_fake_quantizers.values()
     workers = [
         # What a forward reads of the caller's context, it finds.
         threading.Thread(
             target=contextvars.copy_context().run,
-            args=(_work, replica, board, run_batch, refused),
+            args=(_work, replica, board, run_batch, refused, copies),
             name=WORKER,
             daemon=True,
         )
@@ -230,7 +232,11 @@ def run_tasks(
 
 
 def _work(
-    replica: QuantizedActivationsModel, board: _Board, run_batch: RunBatch, refused: Sequence[TensorQuantizer]
+    replica: QuantizedActivationsModel,
+    board: _Board,
+    run_batch: RunBatch,
+    refused: Sequence[TensorQuantizer],
+    copies: bool,
 ) -> None:
     try:
         torch.set_num_threads(1)
@@ -239,6 +245,8 @@ def _work(
         with running(replica, widths):
             while (given := board.next()) is not None:
                 task, index = given
+                if copies:  # whoever runs the model itself holds its lock
+                    give_way(lambda: board.stopped)
                 if task.bit_widths != widths:
                     widths = replica.bit_widths = task.bit_widths
                 start = time.perf_counter()

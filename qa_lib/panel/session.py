@@ -247,9 +247,9 @@ class Session:
     def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> None:
         self.qmodel.bit_widths = widths
         self.qmodel.check_usable()
-        self._follow_the_model()
         evaluation = self.live.evaluate(widths, superseded=superseded)
-        self._follow_the_model()  # which the measurement has looked at
+        if evaluation is not None and not self.knowledge.is_ours(evaluation):
+            self._follow_the_model()
         if evaluation is not None and not superseded():
             self._views.show_message("")
             self._add([evaluation])

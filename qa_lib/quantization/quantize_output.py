@@ -108,13 +108,13 @@ def check_outputs(outputs: Any, chosen: Collection[str]) -> None:
         check_count(f"outputs[{name!r}]", which, PredicateError, smallest=0)
 
 
-def owns_its_output(module: nn.Module) -> bool:
-    """Whether only the caller can hold what ``module``, whose one hook this is, has just returned."""
+def owns_its_output(module: nn.Module, hooks: int = 1) -> bool:
+    """Whether only the caller can hold what ``module``, on which so many hooks are the caller's, has just returned."""
     return (
         type(module) in _MAKERS
         and not getattr(module, "inplace", False)
         and "forward" not in module.__dict__
         # Somebody else's hook may have kept it.
-        and sum(not is_weight_hook(hook) for hook in module._forward_hooks.values()) == 1
+        and sum(not is_weight_hook(hook) for hook in module._forward_hooks.values()) == hooks
         and not torch_module._global_forward_hooks
     )

@@ -18,6 +18,7 @@ from qa_lib import (
 from qa_lib.batches.items import in_channels_last
 from qa_lib.forward.fused_output import FusedOutput
 from qa_lib.forward.fusion import Fusion, find_fusion, fuse
+from qa_lib.forward.incremental import IncrementalForward
 from qa_lib.forward.replicas import make_replicas
 from qa_lib.quantization.predicates import name_matches
 
@@ -87,6 +88,22 @@ def assert_same_bits(qmodel, fusion, images=IMAGES, count=8):
                 assert torch.equal(fused.eval()(layout), plain.eval()(layout)), widths
 
 
+def assert_same_from_the_middle(qmodel, images=IMAGES, count=8):
+    (plain,), laid_out = make_replicas(qmodel, 1), in_channels_last(images)
+    forward, generator = IncrementalForward(qmodel, [laid_out]), random.Random(1)
+    assert forward.traced
+    with torch.inference_mode():
+        for turn in range(count):
+            widths = [generator.choice([None, 2, 3, 4, 8, 16]) for _ in qmodel.names]
+            plain.bit_widths = widths
+            assert torch.equal(forward(widths), plain.eval()(laid_out)), widths
+            if turn % 2:
+                forward.rebase(widths)
+            widths[generator.randrange(len(widths))] = 5
+            plain.bit_widths = widths
+            assert torch.equal(forward(widths), plain.eval()(laid_out)), widths
+
+
 def names(fusion):
     return [(chain.conv, chain.norm, chain.relu) for chain in fusion.chains]
 
@@ -101,10 +118,23 @@ def test_only_what_nobody_else_sees_is_fused():
     ]
     assert fusion.sums == ()  # that ReLU serves twice
     assert_same_bits(qmodel, fusion)
+    assert_same_from_the_middle(qmodel)
     qmodel = quantized(Sums())
     fusion = find_fusion(qmodel, IMAGES)
     assert fusion.sums == ("first", "second")
     assert_same_bits(qmodel, fusion)
+
+
+def test_what_begins_in_the_middle_is_fused_too(monkeypatch):
+    passes = []
+    one_pass = FusedOutput.one_pass
+    qmodel = quantized(Net())
+    forward = IncrementalForward(qmodel, [in_channels_last(IMAGES)])
+    monkeypatch.setattr(FusedOutput, "one_pass", lambda self, *given: passes.append(one_pass(self, *given)))
+    forward({"conv4": 3})
+    assert len(passes) == 1  # only what depends on it
+    forward({"conv1": 3})
+    assert len(passes) == 1 + 3
 
 
 def test_the_reference_network():
@@ -115,6 +145,7 @@ def test_the_reference_network():
     assert len(fusion.chains) == 15 and sum(chain.relu is not None for chain in fusion.chains) == 7
     assert fusion.sums == tuple(f"blocks.{block}.relu2" for block in range(6))
     assert_same_bits(qmodel, fusion, workload.search_images[:64])
+    assert_same_from_the_middle(qmodel, workload.search_images[:64])
 
 
 @pytest.mark.slow
@@ -128,6 +159,7 @@ def test_networks_of_torchvision(build, count, relus):
     assert len(fusion.chains) == count
     assert sum(chain.relu is not None for chain in fusion.chains) == relus
     assert_same_bits(qmodel, fusion, images, count=3)
+    assert_same_from_the_middle(qmodel, images, count=3)
 
 
 def test_a_module_that_is_quantized_or_watched_itself_stays():
