@@ -18,7 +18,7 @@ from qa_lib.evaluation.cluster.worker import measure_range
 from qa_lib.forward.replicas import Task
 
 # A range takes about so long, in seconds: many times what handing it out costs, and little for others to wait for.
-_A_RANGE = 0.25
+A_RANGE = 0.25
 # For each thread of a worker one that runs, and one that is there when it ends.
 _AHEAD = 2
 # How often is looked who is there, and how long is waited for an answer, in seconds.
@@ -54,7 +54,7 @@ class _Speed:
 
     def batches(self) -> int:
         """How many batches make a range."""
-        return max(1, round(_A_RANGE / self.seconds)) if self.seconds else 1
+        return max(1, round(A_RANGE / self.seconds)) if self.seconds else 1
 
     def learn(self, seconds: float) -> None:
         self.seconds = seconds if not self.seconds else 0.7 * self.seconds + 0.3 * seconds

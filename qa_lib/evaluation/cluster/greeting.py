@@ -65,7 +65,7 @@ class Greeting:
                 self._take_answer(shipment, address, asked, answer)
         if self.present and len(self._left_out) == len(self.present):
             raise ClusterError(
-                f"none of the {len(self.present)} workers measures what this machine does: {next(iter(self._left_out.values()))}"
+                f"none of the {len(self.present)} workers can stand for this machine: {next(iter(self._left_out.values()))}"
             )
         self._say_if_alone()
 
@@ -83,7 +83,7 @@ class Greeting:
         if answer.status != "finished":
             if answer.status == "error":
                 error = answer.exception()
-                self._leave_out(address, f"it fails with {type(error).__name__}: {error}")
+                self._leave_out(address, _failure(error))
             return  # cancelled: greeted again
         found = answer.result()
         if asked == "known":
@@ -129,6 +129,13 @@ class Greeting:
                 QAWarning,
                 stacklevel=4,
             )
+
+
+def _failure(error: BaseException) -> str:
+    """What a worker has failed with."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"it has no module {error.name!r}: install it there, or client.upload_file({error.name + '.py'!r})"
+    return f"it fails with {type(error).__name__}: {error}"
 
 
 def _difference(found: Proof, expected: Proof) -> str:

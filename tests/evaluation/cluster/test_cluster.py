@@ -209,7 +209,7 @@ def test_workers_that_find_other_numbers_are_left_out_and_none_left_is_an_error(
     try:
         with (
             pytest.warns(QAWarning, match="finds other numbers on the first batches"),
-            pytest.raises(ClusterError, match="none of the 2 workers measures what this machine does"),
+            pytest.raises(ClusterError, match="none of the 2 workers can stand for this machine"),
         ):
             there.evaluate_many(SETTINGS)
     finally:
