@@ -21,8 +21,7 @@ from side_by_side import interleaved_seconds, median_ratio, work
 
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, explore, sensitivity
 from qa_lib.evaluation.cluster import fleet
-from qa_lib.evaluation.cluster.board import Board
-from qa_lib.forward.replicas import Task
+from qa_lib.forward.tasks import Board, Task
 
 
 @dataclass

@@ -16,7 +16,7 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.incremental import IncrementalForward
 from qa_lib.forward.replica_check import checked_replicas
-from qa_lib.forward.replicas import Measured
+from qa_lib.forward.tasks import Measured
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 

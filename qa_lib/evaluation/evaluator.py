@@ -24,7 +24,7 @@ from qa_lib.evaluation.records import Records, opened
 from qa_lib.evaluation.runner import Runner
 from qa_lib.evaluation.scoring import Scoring
 from qa_lib.evaluation.source import Source
-from qa_lib.forward.replicas import Task
+from qa_lib.forward.tasks import Task
 from qa_lib.metrics import Metric
 from qa_lib.metrics.checks import check_metric
 from qa_lib.quantization.check_model import check_qmodel
@@ -121,8 +121,9 @@ class Evaluator(Known):
         check_kind("model_key", model_key, str, DataError, "text")
         self.qmodel = qmodel
         where = opened(archive)  # before anything is run
-        self._source = Source(images, labels, transform, keep)
-        items = self._source.read(qmodel, self.metric)
+        source = Source(images, labels, transform, keep)
+        items = source.read(qmodel, self.metric)
+        self._source = source.elsewhere  # and no second copy of data
         self.images = len(items)
         self.measuring = Measuring(self.metric)
         self._runner = Runner.on(
@@ -131,8 +132,7 @@ class Evaluator(Known):
         )  # fmt: skip
         self._scoring = Scoring(self.metric, self.search_set)
         self._records = self._records_in(where, model_key)
-        if client is not None:
-            self._runner.remote = Remote(Fleet(client), self._source)
+        self._measure_on(client)
 
     def using(self, archive: Archive | str | Path) -> "Evaluator":
         """The same evaluator with another archive."""
@@ -145,8 +145,11 @@ class Evaluator(Known):
         """The same evaluator, with candidates measured on the workers of a ``distributed.Client``, or None here."""
         other = copy.copy(self)
         other._runner = copy.copy(self._runner)
-        other._runner.remote = None if client is None else Remote(Fleet(client), self._source)
+        other._measure_on(client)
         return other
+
+    def _measure_on(self, client: Any) -> None:
+        self._runner.remote = None if client is None else Remote(Fleet(client), self._source)
 
     def _records_in(self, where: tuple[Archive, bool], model_key: str) -> Records:
         return Records(

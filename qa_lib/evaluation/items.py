@@ -8,7 +8,7 @@ import numpy as np
 
 from qa_lib.bit_widths import Widths
 from qa_lib.evaluation.runner import Runner
-from qa_lib.forward.replicas import Measured, Task
+from qa_lib.forward.tasks import Measured, Task
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.records import Records
 from qa_lib.evaluation.runner import Runner
-from qa_lib.forward.replicas import Measured
+from qa_lib.forward.tasks import Measured
 from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 

@@ -19,7 +19,7 @@ from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.forward.giving_way import ahead_of_others
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
 from qa_lib.forward.replica_check import is_what_it_returns
-from qa_lib.forward.replicas import Measured
+from qa_lib.forward.tasks import Measured
 from qa_lib.quantization.digests import digest_of
 
 # What a batch adds, and to each class.
@@ -164,12 +164,12 @@ class LiveEvaluator:
                 facts["behaviour"] != self._behaviour
             ):  # whatever it is that changed it, activations are of another model
                 self._workers = []
-            start = time.perf_counter()
+            start, self._checks = time.perf_counter(), []
             with ahead_of_others():
                 self._prepare()
                 parts = self._pool.map(lambda w: self._run(w, widths, superseded), range(len(self._workers)))
                 found = [part for part in parts if part is not None]
-                checks, self._checks = [check.result() for check in self._checks], []
+                checks = [check.result() for check in self._checks]
             torch.set_num_threads(self._torch_threads)  # the workers have set what threads begin with
             if not all(checks):
                 self._behaviour = ""

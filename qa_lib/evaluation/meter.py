@@ -13,7 +13,7 @@ from qa_lib.batches.structure import count_items, take
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import QAError
 from qa_lib.evaluation.measuring import Measuring
-from qa_lib.forward.replicas import Measured
+from qa_lib.forward.tasks import Measured
 from qa_lib.metrics import Metric
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 

@@ -17,7 +17,7 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.fingerprint import Facts, archived_facts
 from qa_lib.evaluation.items import from_bitmap
 from qa_lib.evaluation.scoring import Scoring
-from qa_lib.forward.replicas import Measured, Task
+from qa_lib.forward.tasks import Measured, Task
 from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 

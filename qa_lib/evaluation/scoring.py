@@ -16,7 +16,7 @@ from qa_lib.errors import MetricError
 from qa_lib.evaluation.early_stop import Needed
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.measuring import check_score
-from qa_lib.forward.replicas import Measured, Task
+from qa_lib.forward.tasks import Measured, Task
 from qa_lib.metrics import Metric, Scale
 
 # Relative; far more than rounding adds up to.

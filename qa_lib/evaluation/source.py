@@ -63,18 +63,15 @@ class Source:
     @property
     def elsewhere(self) -> "Source | None":
         """What another machine that sees the same disks can read it from; None if there is nothing but the numbers themselves."""
-        parts = [
-            _mapped(part) if isinstance(part, np.memmap) else part for part in (self.images, self.labels)
-        ]
-        if any(isinstance(part, (Tensor, np.ndarray, tuple, list, Mapping)) for part in parts):
-            return (
-                None if not isinstance(parts[0], Mapped) else replace(self, images=parts[0], labels=parts[1])
-            )
-        return replace(self, images=parts[0], labels=parts[1])
+        images, labels = _mapped(self.images), _mapped(self.labels)
+        is_data = isinstance(images, (Tensor, np.ndarray, list, tuple, Mapping))
+        if is_data and not isinstance(images, Mapped):
+            return None
+        return replace(self, images=images, labels=labels)
 
 
-def _mapped(array: np.memmap) -> "Mapped | np.ndarray":
-    """Where ``array`` lies in its file; the array itself if it is not all that lies there in a row."""
-    base = array.base
-    whole = isinstance(base, np.ndarray) is False and array.flags.c_contiguous and array.filename is not None
-    return Mapped(array.filename, array.dtype, array.offset, array.shape) if whole else array
+def _mapped(given: Any) -> Any:
+    """Where an array lies in its file, if ``given`` is all of one that is mapped from there; otherwise ``given``."""
+    if not isinstance(given, np.memmap) or isinstance(given.base, np.ndarray) or not given.flags.c_contiguous:
+        return given
+    return Mapped(given.filename, given.dtype, given.offset, given.shape)

@@ -7,15 +7,13 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 
-from qa_lib.bit_widths import Widths
 from qa_lib.errors import QAWarning
 from qa_lib.forward.giving_way import give_way
+from qa_lib.forward.tasks import Board, Range, Task
 from qa_lib.quantization.quantize_output import refuse_in_this_thread
 from qa_lib.quantization.quantize_weight import share_weights
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -30,120 +28,25 @@ RunBatch = Callable[[QuantizedActivationsModel, int], Any]
 WORKER = "qa_lib worker"
 
 
-class Measured(NamedTuple):
-    """What one batch adds.
-
-    Attributes:
-        sums: To what is summed, or whatever is kept of it.
-        divergence: To how far the outputs are from the float model's; None if that is not measured.
-    """
-
-    sums: Any
-    divergence: float | None = None
-
-
-def _never(task: "Task") -> bool:
-    return False
-
-
-@dataclass
-class Task:
-    """One candidate on its way through the batches.
-
-    Attributes:
-        bit_widths: Its widths.
-        hopeless: Asked after each batch whether it can stop.
-        needed: What ``hopeless`` goes by, for who asks elsewhere; None if it never stops.
-        sums: What each batch so far has added, from the first batch on without a gap.
-        additive: Whether that can be summed.
-        total: Their sum.
-        divergences: How far the outputs of each of these batches are from the float model's, summed over its images; empty if that is
-            not measured.
-        score: What is known already of a finished one that holds no sums.
-        images: Images in those batches.
-        seconds: Time that their forward passes took, in one thread.
-        finished: Whether it has stopped or seen all batches.
-        next_batch: The first batch that nobody has begun.
-        running: How many workers are at it.
-    """
-
-    bit_widths: Widths
-    hopeless: Callable[["Task"], bool] = _never
-    needed: Any = None
-    sums: list[Any] = field(default_factory=list)
-    additive: bool = True
-    total: np.ndarray | int = 0
-    divergences: list[float] = field(default_factory=list)
-    score: float | None = None
-    images: int = 0
-    seconds: float = 0.0
-    finished: bool = False
-    next_batch: int = 0
-    running: int = 0
-    _ahead: dict[int, tuple[Any, float]] = field(default_factory=dict)
-
-    def knows(self, index: int) -> bool:
-        """Whether the result of batch ``index`` has arrived."""
-        return index < len(self.sums) or index in self._ahead
-
-    def take(self, batch_sizes: Sequence[int], index: int, added: Any, seconds: float) -> None:
-        """Takes in the result of batch ``index``; results may arrive in any order.
-
-        Where the candidate stops depends on the results in the order of the batches only.
-        """
-        self._ahead[index] = (added, seconds)
-        self.next_batch = max(self.next_batch, index + 1)
-        while not self.finished and len(self.sums) in self._ahead:
-            added, seconds = self._ahead.pop(len(self.sums))
-            self.images += batch_sizes[len(self.sums)]
-            if isinstance(added, Measured):
-                added, divergence = added
-                if divergence is not None:
-                    self.divergences.append(divergence)
-            self.sums.append(added)
-            if self.additive:
-                self.total = self.total + added
-            self.seconds += seconds
-            self.finished = len(self.sums) == len(batch_sizes) or self.hopeless(self)
-
-
-class _Board:
-    """Hands out the batches of the tasks to the workers, and collects what they find."""
+class _Threads:
+    """What workers in threads share: the board, and what they tell the caller."""
 
     def __init__(self, tasks: Sequence[Task], batch_sizes: Sequence[int]) -> None:
-        self.batch_sizes = batch_sizes
-        self.waiting = [task for task in tasks if not task.finished]
-        self.lock = threading.Lock()
+        self.tasks, self.board, self.lock = tasks, Board(tasks, batch_sizes), threading.Lock()
         self.messages: queue.SimpleQueue[Task | BaseException | None] = queue.SimpleQueue()
         self.stopped = False
-        self.forwards = 0
 
-    def next(self) -> tuple[Task, int] | None:
-        """A task that nobody works on, in the order given, or else the first that can be helped with."""
+    def next(self) -> Range | None:
+        """One batch to run."""
         with self.lock:
-            helped = None
-            for task in () if self.stopped else self.waiting:
-                if task.next_batch < len(self.batch_sizes):
-                    helped = helped or task
-                    if not task.running:
-                        return self._issue(task)
-            return self._issue(helped) if helped else None
+            return None if self.stopped else self.board.next(1)
 
-    def _issue(self, task: Task) -> tuple[Task, int]:
-        task.next_batch += 1
-        task.running += 1
-        return task, task.next_batch - 1
-
-    def report(self, task: Task, index: int, added: Any, seconds: float) -> None:
+    def report(self, given: Range, added: Any, seconds: float) -> None:
+        """What that batch adds."""
         with self.lock:
-            self.forwards += self.batch_sizes[index]
-            task.running -= 1
-            if task.finished:
-                return
-            task.take(self.batch_sizes, index, added, seconds)
-            if task.finished:
-                self.waiting.remove(task)
-                self.messages.put(task)
+            finished = self.board.take(given, [(added, seconds)])
+        if finished is not None:
+            self.messages.put(finished)
 
     def stop(self, workers: Sequence[threading.Thread]) -> None:
         """Waits for the batches that are running, and lets no other begin."""
@@ -188,7 +91,7 @@ def run_tasks(
     Raises:
         Exception: What ``run_batch`` or ``on_finished`` raised.
     """
-    board = _Board(tasks, batch_sizes)
+    shared = _Threads(tasks, batch_sizes)
     threads_before = torch.get_num_threads()
     refused: list[TensorQuantizer] = []
     copies = model is None or model not in replicas
@@ -198,7 +101,7 @@ def run_tasks(
         # What a forward reads of the caller's context, it finds.
         threading.Thread(
             target=contextvars.copy_context().run,
-            args=(_work, replica, board, run_batch, refused, copies),
+            args=(_work, replica, shared, run_batch, refused, copies),
             name=WORKER,
             daemon=True,
         )
@@ -210,7 +113,7 @@ def run_tasks(
         running = len(workers)
         while running:
             try:
-                message = board.messages.get(timeout=1.0)  # a limit, so that Ctrl-C gets through anywhere
+                message = shared.messages.get(timeout=1.0)  # a limit, so that Ctrl-C gets through anywhere
             except queue.Empty:
                 continue
             if isinstance(message, BaseException):
@@ -220,20 +123,20 @@ def run_tasks(
             else:
                 on_finished(message)
     except KeyboardInterrupt:
-        board.stop(workers)
-        for task in board.drain():
+        shared.stop(workers)
+        for task in shared.drain():
             on_finished(task)
         raise
     finally:
-        board.stop(workers)
+        shared.stop(workers)
         # The workers have set what threads begin with from here on.
         torch.set_num_threads(threads_before)
-    return board.forwards
+    return shared.board.images
 
 
 def _work(
     replica: QuantizedActivationsModel,
-    board: _Board,
+    shared: _Threads,
     run_batch: RunBatch,
     refused: Sequence[TensorQuantizer],
     copies: bool,
@@ -243,18 +146,17 @@ def _work(
         refuse_in_this_thread(refused)
         widths = replica.bit_widths
         with running(replica, widths):
-            while (given := board.next()) is not None:
-                task, index = given
+            while (given := shared.next()) is not None:
                 if copies:  # whoever runs the model itself holds its lock
-                    give_way(lambda: board.stopped)
-                if task.bit_widths != widths:
-                    widths = replica.bit_widths = task.bit_widths
+                    give_way(lambda: shared.stopped)
+                if (wanted := shared.tasks[given.task].bit_widths) != widths:
+                    widths = replica.bit_widths = wanted
                 start = time.perf_counter()
-                added = run_batch(replica, index)
-                board.report(task, index, added, time.perf_counter() - start)
-        board.messages.put(None)
+                added = run_batch(replica, given.batches.start)
+                shared.report(given, added, time.perf_counter() - start)
+        shared.messages.put(None)
     except BaseException as error:  # whatever it is, it belongs to the caller
-        board.messages.put(error)
+        shared.messages.put(error)
 
 
 def make_replicas(qmodel: QuantizedActivationsModel, count: int) -> list[QuantizedActivationsModel]:

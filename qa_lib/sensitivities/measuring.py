@@ -17,7 +17,8 @@ from qa_lib.batches.structure import as_tensors, count_items, floating, numbers_
 from qa_lib.errors import DataError, ReplicaError
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
 from qa_lib.forward.replica_check import behaviour_digest, check_thread, checked_replicas
-from qa_lib.forward.replicas import Task, run_tasks
+from qa_lib.forward.replicas import run_tasks
+from qa_lib.forward.tasks import Task
 from qa_lib.metrics.divergence import Divergence, diverges, output_divergence
 from qa_lib.progress_bar import progress_bar
 from qa_lib.quantization.check_model import check_qmodel

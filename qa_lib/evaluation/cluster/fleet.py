@@ -1,28 +1,32 @@
 """The workers of a Dask cluster that measure bit for bit what this machine does, and work handed out to them."""
 
+import math
 import queue
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import torch
+
 from qa_lib.checks import kind_of
 from qa_lib.errors import ClusterError, QAError, QAWarning
-from qa_lib.evaluation.cluster.board import Board, Range
 from qa_lib.evaluation.cluster.greeting import Greeting
 from qa_lib.evaluation.cluster.kit import Found, Seen
 from qa_lib.evaluation.cluster.shipment import Shipment
 from qa_lib.evaluation.cluster.worker import measure_range
-from qa_lib.forward.replicas import Task
+from qa_lib.forward.tasks import Board, Range, Task
 
 # A range takes about so long, in seconds: many times what handing it out costs, and little for others to wait for.
 A_RANGE = 0.25
 # For each thread of a worker one that runs, and one that is there when it ends.
 _AHEAD = 2
-# How often is looked who is there, and how long is waited for an answer, in seconds.
-_LOOK, _WAIT = 0.5, 0.1
+# How often is looked who is there, how long is waited for an answer, and how long for the result of one that is there, in seconds.
+_LOOK, _WAIT, _PATIENCE = 0.5, 0.1, 10.0
 # How often a range is tried before it is given up, and how many times its expected time, and seconds more, before another worker gets it, too.
 _TRIES, _LATE, _LATE_LEAST = 4, 5.0, 2.0
 
@@ -60,22 +64,6 @@ class _Speed:
         self.seconds = seconds if not self.seconds else 0.7 * self.seconds + 0.3 * seconds
 
 
-@dataclass
-class _Failures:
-    """What went wrong with each range, by its candidate and first batch."""
-
-    of: dict[tuple[int, int], list[str]] = field(default_factory=dict)
-
-    def add(self, given: _Given, error: BaseException) -> None:
-        """Raises ``ClusterError`` if that is too much."""
-        said = self.of.setdefault((given.range.task, given.range.batches.start), [])
-        said.append(f"{given.worker}: {type(error).__name__}: {error}"[:300])
-        if len(said) >= _TRIES:
-            raise ClusterError(
-                f"a candidate fails on the workers, {len(said)} times: {'; '.join(dict.fromkeys(said))}. What was finished is in the archive"
-            ) from error
-
-
 class Fleet:
     """The workers of a cluster.
 
@@ -87,12 +75,13 @@ class Fleet:
 
     Attributes:
         greeting: Who is there, and who can be believed.
+        speeds: How fast each is, by its address.
     """
 
     def __init__(self, client: Any) -> None:
         self.client = _checked(client)
         self.greeting = Greeting(client)
-        self._speeds: dict[str, _Speed] = {}
+        self.speeds: dict[str, _Speed] = defaultdict(_Speed)
 
     def run(
         self,
@@ -119,122 +108,134 @@ class Fleet:
 
         Raises:
             ClusterError: No worker can be believed, or a candidate fails on several.
-            QAError: As ``measure_range``.
+            QAError: What was raised there, time and again.
         """
-        board, failures = Board(tasks, batch_sizes), _Failures()
-        inbox: queue.SimpleQueue[_Given] = queue.SimpleQueue()
-        given: dict[Any, _Given] = {}
-        looked = -_LOOK
+        board, threads = Board(tasks, batch_sizes), torch.get_num_threads()
+        run = _Run(self, shipment, board, each=each)
         try:
             while not board.done:
-                if time.monotonic() - looked >= _LOOK or self.greeting.has_news:
-                    self.greeting.look(shipment)
-                    looked = time.monotonic()
-                    for lost in [g for g in given.values() if g.worker not in self.greeting.present]:
-                        del given[lost.future.key]
-                        lost.future.release()
-                        board.give_back(lost.range)
-                self._hand_out(shipment, board, given, inbox, each=each)
-                try:
-                    answer = inbox.get(timeout=_WAIT if given else _WAIT / 10)
-                except queue.Empty:
-                    continue
-                if given.pop(answer.future.key, None) is None:
-                    continue  # it was given up
-                self._take(answer, board, failures, on_finished, on_found)
+                run.look()
+                run.hand_out()
+                if (answered := run.wait()) is not None:
+                    given, found = answered
+                    on_found(board.tasks[given.task], found)
+                    if (finished := board.take(given, found.added)) is not None:
+                        on_finished(finished)
         finally:
-            if given:
-                self._forget(given)
+            run.take_back()
+            torch.set_num_threads(threads)  # workers may live in this process
         return board.images
 
-    def _hand_out(
-        self,
-        shipment: Shipment,
-        board: Board,
-        given: dict[Any, _Given],
-        inbox: "queue.SimpleQueue[_Given]",
-        *,
-        each: bool,
-    ) -> None:
+
+class _Run:
+    """What workers have of some candidates, and what they have said.
+
+    Args:
+        fleet: The workers.
+        shipment: What they need.
+        board: The candidates.
+        each: Whether what each item adds is asked for.
+    """
+
+    def __init__(self, fleet: Fleet, shipment: Shipment, board: Board, *, each: bool) -> None:
+        self.fleet, self.shipment, self.board, self.each = fleet, shipment, board, each
+        self._inbox: queue.SimpleQueue[_Given] = queue.SimpleQueue()
+        self._given: dict[Any, _Given] = {}
+        self._failures: dict[tuple[int, int], list[str]] = defaultdict(list)
+        self._looked = -math.inf
+
+    def look(self) -> None:
+        """From time to time sees who is there, and gives what was with those who are not to others."""
+        greeting = self.fleet.greeting
+        if time.monotonic() - self._looked < _LOOK and not greeting.has_news:
+            return
+        greeting.look(self.shipment)
+        self._looked = time.monotonic()
+        for lost in [given for given in self._given.values() if given.worker not in greeting.present]:
+            del self._given[lost.future.key]
+            lost.future.release()
+            self.board.give_back(lost.range)
+
+    def hand_out(self) -> None:
         """Gives each worker that can be believed as much as it is to have."""
-        for round_ in range(_AHEAD):
-            for worker, threads in self.greeting.believed.items():
-                speed = self._speeds.setdefault(worker, _Speed())
-                while sum(g.worker == worker for g in given.values()) < threads * (round_ + 1):
-                    chosen = board.next(speed.batches()) or self._late(board, given, worker)
+        for ahead in range(1, _AHEAD + 1):
+            for worker, threads in self.fleet.greeting.believed.items():
+                while self._with(worker) < threads * ahead:
+                    chosen = self.board.next(self.fleet.speeds[worker].batches()) or self._late(worker)
                     if chosen is None:
                         return
-                    self._give(shipment, board, given, inbox, worker, chosen, each=each)
+                    self._give(worker, chosen)
 
-    def _late(self, board: Board, given: dict[Any, _Given], worker: str) -> Range | None:
-        """What somebody else should have answered long ago, for a worker that has nothing to do."""
-        if any(g.worker == worker for g in given.values()):
+    def wait(self) -> tuple[Range, Found] | None:
+        """The next answer; None if there is none for a moment, or it is a failure.
+
+        Raises:
+            QAError: One failure too many.
+        """
+        try:
+            answer = self._inbox.get(timeout=_WAIT if self._given else _WAIT / 10)
+        except queue.Empty:
             return None
-        now = time.monotonic()
-        for other in given.values():
-            expected = self._speeds[other.worker].seconds * len(other.range.batches)
-            late = now - other.since > max(_LATE_LEAST, _LATE * expected)
-            if late and not other.doubled and other.worker != worker and board.wanted(other.range):
-                other.doubled = True
-                return board.again(other.range)
-        return None
-
-    def _give(
-        self,
-        shipment: Shipment,
-        board: Board,
-        given: dict[Any, _Given],
-        inbox: "queue.SimpleQueue[_Given]",
-        worker: str,
-        chosen: Range,
-        *,
-        each: bool,
-    ) -> None:
-        task = board.tasks[chosen.task]
-        seen = Seen(task.total, sum(task.divergences)) if chosen.from_the_front else None
-        future = self.client.submit(
-            measure_range, shipment.key, task.bit_widths, chosen.batches, seen, task.needed, each=each,
-            workers=[worker], allow_other_workers=False, pure=False, retries=0,
-        )  # fmt: skip
-        mine = given[future.key] = _Given(chosen, worker, future, time.monotonic())
-        future.add_done_callback(lambda _: inbox.put(mine))
-
-    def _take(
-        self,
-        answer: _Given,
-        board: Board,
-        failures: _Failures,
-        on_finished: Callable[[Task], None],
-        on_found: Callable[[Task, Found], None],
-    ) -> None:
+        if self._given.pop(answer.future.key, None) is None:
+            return None  # it was given up
         try:
-            found: Found = answer.future.result(timeout=_LOOK * 20)
-        except QAError as error:
-            if not isinstance(error, ClusterError):
-                raise
-            self._failed(answer, board, failures, error)
+            found: Found = answer.future.result(timeout=_PATIENCE)
         except Exception as error:  # the worker died with it, or ran out of memory, or the scheduler has gone
-            self._failed(answer, board, failures, error)
-        else:
-            if found.added:
-                self._speeds[answer.worker].learn(sum(s for _, s in found.added) / len(found.added))
-            on_found(board.tasks[answer.range.task], found)
-            finished = board.take(answer.range, found.added)
-            if finished is not None:
-                on_finished(finished)
+            self.board.give_back(answer.range)
+            self.fleet.greeting.doubt(answer.worker)
+            if not isinstance(error, CancelledError):
+                self._fail(answer, error)
+            return None
+        if found.added:
+            self.fleet.speeds[answer.worker].learn(sum(s for _, s in found.added) / len(found.added))
+        return answer.range, found
 
-    def _failed(self, answer: _Given, board: Board, failures: _Failures, error: BaseException) -> None:
-        board.give_back(answer.range)
-        self.greeting.doubt(answer.worker)
-        if type(error).__name__ not in ("CancelledError", "FutureCancelledError"):
-            failures.add(answer, error)
-
-    def _forget(self, given: dict[Any, _Given]) -> None:
+    def take_back(self) -> None:
         """Takes back what is still with workers."""
+        if not self._given:
+            return
         try:
-            self.client.cancel([each.future for each in given.values()])
+            self.fleet.client.cancel([given.future for given in self._given.values()])
         except Exception as error:  # whoever waits for the scheduler has had enough of it
             warnings.warn(f"the cluster cannot be told to stop ({error})", QAWarning, stacklevel=3)
+
+    def _with(self, worker: str) -> int:
+        return sum(given.worker == worker for given in self._given.values())
+
+    def _late(self, worker: str) -> Range | None:
+        """What somebody else should have answered long ago, for a worker that has nothing to do."""
+        if self._with(worker):
+            return None
+        now = time.monotonic()
+        for other in self._given.values():
+            expected = self.fleet.speeds[other.worker].seconds * len(other.range.batches)
+            late = now - other.since > max(_LATE_LEAST, _LATE * expected)
+            if late and not other.doubled and other.worker != worker and self.board.wanted(other.range):
+                other.doubled = True
+                return self.board.again(other.range)
+        return None
+
+    def _give(self, worker: str, chosen: Range) -> None:
+        task = self.board.tasks[chosen.task]
+        seen = Seen(task.total, sum(task.divergences)) if chosen.from_the_front else None
+        future = self.fleet.client.submit(
+            measure_range, self.shipment.key, task.bit_widths, chosen.batches, seen, task.needed, each=self.each,
+            workers=[worker], allow_other_workers=False, pure=False, retries=0,
+        )  # fmt: skip
+        mine = self._given[future.key] = _Given(chosen, worker, future, time.monotonic())
+        future.add_done_callback(lambda _: self._inbox.put(mine))
+
+    def _fail(self, given: _Given, error: Exception) -> None:
+        """Counts a failure of a range; raises if that is one too many."""
+        said = self._failures[given.range.task, given.range.batches.start]
+        said.append(f"{given.worker}: {type(error).__name__}: {error}"[:300])
+        if len(said) < _TRIES:
+            return
+        if isinstance(error, QAError) and not isinstance(error, ClusterError):
+            raise error
+        raise ClusterError(
+            f"a candidate fails on the workers, {len(said)} times: {'; '.join(dict.fromkeys(said))}. What was finished is in the archive"
+        ) from error
 
 
 def _checked(client: Any) -> Any:

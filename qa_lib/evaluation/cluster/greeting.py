@@ -2,6 +2,8 @@
 
 import time
 import warnings
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import Any
 
 from qa_lib.errors import ClusterError, QAWarning
@@ -20,7 +22,7 @@ class Greeting:
         client: ``distributed.Client``.
 
     Attributes:
-        present: The addresses of the workers.
+        present: Address -> threads of the workers.
         believed: Address -> threads of those that measure what this machine does.
     """
 
@@ -62,7 +64,9 @@ class Greeting:
                 )
         for address, (asked, answer) in list(self._asked.items()):
             if answer.done():
-                self._take_answer(shipment, address, asked, answer)
+                del self._asked[address]
+                with suppress(OSError, TimeoutError, CancelledError):  # it is gone; if not, it is asked again
+                    self._take_answer(shipment, address, asked, answer)
         if self.present and len(self._left_out) == len(self.present):
             raise ClusterError(
                 f"none of the {len(self.present)} workers can stand for this machine: {next(iter(self._left_out.values()))}"
@@ -79,12 +83,9 @@ class Greeting:
         )
 
     def _take_answer(self, shipment: Shipment, address: str, asked: str, answer: Any) -> None:
-        del self._asked[address]
-        if answer.status != "finished":
-            if answer.status == "error":
-                error = answer.exception()
-                self._leave_out(address, _failure(error))
-            return  # cancelled: greeted again
+        if answer.status == "error":
+            self._leave_out(address, _failure(answer.exception()))
+            return
         found = answer.result()
         if asked == "known":
             proof, has_data = found

@@ -5,8 +5,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import torch
 
 from qa_lib.batches.digests import add_structure
 from qa_lib.batches.forward import one_torch_thread, try_forward
@@ -18,7 +20,7 @@ from qa_lib.evaluation.negatives import count_negatives
 from qa_lib.evaluation.scoring import Scoring
 from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replica_check import widths_at
-from qa_lib.forward.replicas import Measured
+from qa_lib.forward.tasks import Measured
 from qa_lib.quantization.digests import environment
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
@@ -58,13 +60,11 @@ class Proof:
         environment: What its numbers depend on.
         data: Digest of its search set.
         outputs: Of what it measures on a few batches.
-        threads: How many ranges it measures at a time; it proves nothing.
     """
 
     environment: dict[str, Any]
     data: str
     outputs: str
-    threads: int = field(default=1, compare=False)
 
 
 class Kit:
@@ -111,7 +111,8 @@ class Kit:
         added: list[tuple[Any, float]] = []
         said = self.meter.measuring.said_nan
         measure = self.meter.measure_each if each else self.meter.measure
-        with one_torch_thread(), self._replica() as replica, running(replica, widths):
+        torch.set_num_threads(1)  # for good: others of this process may be at it
+        with self._replica() as replica, running(replica, widths):
             before = count_negatives([replica])
             for index in batches:
                 start = time.perf_counter()

@@ -1,6 +1,7 @@
 """A model and its search set on their way to a worker."""
 
 import pickle
+from contextlib import suppress
 from importlib import import_module
 from textwrap import shorten
 from typing import Any, NamedTuple
@@ -52,13 +53,18 @@ def pack_model(qmodel: QuantizedActivationsModel, meter: Meter) -> bytes:
 
 def pack_data(search_set: BatchedSet, source: Source | None) -> bytes:
     """The search set: where to read it if that is to be seen elsewhere, else all of it."""
-    batches, items = search_set.batches, search_set.items
-    elsewhere = source and source.elsewhere
-    cut = Cut(
-        elsewhere, None if elsewhere else items, batches.order, search_set.batch_size,
-        search_set.channels_last, batches.targets, search_set.reference_of,
-    )  # fmt: skip
-    return _dumps("the search set", cut)
+    batches = search_set.batches
+    how = (
+        batches.order,
+        search_set.batch_size,
+        search_set.channels_last,
+        batches.targets,
+        search_set.reference_of,
+    )
+    if source is not None:
+        with suppress(ClusterError):
+            return _dumps("where the search set is", Cut(source, None, *how))
+    return _dumps("the search set", Cut(None, search_set.items, *how))
 
 
 def unpack(model: bytes, data: bytes | BatchedSet) -> tuple[QuantizedActivationsModel, Meter]:

@@ -11,7 +11,8 @@ from qa_lib.evaluation.meter import Meter
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.evaluation.source import Source
 from qa_lib.forward.replica_check import check_replica
-from qa_lib.forward.replicas import Task, make_replicas
+from qa_lib.forward.replicas import make_replicas
+from qa_lib.forward.tasks import Task
 from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -29,10 +30,10 @@ class Remote:
 
     Args:
         fleet: The workers.
-        source: The search set as it was given.
+        source: Where else the search set can be read; None sends it.
     """
 
-    def __init__(self, fleet: Fleet, source: Source) -> None:
+    def __init__(self, fleet: Fleet, source: Source | None) -> None:
         self.fleet, self.source = fleet, source
         self._shipment: Shipment | None = None
 

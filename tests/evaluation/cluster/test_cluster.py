@@ -1,5 +1,6 @@
 """On the workers of a cluster the same is found as here, to the bit, whoever comes and goes meanwhile."""
 
+import gc
 import itertools
 import os
 import pickle
@@ -7,6 +8,7 @@ import signal
 import threading
 import time
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from qa_lib import Evaluator, QAWarning, QuantizedActivationsModel, calibrate, conv2d_predicate, explore
-from qa_lib.errors import ClusterError, DataError
+from qa_lib.errors import ClusterError, MetricError
 from qa_lib.evaluation.cluster import fleet as fleet_module
 from qa_lib.evaluation.early_stop import StopRule
+from qa_lib.metrics import Accuracy
 
 pytestmark = pytest.mark.slow
 
@@ -255,29 +258,57 @@ def test_a_model_that_cannot_be_pickled_is_one_sentence(tiny_model, images, labe
 
 
 class FailsThere(Slow):
-    """Runs out of memory wherever it has not been made, once it has proven itself."""
+    """Runs out of memory in some processes, once it has proven itself there."""
 
-    def __init__(self, model, error):
+    def __init__(self, model, where):
         super().__init__(model, 0.0)
-        self.error, self.home, self.left = error, os.getpid(), 40
+        self.where = where
 
     def forward(self, images):
-        if os.getpid() != self.home and next(calls) > self.left:
-            raise self.error
+        if os.getpid() in self.where and next(calls) > 40:
+            raise MemoryError("no room")
         return self.model(images)
 
 
 calls = itertools.count()
 
 
-def test_what_fails_on_every_worker_is_an_error_that_says_where(tiny_model, images, labels, client):
-    quantized = QuantizedActivationsModel(FailsThere(tiny_model, MemoryError("no room")), conv2d_predicate)
+@pytest.mark.filterwarnings("ignore:a worker is left out")  # if there is time to find out
+@pytest.mark.parametrize("everywhere", [False, True], ids=["one", "all"])
+def test_what_fails_on_one_worker_goes_to_another_and_on_all_is_an_error(
+    tiny_model, images, labels, client, everywhere
+):
+    pids = client.run(os.getpid)
+    failing = [pid for pid in pids.values() if everywhere or pid == min(pids.values())]
+    quantized = QuantizedActivationsModel(FailsThere(tiny_model, failing), conv2d_predicate)
     calibrate(quantized, images.split(48), method="max")
     there = small_evaluator(quantized, images, labels, client=client)
-    with pytest.raises((ClusterError, DataError), match="no room"):
-        for bits in range(2, 9):
-            there.evaluate_many([[bits, other, 4, 4] for other in range(2, 9)])
-    assert there.known()
+    settings = [[bits, other, 4, 4] for bits in range(2, 9) for other in range(2, 6)]
+    if everywhere:
+        with pytest.raises(ClusterError, match="can stand for this machine.*no room"):
+            there.evaluate_many(settings)
+        return
+    expected = small_evaluator(quantized, images, labels).evaluate_many(settings)
+    assert everything(there.evaluate_many(settings)) == everything(expected)
+    assert not {pids[each] for each in there._runner.remote.fleet.greeting.believed} & set(failing)
+
+
+class Picky(Accuracy):
+    """Cannot measure one of the batches."""
+
+    def measure(self, outputs, targets):
+        if torch.equal(targets, self.refused):
+            raise ValueError("not these")
+        return super().measure(outputs, targets)
+
+
+def test_what_fails_everywhere_is_the_error_that_it_is_here(qmodel, images, client):
+    metric, labels = Picky(), torch.arange(96) % 5
+    metric.refused = labels[16:24]  # none of those that a worker proves itself on
+    here = small_evaluator(qmodel, images, labels, metric=metric, hardest_first=False)
+    for evaluator in (here, here.on(client)):
+        with pytest.raises(MetricError, match="raised ValueError: not these"):
+            evaluator.evaluate([4] * 4)
 
 
 class OnDisk(Dataset):
@@ -299,6 +330,29 @@ def test_data_on_a_disk_are_read_where_they_are_needed(qmodel, images, labels, c
     there = small_evaluator(qmodel, OnDisk(tmp_path / "x"), client=client)
     assert everything(there.evaluate_many(SETTINGS)) == everything(here.evaluate_many(SETTINGS))
     assert len(there._runner.remote._shipment.data) < 4_000 < images.nbytes
+
+
+class Unsent(OnDisk):
+    """Holds what cannot be sent."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels, self.lock = images, labels, threading.Lock()
+
+    def __getitem__(self, index):
+        return self.images[index], self.labels[index]
+
+
+def test_data_that_cannot_be_read_there_are_sent(qmodel, images, labels, client, here):
+    there = small_evaluator(qmodel, Unsent(images, labels), client=client)
+    assert everything(there.evaluate_many(SETTINGS)) == everything(here.evaluate_many(SETTINGS))
+
+
+def test_no_second_copy_of_tensors_is_kept(qmodel, images, labels):
+    given = weakref.ref(images := images.clone())
+    evaluator = small_evaluator(qmodel, images, labels)
+    del images
+    gc.collect()
+    assert given() is None and evaluator.images == 96
 
 
 def test_a_mapped_array_is_mapped_there(qmodel, images, labels, client, here, tmp_path):

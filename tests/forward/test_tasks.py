@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa_lib.evaluation.cluster.board import Board
-from qa_lib.forward.replicas import Task
+from qa_lib.forward.tasks import Board, Task
 
 SIZES = [4, 4, 4, 4, 3]
 

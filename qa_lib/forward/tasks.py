@@ -1,10 +1,87 @@
-"""Which batches of which candidate a worker measures next: candidates in their order, and what is left of them by whoever has nothing to do."""
+"""Candidates on their way through the batches, and which batches of which candidate are run next: in their order, and what is left of them by
+whoever has nothing to do."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from qa_lib.forward.replicas import Task
+import numpy as np
+
+from qa_lib.bit_widths import Widths
+
+
+class Measured(NamedTuple):
+    """What one batch adds.
+
+    Attributes:
+        sums: To what is summed, or whatever is kept of it.
+        divergence: To how far the outputs are from the float model's; None if that is not measured.
+    """
+
+    sums: Any
+    divergence: float | None = None
+
+
+def _never(task: "Task") -> bool:
+    return False
+
+
+@dataclass
+class Task:
+    """One candidate on its way through the batches.
+
+    Attributes:
+        bit_widths: Its widths.
+        hopeless: Asked after each batch whether it can stop.
+        needed: What ``hopeless`` goes by, for who asks elsewhere; None if it never stops.
+        sums: What each batch so far has added, from the first batch on without a gap.
+        additive: Whether that can be summed.
+        total: Their sum.
+        divergences: How far the outputs of each of these batches are from the float model's, summed over its images; empty if that is
+            not measured.
+        score: What is known already of a finished one that holds no sums.
+        images: Images in those batches.
+        seconds: Time that their forward passes took, in one thread.
+        finished: Whether it has stopped or seen all batches.
+        running: How many workers are at it.
+    """
+
+    bit_widths: Widths
+    hopeless: Callable[["Task"], bool] = _never
+    needed: Any = None
+    sums: list[Any] = field(default_factory=list)
+    additive: bool = True
+    total: np.ndarray | int = 0
+    divergences: list[float] = field(default_factory=list)
+    score: float | None = None
+    images: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    running: int = 0
+    _ahead: dict[int, tuple[Any, float]] = field(default_factory=dict)
+
+    def knows(self, index: int) -> bool:
+        """Whether the result of batch ``index`` has arrived."""
+        return index < len(self.sums) or index in self._ahead
+
+    def take(self, batch_sizes: Sequence[int], index: int, added: Any, seconds: float) -> None:
+        """Takes in the result of batch ``index``; results may arrive in any order.
+
+        Where the candidate stops depends on the results in the order of the batches only.
+        """
+        self._ahead[index] = (added, seconds)
+        while not self.finished and len(self.sums) in self._ahead:
+            added, seconds = self._ahead.pop(len(self.sums))
+            self.images += batch_sizes[len(self.sums)]
+            if isinstance(added, Measured):
+                added, divergence = added
+                if divergence is not None:
+                    self.divergences.append(divergence)
+            self.sums.append(added)
+            if self.additive:
+                self.total = self.total + added
+            self.seconds += seconds
+            self.finished = len(self.sums) == len(batch_sizes) or self.hopeless(self)
 
 
 @dataclass(frozen=True)
@@ -52,9 +129,14 @@ class Board:
     def next(self, most: int) -> Range | None:
         """Up to ``most`` batches of the first candidate that nobody is at, or else of the first that can be helped with; None if all are with
         somebody."""
-        with_work = [index for index, ranges in self._open.items() if ranges]
-        alone = (index for index in with_work if not self.tasks[index].running)
-        if (index := next(alone, with_work[0] if with_work else None)) is None:
+        index = None
+        for candidate, ranges in self._open.items():
+            if ranges and not self.tasks[candidate].running:
+                index = candidate
+                break
+            if ranges and index is None:
+                index = candidate
+        if index is None:
             return None
         task, ranges = self.tasks[index], self._open[index]
         first, rest = ranges[0][:most], ranges[0][most:]
