@@ -1,38 +1,32 @@
 """A model with a fake quantizer on its inputs and behind each chosen module."""
 
-import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from qa_lib.batches.forward import call, evaluation_mode
 from qa_lib.batches.reading import check_inputs
-from qa_lib.batches.structure import count_items, take, tensors
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.checks import kind_of
 from qa_lib.costs import Dataflow
-from qa_lib.errors import DataError, LayerError, PredicateError, RemovedError
-from qa_lib.graph.call_order import Calls, recording_output_shapes, summarize_calls, traced_call_order
-from qa_lib.graph.dataflow import watch_dataflow
+from qa_lib.errors import PredicateError, RemovedError
+from qa_lib.graph.call_order import Calls, traced_call_order
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.inputs import INPUT, ArgumentsSeen, Inputs
 from qa_lib.quantization.layer_table import layer_table
-from qa_lib.quantization.named_quantizers import NamedQuantizers
+from qa_lib.quantization.learning import LearnedQuantizers
 from qa_lib.quantization.predicates import Predicate
 from qa_lib.quantization.quantize_output import QuantizeOutput, check_outputs
 from qa_lib.quantization.quantize_weight import SUFFIX, QuantizeWeight, axis_of, choose_weights, hook_of
-from qa_lib.quantization.sites import check_sites, checked_device, choose_sites, device_of, hint_for_missed
+from qa_lib.quantization.sites import check_sites, checked_device, choose_sites, device_of
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 
-class QuantizedActivationsModel(NamedQuantizers):
+class QuantizedActivationsModel(LearnedQuantizers):
     """``model`` with its inputs and the output of each chosen module fake-quantized.
 
     The quantizers are called in forward hooks on the modules of ``model`` itself, in place, until
@@ -139,11 +133,6 @@ class QuantizedActivationsModel(NamedQuantizers):
         self.to(device_of(model) if device is None else checked_device(device))
 
     @property
-    def model(self) -> nn.Module:
-        """The user's own model, hooks included."""
-        return self.sequential[1]
-
-    @property
     def chosen_modules(self) -> dict[str, nn.Module]:
         """The modules with a quantizer on their output, by name, in order."""
         return dict(self._chosen)
@@ -181,35 +170,6 @@ class QuantizedActivationsModel(NamedQuantizers):
             passed, named = self._inputs.quantized(args, kwargs, self._quantizers)
             return self.model(*passed, **named)
 
-    def run(self, inputs: Any) -> Any:
-        """What the model returns for the inputs of a batch, run as ``forward=`` says."""
-        return call(self, inputs) if self._run is None else self._run(self, inputs)
-
-    def _returned(self, inputs: Any) -> list[Tensor]:
-        return list(tensors(self.run(inputs)))
-
-    def learn_inputs(self, inputs: Any) -> None:
-        """Gives each floating-point input its quantizer, and no other argument one: which these are, ``inputs`` of a batch show.
-
-        Raises:
-            DataError: A chosen input is not among them, or ``forward=`` does not call the model that it is given.
-        """
-        with self.lock:
-            self._learning = threading.get_ident()
-            try:
-                with self.temporary_bit_widths([None] * len(self.names)):  # for whatever else is called
-                    self.run(inputs)
-            except ArgumentsSeen as seen:
-                sites = self._inputs.learn(seen.arguments)
-            else:
-                raise DataError(
-                    "forward= does not call the model that it is handed, and would run another one: forward=lambda model, inputs: "
-                    "model(...)"
-                )
-            finally:
-                self._learning = 0
-            self._set_inputs(sites)
-
     def check_usable(self) -> None:
         """Raises ``RemovedError`` after ``remove()``, ``LayerError`` if a quantized module was replaced by another."""
         if self._removed:
@@ -221,50 +181,6 @@ class QuantizedActivationsModel(NamedQuantizers):
     def check_device(self, inputs: Any) -> None:
         """Raises ``DeviceError`` unless ``inputs`` are where the model is, ``DataError`` unless there are tensors in them."""
         check_inputs(inputs, self.device)
-
-    @contextmanager
-    def recording(self, images: int) -> Iterator[None]:
-        """Learns from the forward pass in the ``with`` block, over ``images`` images, which chosen
-        modules it reaches, in which order, how often, and the shape of what they return.
-
-        Raises:
-            LayerError: A chosen module was not reached.
-        """
-        with recording_output_shapes(self._quantizers) as shapes:
-            yield
-        missed = [name.removesuffix(SUFFIX) for name in (*self._chosen, *self._weights) if name not in shapes]
-        if missed:
-            raise LayerError(
-                f"the forward pass never reaches {', '.join(missed)}: {hint_for_missed(self.model, missed)}leave them out of the "
-                "predicate, all_of(predicate, not_(name_matches('...')))"
-            )
-        # A weight is the same whatever the images.
-        found = {
-            name: Calls(called[0], math.prod(called[0]), len(called))
-            if name in self._weights
-            else summarize_calls(called, images)
-            for name, called in shapes.items()
-        }
-        self._set_calls(found)
-
-    def learn_dataflow(self, inputs: Any) -> None:
-        """Watches passes over a few of the ``inputs`` of a batch for ``dataflow``."""
-        self._dataflow = Dataflow((), ())
-        with self.temporary_bit_widths([None] * len(self.names)), evaluation_mode(self):
-            # Of a list of items one, for the others would wait in memory for their turn.
-            for few in (take(inputs, slice(0, 2 if isinstance(inputs, Tensor) else 1)), inputs):
-                with suppress(
-                    Exception
-                ):  # a user's forward may raise anything, where it is given less or watched
-                    given, items = list(tensors(few)), count_items(few)
-                    self._dataflow = watch_dataflow(
-                        self.model,
-                        self.activation_fake_quantizers,
-                        given,
-                        items,
-                        partial(self._returned, few),
-                    )
-                    return
 
     def layer_table(self, *, all_widths: bool = False) -> pd.DataFrame:
         """One row for each quantizer, in order.
