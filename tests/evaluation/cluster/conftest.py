@@ -23,7 +23,8 @@ def client(cluster):
     with Client(cluster) as client:
         cluster.scale(2)
         deadline = time.monotonic() + 60
-        while len(client.nthreads()) != 2 and time.monotonic() < deadline:  # those too many go in their own time
+        # Those too many go in their own time.
+        while len(client.nthreads()) != 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         yield client
 
