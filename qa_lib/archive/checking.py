@@ -167,7 +167,7 @@ def _each(connection: sqlite3.Connection, table: str) -> _Rows:
 
 def _said(facts: tables.Facts) -> dict[str, Any]:
     """What the facts of a fingerprint say, as columns."""
-    machine, names = facts.get("environment"), facts.get("names")
+    machine, names = facts.get("measured_on", facts.get("environment")), facts.get("names")
     known = [str(machine[key]) for key in _MACHINE if key in machine] if isinstance(machine, dict) else []
     network, digest = facts.get("network"), facts.get("model")
     return {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qa_lib.batches.memory import GivingBack
-from qa_lib.batches.structure import count_items, map_tensors, take
+from qa_lib.batches.structure import count_items, map_tensors, on_device, take
 from qa_lib.checks import naming
 from qa_lib.errors import DataError
 
@@ -21,11 +21,14 @@ class Items:
         inputs: What the model takes, of all items.
         targets: What it should return; None if there are none.
         transform: Makes of the inputs of a batch what the model takes; None if they are that.
+        device: Where the model is: batches of inputs that lie in this machine's memory are copied there, each when it is asked
+            for. None leaves them where they are.
     """
 
     inputs: Any
     targets: Any = None
     transform: Callable[[Any], Any] | None = None
+    device: torch.device | None = None
 
     def __len__(self) -> int:
         return count_items(self.inputs)
@@ -33,6 +36,8 @@ class Items:
     def batch(self, chosen: Tensor | slice) -> Any:
         """The inputs of the ``chosen`` items, transformed."""
         inputs = take(self.inputs, chosen)
+        if self.device is not None:
+            inputs = on_device(inputs, self.device)
         if self.transform is None:
             return inputs
         with naming("transform", DataError):

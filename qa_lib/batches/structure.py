@@ -16,7 +16,8 @@ from qa_lib.errors import DataError
 from qa_lib.metrics.checks import count_items
 
 __all__ = [
-    "as_tensors", "check_plain", "concatenated", "count_items", "floating", "item_shape", "map_tensors", "numbers_of", "shape_of", "take", "tensors",
+    "as_tensors", "check_plain", "concatenated", "count_items", "floating", "item_shape", "map_tensors", "numbers_of", "on_device",
+    "shape_of", "take", "tensors",
 ]  # fmt: skip
 
 
@@ -54,6 +55,20 @@ def map_tensors(function: Callable[[Tensor], Tensor], batch: Any) -> Any:
     if isinstance(batch, (list, tuple)):
         return type(batch)(map_tensors(function, part) for part in batch)
     return batch
+
+
+def on_device(batch: Any, device: torch.device) -> Any:
+    """``batch`` with what lies in this machine's memory copied to ``device``: to a GPU by way of pinned memory, so that nobody waits for it.
+    What lies on another device stays there."""
+
+    def copied(tensor: Tensor) -> Tensor:
+        if tensor.device.type != "cpu" or device.type == "cpu":
+            return tensor
+        return (
+            tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+        )
+
+    return map_tensors(copied, batch)
 
 
 def take(batch: Any, chosen: Tensor | slice) -> Any:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from qa_lib.batches.reading import input_batches
-from qa_lib.batches.structure import count_items, map_tensors, take
+from qa_lib.batches.structure import count_items, map_tensors, on_device, take
 from qa_lib.bit_widths import WIDTHS, Widths
 from qa_lib.calibration.methods import BUILT_IN, OUTPUT, find_method, known_methods, options_of
 from qa_lib.calibration.output import OutputCalibration
@@ -135,7 +135,8 @@ class FromOutputs(AmaxFinder):
         )
         settings: list[Widths] = [(*widths, *in_float) for widths in asked]
         divergence = given.options.get("divergence", output_divergence)
-        search = OutputCalibration(qmodel, given.kept.images, unsigned, divergence)
+        images = [on_device(inputs, qmodel.device) for inputs in given.kept.images]
+        search = OutputCalibration(qmodel, images, unsigned, divergence)
         total = sum(map(search.trials, settings))
         with progress_bar(total, "comparison", shown=given.options.get("progress", True)) as bar:
             for widths in settings:

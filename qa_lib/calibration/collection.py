@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qa_lib.batches.forward import evaluation_mode, forward, try_forward
 from qa_lib.batches.reading import input_batches
-from qa_lib.batches.structure import check_plain, count_items, floating
+from qa_lib.batches.structure import check_plain, count_items, floating, on_device
 from qa_lib.compiled import compiled
 from qa_lib.errors import CalibrationError
 from qa_lib.quantization.activation_statistics import (
@@ -44,7 +44,7 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
         CalibrationError: There are no images, they are not floating-point tensors, or a NaN or infinity
             appears in them or in a layer's activations.
         LayerError: A chosen module is never reached, or returns what cannot be quantized.
-        DeviceError: The images are not where the model is.
+        DeviceError: The images are on another device than the model, and not in this machine's memory.
 
     Example:
         >>> statistics = collect_statistics(qmodel, workload.calibration_loader())
@@ -55,7 +55,8 @@ def collect_statistics(qmodel: QuantizedActivationsModel, batches: Iterable[Any]
     count = 0
     collectors: dict[str, _Collector] = {}
     # The batches come from the user's own code, which runs in none of the modes that the model is put into.
-    for index, inputs in enumerate(input_batches(batches, qmodel.model, any_call=qmodel.has_own_forward)):
+    for index, given in enumerate(input_batches(batches, qmodel.model, any_call=qmodel.has_own_forward)):
+        inputs = on_device(given, qmodel.device)
         _check_inputs(qmodel, inputs, index)
         if index == 0:
             qmodel.learn_inputs(inputs)

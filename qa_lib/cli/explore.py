@@ -63,6 +63,11 @@ def fill(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="quantize the weights of the chosen layers, too, each with a width of its own",
     )
+    add(
+        "--device",
+        metavar="DEVICE",
+        help="where the model runs: cpu, cuda (default: where the workload has it)",
+    )
     add("--min-accuracy", type=float, metavar="A",
         help=f"accuracy, 0 to 1, that a solution has to reach (default: {DEFAULT_MIN_ACCURACY})")  # fmt: skip
     add("--min-score", type=float, metavar="S",
@@ -146,7 +151,11 @@ def calibrated_workload(
 ) -> tuple[Workload, QuantizedActivationsModel, dict[str, Any]]:
     """The workload that the command line names, its model calibrated as it says, and what evaluators of it are told."""
     workload = load_workload(options.workload)
-    how: dict[str, Any] = {"forward": workload.forward, "weights": options.weights}
+    how: dict[str, Any] = {
+        "forward": workload.forward,
+        "weights": options.weights,
+        "device": options.device,
+    }
     qmodel = QuantizedActivationsModel(workload.model, workload.predicate, **how)
     calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
     return workload, qmodel, {"metric": workload.metric, "transform": workload.transform}

@@ -50,6 +50,7 @@ def fill(command: argparse.ArgumentParser) -> None:
         metavar="METHOD",
         help="as of explore (default: %(default)s)",
     )
+    add("--device", metavar="DEVICE", help="as of explore")
     add(
         "--format",
         default="json",

@@ -68,6 +68,7 @@ def enumerate_settings(
             "enumerated: narrow the limits, or search with explore()"
         )
     qmodel.check_usable()
+    evaluator.check_measures_here()
     for width in widths:
         qmodel.check_calibrated([width] * layers)
     first = max(0, layers - _KEPT_FOR)

@@ -13,7 +13,6 @@ from qa_lib.batches.forward import check_no_autocast
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import call_back, check_count, check_kind, kind_of
 from qa_lib.errors import BitWidthError, DataError, SearchError
-from qa_lib.evaluation.cluster.fleet import Fleet
 from qa_lib.evaluation.cluster.remote import Remote
 from qa_lib.evaluation.early_stop import Needed, StopRule
 from qa_lib.evaluation.evaluation import Evaluation
@@ -41,7 +40,8 @@ class Evaluator(Known):
 
     Args:
         qmodel: The quantized model to measure.
-        images: The search set, on the model's device: a tensor or array of shape ``(N, ...)``; a tuple or dict of them, for several
+        images: The search set, on the model's device or in this machine's memory, from where batches are copied to a GPU as they are
+            needed: a tensor or array of shape ``(N, ...)``; a tuple or dict of them, for several
             inputs; or a ``Dataset``, a ``DataLoader``, or anything else that gives the same batches of inputs and targets each time.
             A copy is kept, in the kind in which they come.
         labels: The targets, one for each item: for accuracy the right classes, integers of shape ``(N,)``; None if a loader gives
@@ -65,6 +65,9 @@ class Evaluator(Known):
             returns for two images.
         client: A ``distributed.Client``: candidates are measured on its workers, with the same results as here, to the bit. A worker that finds
             others on a first try is left out, and said. None measures them here.
+        numbers_of: With a ``client`` whose workers round otherwise than this machine, on another processor say: ``"workers"`` takes theirs. What
+            most of them find on a first try counts; others are left out, and said. Evaluations are archived as of those machines, and never
+            answered to who measures here. ``"client"`` leaves out who finds other numbers than this machine.
 
     Attributes:
         metric: What the score is made by.
@@ -76,7 +79,7 @@ class Evaluator(Known):
             floating-point numbers, or the model does not return what the metric is of: for accuracy one row of logits
             for each image.
         MetricError: The metric is none, or returns what is no score.
-        DeviceError: The images are not where the model is.
+        DeviceError: The images are on another device than the model, and not in this machine's memory.
         NotReproducibleError: The model gives other numbers when it is measured again.
         ReplicaError: A copy of the model does something else than the model.
         ArchiveError: The archive cannot be used.
@@ -105,6 +108,7 @@ class Evaluator(Known):
         archive: Archive | str | Path | None = None,
         model_key: str = "",
         client: Any = None,
+        numbers_of: str = "client",
     ) -> None:
         check_qmodel(qmodel)
         self.metric = check_metric(metric)
@@ -131,25 +135,23 @@ class Evaluator(Known):
             channels_last=channels_last, hardest_first=hardest_first, replicas=replicas,
         )  # fmt: skip
         self._scoring = Scoring(self.metric, self.search_set)
+        self._runner.remote = Remote.on(client, numbers_of, self._source)
         self._records = self._records_in(where, model_key)
-        self._measure_on(client)
 
     def using(self, archive: Archive | str | Path) -> "Evaluator":
         """The same evaluator with another archive."""
-        other = copy.copy(self)
-        other._runner = copy.copy(self._runner)
-        other._records = self._records_in(opened(archive), self._records.model_key)
-        return other
+        return self._but(self._runner.remote, opened(archive))
 
-    def on(self, client: Any) -> "Evaluator":
+    def on(self, client: Any, *, numbers_of: str = "client") -> "Evaluator":
         """The same evaluator, with candidates measured on the workers of a ``distributed.Client``, or None here."""
+        return self._but(Remote.on(client, numbers_of, self._source), (self.archive, self._records.owned))
+
+    def _but(self, remote: Remote | None, where: tuple[Archive, bool]) -> "Evaluator":
         other = copy.copy(self)
         other._runner = copy.copy(self._runner)
-        other._measure_on(client)
+        other._runner.remote = remote
+        other._records = other._records_in(where, self._records.model_key)
         return other
-
-    def _measure_on(self, client: Any) -> None:
-        self._runner.remote = None if client is None else Remote(Fleet(client), self._source)
 
     def _records_in(self, where: tuple[Archive, bool], model_key: str) -> Records:
         return Records(
@@ -158,6 +160,7 @@ class Evaluator(Known):
             *where,
             model_key,
             measures_divergence=self.measures_divergence,
+            measured_on=self._runner.measured_on,
         )
 
     def evaluate(self, bit_widths: BitWidths, *, remeasure: bool = False) -> Evaluation:
@@ -222,6 +225,8 @@ class Evaluator(Known):
         columns = zip(*widths, strict=True)
         self.qmodel.check_calibrated([next(filter(None, column), None) for column in columns])
         needed = stop.needed(widths) if stop else [None] * len(widths)
+        if self._runner.numbers_are_the_workers:
+            self.facts(at_once=True)  # waits for them, without the lock
         with self.qmodel.lock:  # so that nobody calibrates between the fingerprint and the copies it is of
             facts = self._records.facts(at_once=not remeasure)
             by_divergence = stop is not None and stop.by == "divergence"

@@ -17,6 +17,8 @@ from qa_lib.quantization.digests import (
 )
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
+# The fact that numbers are another machine's: what that says of itself, and what it measures on a few batches.
+MEASURED_ON = "measured_on"
 # Seconds that an answer may wait for the model to be run.
 _SOON = 0.03
 
@@ -62,7 +64,8 @@ class Facts:
     def unchanged(self, facts: dict[str, Any]) -> bool:
         """Whether all that can be seen without running the model is as in ``facts``."""
         with self.qmodel.lock:
-            return self._seen() == {name: fact for name, fact in facts.items() if name != "behaviour"}
+            unseen = ("behaviour", MEASURED_ON)
+            return self._seen() == {name: fact for name, fact in facts.items() if name not in unseen}
 
     def _seen(self) -> dict[str, Any]:
         reference = self.search_set.reference_of

@@ -9,7 +9,7 @@ from qa_lib.batches.digests import forget_digests
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.checks import check_count
 from qa_lib.costs import Cost, total_bits
-from qa_lib.errors import DataError
+from qa_lib.errors import ClusterError, DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.records import Records
 from qa_lib.evaluation.runner import Runner
@@ -68,7 +68,11 @@ class Known:
         Args:
             measured: Bit widths, what each batch adds (``measure_batch``), and seconds.
             facts: ``facts()`` of the model that it was measured on, as it was then.
+
+        Raises:
+            ClusterError: Numbers are those of other machines.
         """
+        self.check_measures_here()
         return [self._records.write_measured(*row, facts) for row in measured]
 
     @property
@@ -83,9 +87,21 @@ class Known:
         return self._runner.meter.measured(index, outputs, targets, bit_widths)
 
     def keep_up(self) -> None:
-        """Has divergences measured from what the float model returns now, if its weights have changed."""
+        """Has divergences measured from what the float model returns now, if its weights have changed.
+
+        Raises:
+            ClusterError: Numbers are those of other machines.
+        """
+        self.check_measures_here()
         facts = self.facts(at_once=True)
         self._runner.keep_up(facts["model"], facts["behaviour"])
+
+    def check_measures_here(self) -> None:
+        """Raises ``ClusterError`` if numbers are those of other machines, beside which none of this one's may stand."""
+        if self._runner.numbers_are_the_workers:
+            raise ClusterError(
+                "the evaluator's numbers are those of its workers, and here this machine would measure: give evaluator.on(None)"
+            )
 
     def facts(self, *, at_once: bool = False) -> dict[str, Any]:
         """All that an accuracy depends on, the model as it is now: digests of model and data, metric and environment, and of what the

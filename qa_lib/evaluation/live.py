@@ -57,6 +57,7 @@ class LiveEvaluator:
 
     def __init__(self, evaluator: Evaluator, *, memory_budget: int = GIBIBYTE, reuse: bool = True) -> None:
         self.evaluator = check_evaluator(evaluator)
+        evaluator.check_measures_here()
         self._memory_budget = memory_budget if reuse else 0
         self._torch_threads = torch.get_num_threads()
         self._workers: list[IncrementalForward] = []

@@ -1,7 +1,7 @@
 """What an archive holds of one model on one search set."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ from qa_lib.quantization.digests import digest_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 
+def _here(facts: dict[str, Any]) -> dict[str, Any]:
+    return {}
+
+
 class Records:
     """Evaluations of a model, as it is now, in an archive.
 
@@ -32,6 +36,7 @@ class Records:
         owned: Whether ``close`` closes it.
         model_key: What else evaluations depend on, in the user's words.
         measures_divergence: Whether evaluations come with their divergences.
+        measured_on: What evaluations depend on beside the facts of this machine.
     """
 
     def __init__(
@@ -43,7 +48,9 @@ class Records:
         model_key: str = "",
         *,
         measures_divergence: bool = False,
+        measured_on: Callable[[dict[str, Any]], dict[str, Any]] = _here,
     ) -> None:
+        self.measured_on = measured_on
         self.qmodel, self.scoring, self.archive, self.owned = qmodel, scoring, archive, owned
         self._facts = Facts(qmodel, scoring.search_set, scoring.metric, model_key)
         self.measures_divergence = measures_divergence
@@ -67,7 +74,8 @@ class Records:
 
     def facts(self, *, at_once: bool = False) -> dict[str, Any]:
         """All that an evaluation depends on, the model as it is now; ``at_once`` as of ``Facts.now``."""
-        return self._facts.now(at_once=at_once)
+        facts = self._facts.now(at_once=at_once)
+        return facts | self.measured_on(facts)
 
     def unchanged(self, facts: dict[str, Any]) -> bool:
         """As of ``Facts.unchanged``."""

@@ -148,6 +148,18 @@ class Runner:
             return self.remote.copy(self.qmodel, facts, self.search_set.first_two)
         return self.make_replicas(len(tasks) * len(self.search_set.batches), facts["behaviour"])
 
+    @property
+    def numbers_are_the_workers(self) -> bool:
+        """Whether candidates have the numbers of a cluster's workers, whatever this machine would find."""
+        return self.remote is not None and self.remote.theirs
+
+    def measured_on(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """As of ``Remote.measured_on``; nothing if candidates are measured here."""
+        if self.remote is None or not self.numbers_are_the_workers:
+            return {}
+        self.keep_up(facts["model"], facts["behaviour"])
+        return self.remote.measured_on(self.qmodel, facts, self.meter)
+
     def run(
         self,
         crew: Crew,

@@ -58,7 +58,8 @@ class Source:
         if not metric.needs_targets and not isinstance(self.images, Tensor) and self.labels is None:
             items = replace(items, targets=None)  # what a loader gives beside the inputs
         check_set(items, metric)
-        return replace(items, targets=map_tensors(lambda t: indexed(t).to(qmodel.device), items.targets))
+        targets = map_tensors(lambda t: indexed(t).to(qmodel.device), items.targets)
+        return replace(items, targets=targets, device=qmodel.device)
 
     @property
     def elsewhere(self) -> "Source | None":

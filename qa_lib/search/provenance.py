@@ -9,8 +9,8 @@ from typing import Any
 
 from qa_lib.batches.structure import item_shape
 from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.evaluation.fingerprint import MEASURED_ON
 from qa_lib.quantization.calibration_record import CalibrationRecord
-from qa_lib.quantization.digests import environment
 from qa_lib.version import __version__
 
 _PACKAGES = ("torch", "torchvision", "pytorch-quantization", "pymoo", "numpy")
@@ -79,7 +79,7 @@ class Provenance:
             evaluator: What measures the candidates.
             settings: What the search was asked for.
         """
-        qmodel, search_set = evaluator.qmodel, evaluator.search_set
+        qmodel, search_set, facts = evaluator.qmodel, evaluator.search_set, evaluator.facts(at_once=True)
         return cls(
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             model=type(qmodel.model).__name__,
@@ -92,8 +92,8 @@ class Provenance:
             batch_size=evaluator.search_set.batch_size,
             settings=dict(settings),
             versions=versions(),
-            environment=environment(qmodel.device),
-            digests={name: evaluator.facts(at_once=True)[name] for name in ("model", "metric_digest")},
+            environment=facts.get(MEASURED_ON, facts["environment"]),
+            digests={name: facts[name] for name in ("model", "metric_digest")},
             items=frozenset(search_set.item_digests),
         )
 

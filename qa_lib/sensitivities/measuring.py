@@ -13,7 +13,7 @@ from qa_lib.archive import Archive
 from qa_lib.batches.batched_set import check_numbers
 from qa_lib.batches.digests import add_structure
 from qa_lib.batches.forward import one_torch_thread
-from qa_lib.batches.structure import as_tensors, count_items, floating, numbers_of, take, tensors
+from qa_lib.batches.structure import as_tensors, count_items, floating, numbers_of, on_device, take, tensors
 from qa_lib.errors import DataError, ReplicaError
 from qa_lib.forward.incremental import GIBIBYTE, IncrementalForward
 from qa_lib.forward.replica_check import behaviour_digest, check_thread, checked_replicas
@@ -66,7 +66,7 @@ def sensitivity(
         BitWidthError, SearchError: The limits are no range of allowed widths.
         NotCalibratedError: A quantizer has no ``amax`` for one of the widths.
         DataError: There are no images.
-        DeviceError: The images are not where the model is.
+        DeviceError: The images are on another device than the model, and not in this machine's memory.
         CalibrationError: ``divergence`` fails on what the model returns.
 
     Example:
@@ -76,7 +76,7 @@ def sensitivity(
     """
     check_qmodel(qmodel)
     wanted = Space.of(("every quantizer",), (num_bits_lower_limit, num_bits_upper_limit), widths=widths)
-    images = as_tensors(images)
+    images = on_device(as_tensors(images), qmodel.device)
     if not any(tensor.dim() for tensor in tensors(images)) or not (items := count_items(images)):
         raise DataError("images have to be a tensor of shape (N, ...) with at least one image")
     if qmodel.takes_numbers:

@@ -16,7 +16,7 @@ import torch
 from qa_lib.checks import kind_of
 from qa_lib.errors import ClusterError, QAError, QAWarning
 from qa_lib.evaluation.cluster.greeting import Greeting
-from qa_lib.evaluation.cluster.kit import Found, Seen
+from qa_lib.evaluation.cluster.kit import Found, Proof, Seen
 from qa_lib.evaluation.cluster.shipment import Shipment
 from qa_lib.evaluation.cluster.worker import measure_range
 from qa_lib.forward.tasks import Board, Range, Task
@@ -72,16 +72,29 @@ class Fleet:
 
     Args:
         client: ``distributed.Client``.
+        theirs: Whether what counts is what most workers measure, whatever this machine does.
 
     Attributes:
         greeting: Who is there, and who can be believed.
         speeds: How fast each is, by its address.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, theirs: bool = False) -> None:
         self.client = _checked(client)
-        self.greeting = Greeting(client)
+        self.greeting = Greeting(client, theirs=theirs)
         self.speeds: dict[str, _Speed] = defaultdict(_Speed)
+
+    def agreed(self, shipment: Shipment) -> Proof:
+        """What the workers that are believed measure. Waits until some have shown it.
+
+        Raises:
+            ClusterError: None can be believed.
+        """
+        greeting = self.greeting
+        while shipment.key != greeting.key or greeting.standard is None:
+            greeting.look(shipment)
+            time.sleep(0 if greeting.standard else _WAIT)
+        return greeting.standard
 
     def run(
         self,

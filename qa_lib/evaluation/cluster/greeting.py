@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections import Counter
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any
@@ -20,17 +21,22 @@ class Greeting:
 
     Args:
         client: ``distributed.Client``.
+        theirs: Whether what counts is what most workers measure, whatever this machine does.
 
     Attributes:
         present: Address -> threads of the workers.
-        believed: Address -> threads of those that measure what this machine does.
+        believed: Address -> threads of those that measure what counts.
+        standard: What counts; None until workers have shown what they measure.
+        key: Of what it was shown with.
     """
 
-    def __init__(self, client: Any) -> None:
-        self.client = client
+    def __init__(self, client: Any, *, theirs: bool = False) -> None:
+        self.client, self.theirs = client, theirs
         self.present: dict[str, int] = {}
         self.believed: dict[str, int] = {}
-        self._key = ""
+        self.standard: Proof | None = None
+        self.key = ""
+        self._shown: dict[str, Proof] = {}  # by those of whom nobody has decided yet
         self._asked: dict[str, tuple[str, Any]] = {}  # address -> what was asked, and the answer to come
         self._left_out: dict[str, str] = {}
         self._alone_since = time.monotonic()
@@ -50,26 +56,27 @@ class Greeting:
         Warns:
             QAWarning: A worker is left out; or there is none.
         """
-        if shipment.key != self._key:
-            self._key, self.believed, self._asked, self._left_out = shipment.key, {}, {}, {}
+        if shipment.key != self.key:
+            self.key, self.believed, self._asked, self._left_out, self._shown = shipment.key, {}, {}, {}, {}
+            self.standard = None if self.theirs else shipment.proof
         self.present = self._nthreads()
-        for known in (self.believed, self._asked, self._left_out):
+        for known in (self.believed, self._asked, self._left_out, self._shown):
             for gone in [address for address in known if address not in self.present]:
                 del known[gone]
-        for address in self.present:
-            if address not in self.believed and address not in self._asked and address not in self._left_out:
-                self._asked[address] = (
-                    "known",
-                    self._submit(address, what_is_known, shipment.key, shipment.data_key),
-                )
+        greeted = {*self.believed, *self._asked, *self._left_out, *self._shown}
+        for address in [address for address in self.present if address not in greeted]:
+            known = self._submit(address, what_is_known, shipment.key, shipment.data_key)
+            self._asked[address] = "known", known
         for address, (asked, answer) in list(self._asked.items()):
             if answer.done():
                 del self._asked[address]
                 with suppress(OSError, TimeoutError, CancelledError):  # it is gone; if not, it is asked again
                     self._take_answer(shipment, address, asked, answer)
+        self._decide(shipment)
         if self.present and len(self._left_out) == len(self.present):
             raise ClusterError(
-                f"none of the {len(self.present)} workers can stand for this machine: {next(iter(self._left_out.values()))}"
+                f"none of the {len(self.present)} workers can stand for {'the others' if self.theirs else 'this machine'}: "
+                f"{next(iter(self._left_out.values()))}"
             )
         self._say_if_alone()
 
@@ -97,10 +104,23 @@ class Greeting:
                 self._asked[address] = "proof", self._submit(address, take_in, *args)
                 return
             found = proof
-        if difference := _difference(found, shipment.proof):
-            self._leave_out(address, difference)
-        else:
-            self.believed[address] = self.present[address]
+        self._shown[address] = found
+
+    def _decide(self, shipment: Shipment) -> None:
+        """Believes who has shown what counts. What counts is what most of those show who are there when nobody is still being asked."""
+        if self.standard is None and self._shown and not self._asked:
+            own = shipment.proof
+            votes = Counter(proof.key for proof in self._shown.values() if proof.data == own.data)
+            best = max(votes, key=lambda key: (votes[key], key == own.key, key), default=own.key)
+            self.standard = next((p for p in self._shown.values() if p.key == best), own)
+        if self.standard is None:
+            return
+        for address, proof in self._shown.items():
+            if difference := _difference(proof, self.standard, "with most others" if self.theirs else "here"):
+                self._leave_out(address, difference)
+            else:
+                self.believed[address] = self.present[address]
+        self._shown = {}
 
     def _leave_out(self, address: str, why: str) -> None:
         self._left_out[address] = f"{address}: {why}"
@@ -139,10 +159,10 @@ def _failure(error: BaseException) -> str:
     return f"it fails with {type(error).__name__}: {error}"
 
 
-def _difference(found: Proof, expected: Proof) -> str:
-    """How a worker measures otherwise than is expected; "" if it does not."""
+def _difference(found: Proof, expected: Proof, where: str) -> str:
+    """How a worker measures otherwise than is expected from what is found ``where``; "" if it does not."""
     others = [
-        f"{name} is {found.environment.get(name)!r} there, {value!r} here"
+        f"{name} is {found.environment.get(name)!r} there, {value!r} {where}"
         for name, value in expected.environment.items()
         if found.environment.get(name) != value
     ]

@@ -21,7 +21,7 @@ from qa_lib.evaluation.scoring import Scoring
 from qa_lib.forward.fusion import Fusing
 from qa_lib.forward.replica_check import widths_at
 from qa_lib.forward.tasks import Measured
-from qa_lib.quantization.digests import environment
+from qa_lib.quantization.digests import digest_of, environment
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
 
@@ -65,6 +65,11 @@ class Proof:
     environment: dict[str, Any]
     data: str
     outputs: str
+
+    @property
+    def key(self) -> str:
+        """Digest of all of it."""
+        return digest_of({"environment": self.environment, "data": self.data, "outputs": self.outputs})
 
 
 class Kit:

@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+import rounding
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +39,14 @@ def kill(client):
         os.kill(pids[address], signal.SIGKILL)
 
     return kill_one
+
+
+@pytest.fixture
+def round_otherwise(client):
+    """Has workers round as another build might: nothing that they say of themselves shows it."""
+
+    def round_there(workers=None):
+        client.run(rounding.break_it, workers=workers)
+
+    yield round_there
+    client.run(rounding.mend_it)

@@ -72,8 +72,8 @@ def test_a_search_is_the_same_search(qmodel, images, labels, client, cluster):
         return explore(evaluator, client=client, **options)
 
     alone, two = search(None), search(client)
-    cluster.scale(3)
-    client.wait_for_workers(3, timeout=60)
+    cluster.scale(4)
+    client.wait_for_workers(4, timeout=60)
     for other in (two, search(client)):
         assert everything(other.candidates) == everything(alone.candidates)
         assert other.front.equals(alone.front)
@@ -189,34 +189,6 @@ def test_a_worker_with_other_settings_is_left_out_by_name(here, there, client):
         client.run(torch.set_float32_matmul_precision, "highest", workers=[one])
     assert everything(found) == everything(here.evaluate_many(SETTINGS))
     assert list(there._runner.remote.fleet.greeting.believed) == [other]
-
-
-def breaks_rounding():
-    """As another build might: nothing that it says of itself shows it."""
-    import torch.nn.functional as functional
-
-    if not hasattr(functional, "as_it_was"):
-        functional.as_it_was = functional.linear
-        functional.linear = lambda *given: functional.as_it_was(*given) * (1 + 1e-6)
-
-
-def mends_rounding():
-    import torch.nn.functional as functional
-
-    functional.linear = functional.as_it_was
-    del functional.as_it_was
-
-
-def test_workers_that_find_other_numbers_are_left_out_and_none_left_is_an_error(here, there, client):
-    client.run(breaks_rounding)
-    try:
-        with (
-            pytest.warns(QAWarning, match="finds other numbers on the first batches"),
-            pytest.raises(ClusterError, match="none of the 2 workers can stand for this machine"),
-        ):
-            there.evaluate_many(SETTINGS)
-    finally:
-        client.run(mends_rounding)
 
 
 def test_a_task_is_small(there, client, monkeypatch):
