@@ -77,15 +77,15 @@ def passes(network, images, count):
         return time.perf_counter() - start
 
 
-def ceiling(client, network, repeats):
+def ceiling(client, network, images, repeats):
     """How much two processes that know nothing of each other do in the time in which one alone does 1: they share caches and memory."""
-    workers, images = list(client.nthreads()), network.images[:8]
-    count = max(1, round(4 / max(1e-3, passes(network.model, images, 2) / 2)))
+    workers, model = list(client.nthreads()), client.scatter(network, broadcast=True)
+    count = max(1, round(4 / max(1e-3, passes(network, images, 2) / 2)))
 
     def run(some):
         return max(
             client.gather(
-                [client.submit(passes, network.model, images, count, workers=[w], pure=False) for w in some]
+                [client.submit(passes, model, images, count, workers=[w], pure=False) for w in some]
             )
         )
 
@@ -135,7 +135,7 @@ def main() -> None:
             )
 
         print(
-            f"  two processes that know nothing of each other, to one alone: {ceiling(second, network, repeats):.2f}",
+            f"  two processes that know nothing of each other, to one alone: {ceiling(second, network.model, local.search_set.batches[0][0], repeats):.2f}",
             flush=True,
         )
         compare("settings", {f"{count} x 1": lambda count=count: measure(count) for count in (1, 2)})

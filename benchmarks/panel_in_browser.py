@@ -1,0 +1,176 @@
+"""How long somebody who moves a slider in JupyterLab waits: for the prediction while it moves, for the measured number once it is let go of.
+
+A real JupyterLab in headless Chromium (on the path, or CHROMIUM), whose kernel shows the panel of a network; a mouse that takes hold of a
+slider, moves it to another width, and lets go. Both times are taken in the page: from the pointer's event until the readout says what it
+is waited for. With --beside-a-search, a cell runs a search on all cores meanwhile.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import numpy as np
+from playwright.sync_api import sync_playwright
+from side_by_side import work
+
+ROOT = Path(__file__).parent.parent
+SETUP = """\
+import sys
+sys.path.insert(0, {benchmarks!r})
+from networks import NETWORKS
+from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, explore
+from qa_lib.panel import BitWidthPanel
+network = NETWORKS[{network!r}]({images})
+qmodel = QuantizedActivationsModel(network.model, network.predicate)
+_ = calibrate(qmodel, network.images[:128])
+evaluator = Evaluator(qmodel, network.images, network.labels)"""
+PANEL = "panel = BitWidthPanel(evaluator)\npanel"
+SEARCH = "_ = [explore(evaluator, full_passes=1000, seed=seed, progress=False) for seed in range(9)]"
+# Takes down when a pointer moved or let go of a slider last, and when the readout answered.
+WATCH = """() => {
+  const readout = document.querySelector(".qa-readout"), times = (window.times = { predicted: [], measured: [] });
+  let moved = 0, released = 0;
+  document.addEventListener("input", (event) => { if (event.target.matches(".qa-slider")) moved = performance.now(); }, true);
+  document.addEventListener("change", (event) => { if (event.target.matches(".qa-slider")) released = performance.now(); }, true);
+  new MutationObserver(() => {
+    const text = readout.innerText, now = performance.now();
+    if (moved && text.includes("let go to measure")) { times.predicted.push(now - moved); moved = 0; }
+    if (released && text.includes("measured") && !text.includes("predicted")) { times.measured.push(now - released); released = 0; moved = 0; }
+  }).observe(readout, { childList: true, subtree: true, characterData: true });
+}"""
+
+
+@contextmanager
+def lab(folder):
+    """The address of a JupyterLab in ``folder``."""
+    settings = folder / "settings" / "overrides.d"
+    settings.mkdir(parents=True)
+    shutil.copy(ROOT / "notebooks" / "qa_lib.json", settings)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "share"),
+    }
+    with (folder / "lab.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token=t",
+             f"--LabApp.app_settings_dir={folder / 'settings'}"],
+            cwd=folder, env=environment, stdout=log, stderr=log,
+        )  # fmt: skip
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{address}/api?token=t").close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        try:
+            yield address
+        finally:
+            for session in json.load(urllib.request.urlopen(f"{address}/api/sessions?token=t")):
+                urllib.request.urlopen(
+                    urllib.request.Request(f"{address}/api/sessions/{session['id']}?token=t", method="DELETE")
+                ).close()
+            server.terminate()
+            server.wait(20)
+
+
+def drag(page, draw, pause):
+    """Moves one slider to another width by mouse, step by step, and lets go; waits for the number."""
+    sliders = page.query_selector_all(".qa-slider")
+    slider = draw.choice(sliders)
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    lowest, highest, now = (int(slider.get_attribute(name) or 0) for name in ("min", "max", "value"))
+    now = int(slider.input_value())
+    target = draw.choice([width for width in range(max(4, lowest), highest) if width != now])
+
+    def height(position):
+        # The thumb keeps within the track: half of it at either end.
+        inside = box["height"] - 16
+        return box["y"] + 8 + inside * (highest - position) / (highest - lowest)
+
+    x, before = box["x"] + box["width"] / 2, page.evaluate("window.times.measured.length")
+    page.mouse.move(x, height(now))
+    page.mouse.down()
+    for position in np.linspace(now, target, 1 + abs(target - now))[1:]:
+        page.mouse.move(x, height(position), steps=3)
+        page.wait_for_timeout(60)
+    page.mouse.up()
+    if int(slider.input_value()) != now:
+        page.wait_for_function(f"window.times.measured.length > {before}", timeout=300_000)
+    page.wait_for_timeout(pause)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="8 releases on 512 images")
+    parser.add_argument("--network", default="reference", help="one of networks.py (default: %(default)s)")
+    parser.add_argument(
+        "--images", type=int, default=4096, help="size of the search set (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--releases", type=int, default=100, help="how often a slider is let go of (default: %(default)s)"
+    )
+    parser.add_argument("--beside-a-search", action="store_true", help="while a cell searches on all cores")
+    parser.add_argument("--picture", type=Path, help="where a picture of the page is kept")
+    options = parser.parse_args()
+    images, releases = (512, 8) if options.quick else (options.images, options.releases)
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        raise SystemExit("needs Chromium: install it, or set CHROMIUM to its path")
+    cells = [SETUP.format(benchmarks=str(ROOT / "benchmarks"), network=options.network, images=images), PANEL]
+    cells += [SEARCH] * options.beside_a_search
+    work(
+        f"{options.network}, {images} images, {releases} releases{', beside a search' * options.beside_a_search}"
+    )
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        folder = Path(name)
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+        nbformat.write(notebook, folder / "panel.ipynb")
+        with lab(folder) as address:
+            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1920, "height": 1200})
+            page.goto(f"{address}/lab/workspaces/w/tree/panel.ipynb?token=t&reset")
+            page.wait_for_selector("text=Python 3", timeout=60_000)
+            page.keyboard.press("Control+B")
+            page.click("text=Run >> nth=0")
+            page.click("text=Run All Cells")
+            page.wait_for_selector(".qa-slider", timeout=600_000)
+            page.wait_for_function(
+                "document.querySelector('.qa-readout').innerText.includes('measured')", timeout=600_000
+            )
+            page.wait_for_timeout(20_000 if options.beside_a_search else 2_000)  # what is measured beforehand
+            page.evaluate(WATCH)
+            draw = random.Random(0)
+            for _ in range(releases):
+                drag(page, draw, 300)
+            found = page.evaluate("window.times")
+            if options.picture is not None:
+                page.screenshot(path=options.picture)
+            browser.close()
+    for label, milliseconds in found.items():
+        seconds = np.array(milliseconds) / 1e3
+        print(
+            f"  {label:9} median {np.median(seconds):.3f} s, 95th percentile {np.percentile(seconds, 95):.3f} s ({len(seconds)} times)"
+        )
+
+
+if __name__ == "__main__":
+    main()
