@@ -39,15 +39,17 @@ PANEL = "panel = BitWidthPanel(evaluator)\npanel"
 SEARCH = "_ = [explore(evaluator, full_passes=1000, seed=seed, progress=False) for seed in range(9)]"
 # Takes down when a pointer moved or let go of a slider last, and when the readout answered.
 WATCH = """() => {
-  const readout = document.querySelector(".qa-readout"), times = (window.times = { predicted: [], measured: [] });
+  const times = (window.times = { predicted: [], measured: [] });
   let moved = 0, released = 0;
   document.addEventListener("input", (event) => { if (event.target.matches(".qa-slider")) moved = performance.now(); }, true);
   document.addEventListener("change", (event) => { if (event.target.matches(".qa-slider")) released = performance.now(); }, true);
   new MutationObserver(() => {
-    const text = readout.innerText, now = performance.now();
+    const text = document.querySelector(".qa-readout").textContent, now = performance.now();
+    const total = [...document.querySelectorAll(".qa-slider")].reduce((sum, slider) => sum + Number(slider.value), 0);
+    if (document.querySelector(".qa-bits").textContent !== String(total)) return; // of where the sliders were before
     if (moved && text.includes("let go to measure")) { times.predicted.push(now - moved); moved = 0; }
     if (released && text.includes("measured") && !text.includes("predicted")) { times.measured.push(now - released); released = 0; moved = 0; }
-  }).observe(readout, { childList: true, subtree: true, characterData: true });
+  }).observe(document.body, { childList: true, subtree: true, characterData: true });
 }"""
 
 
@@ -89,7 +91,7 @@ def lab(folder):
             server.wait(20)
 
 
-def drag(page, draw, pause):
+def drag(page, draw, dwell, pause):
     """Moves one slider to another width by mouse, step by step, and lets go; waits for the number."""
     sliders = page.query_selector_all(".qa-slider")
     slider = draw.choice(sliders)
@@ -110,9 +112,10 @@ def drag(page, draw, pause):
     for position in np.linspace(now, target, 1 + abs(target - now))[1:]:
         page.mouse.move(x, height(position), steps=3)
         page.wait_for_timeout(60)
+    page.wait_for_timeout(dwell)
     page.mouse.up()
     if int(slider.input_value()) != now:
-        page.wait_for_function(f"window.times.measured.length > {before}", timeout=300_000)
+        page.wait_for_function(f"window.times.measured.length > {before}", timeout=60_000)
     page.wait_for_timeout(pause)
 
 
@@ -129,6 +132,13 @@ def main() -> None:
         "--releases", type=int, default=100, help="how often a slider is let go of (default: %(default)s)"
     )
     parser.add_argument("--beside-a-search", action="store_true", help="while a cell searches on all cores")
+    parser.add_argument(
+        "--dwell",
+        type=float,
+        default=100,
+        metavar="MS",
+        help="how long the hand rests before it lets go (default: %(default)s)",
+    )
     parser.add_argument("--picture", type=Path, help="where a picture of the page is kept")
     options = parser.parse_args()
     images, releases = (512, 8) if options.quick else (options.images, options.releases)
@@ -143,11 +153,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+        }
         nbformat.write(notebook, folder / "panel.ipynb")
         with lab(folder) as address:
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1920, "height": 1200})
             page.goto(f"{address}/lab/workspaces/w/tree/panel.ipynb?token=t&reset")
+            page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
             page.wait_for_selector("text=Python 3", timeout=60_000)
             page.keyboard.press("Control+B")
             page.click("text=Run >> nth=0")
@@ -160,7 +176,7 @@ def main() -> None:
             page.evaluate(WATCH)
             draw = random.Random(0)
             for _ in range(releases):
-                drag(page, draw, 300)
+                drag(page, draw, options.dwell, 300)
             found = page.evaluate("window.times")
             if options.picture is not None:
                 page.screenshot(path=options.picture)

@@ -122,8 +122,9 @@ class BitWidthPanel(View):
         self._connect()
         self.widget = self._lay_out()
         answer_while_a_cell_runs(self.widget)
+        # The number first: the figure takes the page a while.
         session.attach(
-            self.equalizer, self.front, self.readout, self.suggestions, self.comparison, self.layer, self
+            self.readout, self.equalizer, self.front, self.suggestions, self.comparison, self.layer, self
         )
 
     @property

@@ -1,6 +1,7 @@
 """What the instrument does, without a widget: a setting that is moved, predicted, measured, and compared."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -24,6 +25,9 @@ from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
 Table = tuple[SensitivityTable | None]
+
+# How long a hand rests before what it is at is measured, in seconds: while it moves, the processor is for what it sees.
+_REST = 0.05
 
 
 class Session:
@@ -118,6 +122,9 @@ class Session:
         self.history: History[Widths] = History(self.bit_widths)
         self._views, self._showing, self.moving = Views(), threading.RLock(), False
         self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
+        # What it raises is raised again when the hand lets go.
+        self._ahead: LatestOnly[Widths] = LatestOnly(self._measure_ahead, lambda error: None)
+        self._under_the_hand: Widths = ()
         self._lessons: LatestOnly[Widths] = LatestOnly(self._learn, self._views.show_error)
         self._feeding: Gathering[Evaluation] = Gathering(self._add_fed, self._views.show_error)
         self._holds: LatestOnly[tuple[str, Widths]] = LatestOnly(self._hold, self._views.show_error)
@@ -147,6 +154,7 @@ class Session:
         present = dict(zip(self.qmodel.names, self.bit_widths, strict=True))
         asked = present | dict(bit_widths) if isinstance(bit_widths, Mapping) else bit_widths
         widths = check_positions(self.qmodel.names, self.qmodel.check_bit_widths(asked), self.limits)
+        self._ahead.cancel()
         self._requests.cancel()
         self._move_to(widths)
         self.history.push(widths)
@@ -167,11 +175,15 @@ class Session:
         return self._but_for_locked(every if num_bits is None else self.space.nearest(every))
 
     def move(self, bit_widths: Widths) -> None:
-        """A hand has moved to these widths, and goes on: they are predicted."""
+        """A hand has moved to these widths, and goes on: they are predicted. They are measured already, for it may let go here."""
         self._show_predicted(bit_widths, "let go to measure")
+        self._under_the_hand = bit_widths
+        self._ahead.submit(bit_widths)
 
     def release(self, bit_widths: Widths) -> None:
         """A hand has let go at these widths: they are measured. Returns at once."""
+        if bit_widths != self._under_the_hand:
+            self._ahead.cancel()
         self.bit_widths = bit_widths
         self.history.push(bit_widths)
         self._request(bit_widths)
@@ -231,7 +243,7 @@ class Session:
     def close(self) -> None:
         """Drops what was asked for, tells no view any more, and gives back the memory of the kept activations."""
         self._views.all = []
-        queues = (self._preparing, self._requests, self._lessons, self._holds)
+        queues = (self._ahead, self._preparing, self._requests, self._lessons, self._holds)
         for queue in queues:
             queue.cancel()
         for queue in queues:
@@ -252,9 +264,16 @@ class Session:
             self._follow_the_model()
         if evaluation is not None and not superseded():
             self._views.show_message("")
-            self._add([evaluation])
-            self._show(evaluation)
+            new = self.points.add([evaluation])
+            self._show(evaluation)  # the number first
+            if new:
+                self._views.show_points()
             self._lessons.submit(widths)
+
+    def _measure_ahead(self, widths: Widths, superseded: Callable[[], bool]) -> None:
+        time.sleep(_REST)
+        if not superseded():
+            self.live.evaluate(widths, superseded=superseded)
 
     def _follow_the_model(self) -> None:
         if self.knowledge.outdated():

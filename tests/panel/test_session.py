@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -76,6 +77,89 @@ def test_what_a_hand_does_is_predicted_then_measured(session, view, qmodel):
     assert view.of("measuring …", "measured") == [("measuring …", (8, 8, 3, 8)), ("measured", (8, 8, 3, 8))]
     # The hand has moved the sliders itself.
     assert not view.of("setting")
+
+
+def until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def written(evaluator, monkeypatch):
+    """The settings that are measured, each as it is written down."""
+    found, record = [], evaluator.record
+    monkeypatch.setattr(
+        evaluator, "record", lambda rows, facts: found.extend(row[0] for row in rows) or record(rows, facts)
+    )
+    return found
+
+
+def test_where_a_hand_rests_is_measured_before_it_lets_go_and_once(session, view, qmodel, evaluator, written):
+    for widths in ((8, 8, 5, 8), (8, 8, 4, 8), (8, 8, 3, 8)):  # and on, before it rests
+        session.move(widths)
+    until(lambda: evaluator.recall((8, 8, 3, 8)) is not None)
+    assert written.count((8, 8, 3, 8)) == 1
+    assert qmodel.bit_widths == (8, 8, 8, 8) and session.settled().bit_widths != (8, 8, 3, 8)
+    view.told.clear()
+    session.release((8, 8, 3, 8))
+    assert session.wait(60) and view.of("measured") == [("measured", (8, 8, 3, 8))]
+    assert written.count((8, 8, 3, 8)) == 1 and qmodel.bit_widths == (8, 8, 3, 8)
+    assert session.evaluation == Evaluator(qmodel, *search_set(evaluator), batch_size=40).evaluate(
+        (8, 8, 3, 8)
+    )
+
+
+def search_set(evaluator):
+    items = evaluator.search_set.items
+    return items.inputs, items.targets
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.055], ids=["before it rests", "in the middle of it"])
+def test_let_go_while_it_is_measured_ahead_it_is_measured_once(session, view, written, seconds):
+    for num_bits in (3, 4, 5, 6):
+        session.move((8, 8, num_bits, 8))
+        time.sleep(seconds)
+        session.release((8, 8, num_bits, 8))
+        assert session.wait(60) and session.settled().bit_widths == (8, 8, num_bits, 8)
+    until(lambda: not session._ahead.busy)
+    assert len(written) == len(set(written)) == 4
+
+
+def test_let_go_elsewhere_what_was_begun_is_given_up(session, evaluator, written, monkeypatch):
+    begun, given_up, evaluate = threading.Event(), [], session.live.evaluate
+
+    def slow(widths, *, superseded):
+        if widths == (8, 8, 3, 8):
+            begun.set()
+            until(superseded)
+            given_up.append(widths)
+            return None
+        return evaluate(widths, superseded=superseded)
+
+    monkeypatch.setattr(session.live, "evaluate", slow)
+    session.move((8, 8, 3, 8))
+    assert begun.wait(20)
+    session.release((8, 8, 8, 4))
+    assert session.wait(60) and session.settled().bit_widths == (8, 8, 8, 4)
+    until(lambda: given_up)
+    assert (8, 8, 3, 8) not in written
+
+
+def test_what_fails_ahead_is_said_when_the_hand_lets_go(session, view, monkeypatch):
+    def fails(widths, *, superseded):
+        raise DataError("no")
+
+    monkeypatch.setattr(session.live, "evaluate", fails)
+    session.move((8, 8, 3, 8))
+    until(lambda: not session._ahead.busy)
+    assert not view.of("error")
+    session.release((8, 8, 3, 8))
+    assert session.wait(60) and view.of("error", "not measured") == [
+        ("error", "DataError"),
+        ("not measured", (8, 8, 3, 8)),
+    ]
 
 
 def test_what_is_set_moves_the_sliders_of_all_views(session, view):
