@@ -1,12 +1,13 @@
 """Settings of the bit widths in a JSON file, by name."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qa_lib.bit_widths import Widths, check_bit_widths
-from qa_lib.checks import check_kind
+from qa_lib.checks import check_kind, shown
 from qa_lib.errors import BitWidthError, DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.files import checked_file, checked_path, write_whole
@@ -35,6 +36,26 @@ def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluat
         "total_bits": evaluation.total_bits,
         "images": evaluation.images,
     }
+    write_whole(path, json.dumps(saved, indent=1, ensure_ascii=False), "the settings", DataError)
+
+
+def saved_names(path: str | Path) -> list[str]:
+    """What the settings in a file are called, of whatever model; none if there is no file. Raises ``DataError`` if it is something else."""
+    path = checked_path(path, DataError)
+    return list(_read(path)) if os.path.exists(path) else []
+
+
+def delete_setting(path: str | Path, name: str) -> None:
+    """Takes a setting out of the file, for good; the others stay.
+
+    Raises:
+        DataError: There is none of that name, or the file is something else or cannot be written; it is left as it was.
+    """
+    path = checked_path(path, DataError)
+    saved = _read(path)
+    if name not in saved:
+        raise DataError(f"there is no setting {shown(name)} in {path}; it holds {', '.join(saved) or 'none'}")
+    del saved[name]
     write_whole(path, json.dumps(saved, indent=1, ensure_ascii=False), "the settings", DataError)
 
 

@@ -1,6 +1,7 @@
 // The equalizer's view: a vertical slider for each quantizer, and one handle for each group.
 //
-// While a slider moves, "moving" holds where all of them stand; when it is released, "bit_widths" does. 0 is float.
+// While a slider moves, "moving" holds where all of them stand; when it is released, "bit_widths" does, and "releases" counts on: a hand may
+// come back to where it began. 0 is float.
 
 const MARK_SPAN = 1e5; // of the largest divergence: below this share, all is as good as nothing
 
@@ -40,6 +41,7 @@ function render({ model, el }) {
   let columns = [];
   let handles = [];
   let frame = 0;
+  let held = false; // a hand has moved something, and not let go of it
 
   const root = element("div", "qa-equalizer", { "data-lm-suppress-shortcuts": "true" });
   // JupyterLab would take arrow keys for its own, and the focus with them.
@@ -99,6 +101,7 @@ function render({ model, el }) {
       const stopped = stop(index, width, byKey);
       for (const member of members) standing[member] = stopped;
     }
+    held = true;
     showAll();
     if (!frame) {
       frame = requestAnimationFrame(() => {
@@ -110,12 +113,18 @@ function render({ model, el }) {
   }
 
   function release() {
+    if (!held) return;
+    held = false;
     cancelAnimationFrame(frame);
     frame = 0;
     model.set("moving", []);
     model.set("bit_widths", [...standing]);
+    model.set("releases", model.get("releases") + 1);
     model.save_changes();
   }
+  // A slider says nothing of a hand that lets go where it took hold, nor always of one that lets go after it was moved by somebody else.
+  const endings = ["pointerup", "pointercancel", "keyup", "blur"];
+  for (const ending of endings) window.addEventListener(ending, release, true);
 
   function toggleLock(index) {
     const locked = [...model.get("locked")];
@@ -156,8 +165,7 @@ function render({ model, el }) {
     const value = element("output", "qa-value");
     const marks = element("div", "qa-marks", { "aria-hidden": "true" });
     for (let bits = top() - 1; bits >= lower(); bits--) {
-      const mark = element("span", "qa-mark");
-      mark.style.setProperty("--qa-tint", tint(index, bits));
+      const mark = element("span", "qa-mark", { "data-bits": bits });
       const allowed = model.get("allowed")[index] || [];
       mark.classList.toggle("qa-closed", allowed.length > 0 && !allowed.includes(bits));
       marks.append(mark);
@@ -194,7 +202,7 @@ function render({ model, el }) {
       column.addEventListener("mouseenter", () => mark(true));
       column.addEventListener("mouseleave", () => mark(false));
     }
-    return { root: column, slider, value, lock, off, name: called, tint: tintBox };
+    return { root: column, slider, value, lock, off, name: called, tint: tintBox, marks };
   }
 
   function makeHandle(group) {
@@ -226,8 +234,17 @@ function render({ model, el }) {
     showAll();
   }
 
-  function build() {
+  // While a hand may be at a slider, which stays.
+  function showDivergence() {
     legend.hidden = !model.get("divergence").length;
+    columns.forEach((column, index) => {
+      for (const mark of column.marks.querySelectorAll("[data-bits]"))
+        mark.style.setProperty("--qa-tint", tint(index, Number(mark.dataset.bits)));
+    });
+    showAll();
+  }
+
+  function build() {
     standing = [...model.get("bit_widths")];
     columns = model.get("names").map(makeColumn);
     // A weight stands below its layer, smaller, where that has a column.
@@ -249,6 +266,7 @@ function render({ model, el }) {
     const longest = Math.max(...roots.map((root) => root.dataset.name.length));
     root.style.setProperty("--qa-name-length", `${Math.max(longest, 12)}ch`);
     buildGroups();
+    showDivergence();
     showLocks();
     showSelected();
   }
@@ -260,7 +278,7 @@ function render({ model, el }) {
 
   const watched = {
     "change:bit_widths": follow,
-    "change:divergence": build,
+    "change:divergence": showDivergence,
     "change:groups": buildGroups,
     "change:locked": showLocks,
     "change:selected": showSelected,
@@ -297,6 +315,8 @@ function render({ model, el }) {
   build();
   showTheme();
   return () => {
+    release();
+    for (const ending of endings) window.removeEventListener(ending, release, true);
     size.disconnect();
     for (const [event, listener] of Object.entries(watched)) model.off(event, listener);
     model.off("msg:custom", copy);
@@ -309,6 +329,12 @@ function render({ model, el }) {
 // while a cell runs is not the first.
 function initialize({ model }) {
   model.send({ ready: true });
+  if (model.get("moving").length) {
+    // The page has gone from under a hand.
+    model.set("moving", []);
+    model.set("releases", model.get("releases") + 1);
+    model.save_changes();
+  }
 }
 
 export default { initialize, render };

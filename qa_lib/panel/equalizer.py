@@ -1,6 +1,5 @@
 """A vertical slider for each quantizer, side by side like an equalizer."""
 
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +64,7 @@ class Equalizer(anywidget.AnyWidget, View):
     upper = traitlets.Int(8).tag(sync=True)
     bit_widths = traitlets.List(traitlets.Int()).tag(sync=True)
     moving = traitlets.List(traitlets.Int()).tag(sync=True)
+    releases = traitlets.Int(0).tag(sync=True)
     locked = traitlets.List(traitlets.Bool()).tag(sync=True)
     allowed: traitlets.List[list[int]] = traitlets.List().tag(sync=True)
     tied: traitlets.List[list[int]] = traitlets.List().tag(sync=True)
@@ -101,7 +101,6 @@ class Equalizer(anywidget.AnyWidget, View):
             weights=[name in weights for name in names],
         )
         answer_while_a_cell_runs(self)
-        self._loading_thread: int | None = None
         self.set_groups(by_kind(names, weights) if groups is None else groups)
         self.load([upper] * len(names) if bit_widths is None else bit_widths)
 
@@ -117,17 +116,13 @@ class Equalizer(anywidget.AnyWidget, View):
             BitWidthError: There are more or fewer widths than sliders, or one is off their scale.
         """
         widths = check_positions(self.names, bit_widths, (self.lower, self.upper))
-        self._loading_thread = threading.get_ident()  # who moves one by hand meanwhile does so on another
-        try:
-            self.bit_widths = [num_bits or FLOAT for num_bits in widths]
-        finally:
-            self._loading_thread = None
+        self.bit_widths = [num_bits or FLOAT for num_bits in widths]
         return widths
 
     def release(self, bit_widths: Sequence[int | None]) -> Widths:
         """Moves the sliders as a hand does that lets go of them there."""
-        widths = check_positions(self.names, bit_widths, (self.lower, self.upper))
-        self.bit_widths = [num_bits or FLOAT for num_bits in widths]
+        widths = self.load(bit_widths)
+        self.releases += 1
         return widths
 
     def lock(self, name: str, locked: bool = True) -> None:
@@ -174,13 +169,8 @@ class Equalizer(anywidget.AnyWidget, View):
         self.divergence = np.column_stack(shown).tolist()
 
     def on_release(self, callback: Callable[[Widths], object]) -> None:
-        """Calls back with the widths when a slider is let go of."""
-
-        def released(change: Any) -> None:
-            if self._loading_thread != threading.get_ident():
-                callback(_with_none(change["new"]))
-
-        self.observe(released, "bit_widths")
+        """Calls back with the widths when a slider is let go of, though it may be where it was."""
+        self.observe(lambda _: callback(self.widths), "releases")
 
     def on_move(self, callback: Callable[[Widths], object]) -> None:
         """Calls back with the widths, again and again, while a slider moves."""

@@ -1,5 +1,6 @@
 """The score over cost as a figure to click on: everything measured, the front, and where the sliders are."""
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from qa_lib.search.pareto import Standing
 # Widths on one line of what is shown over a point.
 _PER_LINE = 20
 _HIDDEN_AT_FIRST = "legendonly"
+# What the symbols of the present setting end in.
+_OPEN = {"now": "", "predicted": "-open"}
 
 
 class FrontView(View):
@@ -52,6 +55,8 @@ class FrontView(View):
             self._trace(name).on_click(
                 lambda _, clicked, __, name=name: self._clicked(name, clicked.point_inds)
             )
+        self._now: tuple[Evaluation, Standing] | None = None
+        self.widget.layout.on_change(lambda *_: self._zoomed(), "yaxis.range", "yaxis.autorange")
         self.show_points()
 
     def show_float(self, evaluation: Evaluation) -> None:
@@ -85,10 +90,12 @@ class FrontView(View):
             self._draw("infeasible", infeasible, ["infeasible"] * len(infeasible))
 
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
+        self._now = evaluation, standing
         with self._lock, self.widget.batch_update():
             self._draw("now", [evaluation], [str(standing)])
+            seen = self._put_within("now", evaluation.score)
             # Two standard errors, of this setting by itself.
-            known = standing.error == standing.error
+            known = seen and standing.error == standing.error
             self._trace("now").error_y.array = [2 * standing.error] if known else []
             self._draw_predicted([], [])
 
@@ -96,6 +103,7 @@ class FrontView(View):
         if score == score:
             with self._lock, self.widget.batch_update():
                 self._draw_predicted([self.cost(bit_widths)], [score])
+                self._put_within("predicted", score)
 
     def on_click(self, callback: Callable[[Evaluation], object]) -> None:
         """Calls back with the setting when a point is clicked."""
@@ -126,6 +134,26 @@ class FrontView(View):
     def _draw_predicted(self, costs: Sequence[float], scores: Sequence[float]) -> None:
         drawn = self._trace("predicted")
         drawn.x, drawn.y = list(costs), list(scores)
+
+    def _zoomed(self) -> None:
+        if self._now is not None:
+            self.show_measured(*self._now)
+
+    def _put_within(self, trace: str, score: float) -> bool:
+        """Whether the one point of ``trace`` can be seen where it is; if not, it is put to the edge, as an arrow."""
+        drawn, low, high = self._trace(trace), *self._range
+        room = 0.03 * (high - low)
+        beyond = "down" if score < low else "up" if score > high else ""
+        drawn.marker.symbol = f"triangle-{beyond}{_OPEN[trace]}" if beyond else f"diamond{_OPEN[trace]}"
+        if beyond:
+            drawn.y = [low + room if beyond == "down" else high - room]
+        return not beyond
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        """Which scores are shown."""
+        axis = self.widget.layout.yaxis
+        return (-math.inf, math.inf) if axis.range is None or axis.autorange else tuple(axis.range)
 
     def _describe(self, evaluation: Evaluation, title: str) -> str:
         widths = ["float" if num_bits is None else str(num_bits) for num_bits in evaluation.bit_widths]
@@ -197,10 +225,24 @@ class FrontView(View):
             height=400,
             margin={"l": 60, "r": 12, "t": 26, "b": 48},
             hovermode="closest",
-            legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0, "font": {"size": 11}},
-            xaxis={"title": f"{name_and_unit(self.cost)}  (← {fewer(self.cost)} is better)"},
+            legend={
+                "orientation": "h",
+                "yref": "container",
+                "y": 0,
+                "yanchor": "bottom",
+                "x": 0,
+                "font": {"size": 11},
+            },
+            xaxis={
+                "title": {
+                    "text": f"{name_and_unit(self.cost)}  (← {fewer(self.cost)} is better)",
+                    "standoff": 6,
+                },
+                "automargin": True,
+            },
             yaxis={
-                "title": f"{scale.axis}  (more is better →)",
+                "title": {"text": f"{scale.axis}  (more is better →)", "standoff": 8},
+                "automargin": True,
                 "tickformat": ".1%" if scale.unit == "%" else "",
             },
             uirevision="as the user left it",

@@ -14,6 +14,8 @@ from qa_lib.panel.view import View
 from qa_lib.search.checked_front import CheckedFront
 from qa_lib.search.pareto import Standing
 
+_LINE = "grid-area:1/1;display:flex;flex-wrap:wrap;align-content:flex-start;gap:0 2.2em"
+
 
 class Readout(View):
     """Score, drop against the float model, and bits of the present setting.
@@ -36,6 +38,7 @@ class Readout(View):
     ) -> None:
         self.float_evaluation, self.costs = float_evaluation, costs
         self._held_out = {} if checked is None else checked.texts()
+        self._longest = ""
         self.widget = ipywidgets.HTML()
         self.message = ipywidgets.HTML()
 
@@ -85,9 +88,12 @@ class Readout(View):
             *([escape(self._held_out[bit_widths])] if bit_widths in self._held_out else []),
             f"<span class='qa-state'>{escape(state)}</span>",
         ]
+        line = "".join(f"<span>{part}</span>" for part in parts)
+        self._longest = max(self._longest, line, key=len)
+        # As high as for the longest so far, which lies behind it unseen: nothing below moves under a hand.
         self.widget.value = (
-            "<div class='qa-readout' role='status' aria-live='polite' style='display:flex;flex-wrap:wrap;gap:0 2.2em;"
-            "font-size:115%;line-height:1.7'>" + "".join(f"<span>{part}</span>" for part in parts) + "</div>"
+            f"<div style='display:grid;font-size:115%;line-height:1.7'><div class='qa-readout' role='status' aria-live='polite' style='{_LINE}'>{line}"
+            f"</div><div aria-hidden='true' style='{_LINE};visibility:hidden'>{self._longest}</div></div>"
         )
 
     def guarded(self, action: Callable[[Any], object]) -> Callable[[Any], None]:

@@ -1,5 +1,6 @@
 """Taking a setting away: saved by name, as code, as a picture, as a table."""
 
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ import ipywidgets
 from qa_lib.errors import DataError
 from qa_lib.evaluation.tables import write_csv
 from qa_lib.export import FORMATS, export_setting
-from qa_lib.export.settings import as_code, load_settings, save_setting
+from qa_lib.export.settings import as_code, delete_setting, load_settings, save_setting, saved_names
 from qa_lib.files import checked_path
 from qa_lib.panel.controls import button, field, row
 from qa_lib.panel.session import Session
@@ -40,6 +41,7 @@ class Saving:
         copy: Callable[[str], object],
     ) -> None:
         self.session, self._say, self._to_clipboard = session, say, copy
+        self._asked: tuple[str, str] | None = None
         self.name = field("", "170px", placeholder="name of the setting")
         self.file = field(
             str(checked_path(folder, DataError) / "bit_widths.json"),
@@ -49,9 +51,10 @@ class Saving:
         self.save = button("save", "into the file, under this name")
         self.saved = ipywidgets.Dropdown(options=[], layout=ipywidgets.Layout(width="170px"))
         self.load = button("load", "put the chosen setting on the sliders")
+        self.delete = button("delete", "take the chosen setting out of the file")
         self.list = button("look into the file", "list what the file holds")
         self.copy = button("copy as code", "Python code that sets these widths, to the clipboard")
-        self.png = button("PNG", "a picture of the setting, beside the file")
+        self.png = button("PNG", "a picture of the setting, beside the file, under this name")
         self.csv = button("CSV", "everything measured in this panel, beside the file")
         self.exports = {
             "json": button(
@@ -70,13 +73,14 @@ class Saving:
         )
         self.widget = ipywidgets.VBox(
             [row(ipywidgets.Label("file"), self.file, self.list), row(self.name, self.save),
-             row(self.saved, self.load), row(self.copy, self.png, self.csv),
+             row(self.saved, self.load, self.delete), row(self.copy, self.png, self.csv),
              row(ipywidgets.Label("hand over as"), *self.exports.values()), self.code]
         )  # fmt: skip
         self.actions: dict[ipywidgets.Button, Callable[[], object]] = {
             self.save: self._save,
             self.list: self._list,
             self.load: self._load,
+            self.delete: self._delete,
             self.copy: self._copy,
             self.png: self._draw,
             self.csv: self._write_table,
@@ -94,10 +98,22 @@ class Saving:
             )
         return path
 
+    def _sure(self, button: str, what: str, *, there: bool) -> bool:
+        """Whether ``what`` may go: it is not ``there``, or who was told that it is has pressed the button once more."""
+        asked, self._asked = self._asked, None
+        if not there or asked == (button, what):
+            return True
+        self._asked = button, what
+        verb = "remove" if button == "delete" else "replace"
+        self._say(f"{what} is there: press {button} once more to {verb} it")
+        return False
+
     def _save(self) -> None:
-        save_setting(self._path(), self.name.value, self._names, self.session.settled())
-        self._say(f"saved as {self.name.value!r} in {self._path()}")
-        self._list()
+        path, name, evaluation = self._path(), self.name.value.strip(), self.session.settled()
+        if self._sure("save", f"{name!r} in {path}", there=name in saved_names(path)):
+            save_setting(path, name, self._names, evaluation)
+            self._list()
+            self._say(f"saved as {name!r} in {path}")
 
     def _list(self) -> None:
         names = list(load_settings(self._path(), self._names))
@@ -110,18 +126,35 @@ class Saving:
             raise DataError("choose a saved setting first: look into the file")
         self.session.load(settings[self.saved.value])
 
+    def _delete(self) -> None:
+        path, name = self._path(), self.saved.value
+        if name is None:
+            raise DataError("choose a saved setting first: look into the file")
+        if self._sure("delete", f"{name!r} in {path}", there=True):
+            delete_setting(path, name)
+            self._list()
+            self._say(f"deleted: {name!r} in {path}")
+
     def _copy(self) -> None:
         self.code.value = as_code(self._names, self.session.bit_widths)
         self._to_clipboard(self.code.value)
+        self._say("the code is on the clipboard, and below")
+
+    def _beside(self, ending: str) -> Path:
+        """A file beside that of the settings, called as the setting is."""
+        called = re.sub(r"[^\w.-]+", "_", self.name.value.strip()) or "setting"
+        return self._path().with_name(called + ending)
 
     def _draw(self) -> None:
-        path = self._path().with_suffix(".png")
-        save_figure(plot_setting(self._names, self.session.settled()), path)
-        self._say(f"written: {path}")
+        path, evaluation = self._beside(".png"), self.session.settled()
+        if self._sure("PNG", str(path), there=os.path.exists(path)):
+            save_figure(plot_setting(self._names, evaluation), path)
+            self._say(f"written: {path}")
 
     def _export(self, format: str) -> None:
-        called = re.sub(r"[^\w.-]+", "_", self.name.value) or "setting"
-        path = self._path().with_name(f"{called}_{format}{FORMATS[format]}")
+        path = self._beside(f"_{format}{FORMATS[format]}")
+        if not self._sure(self.exports[format].description, str(path), there=os.path.exists(path)):
+            return
         evaluator = self.session.evaluator
         verify = (
             evaluator if format == "onnx" else evaluator.sample_images(128) if format == "qonnx" else None
@@ -135,5 +168,6 @@ class Saving:
 
     def _write_table(self) -> None:
         path = self._path().with_suffix(".csv")
-        write_csv(self.session.points.to_frame(self._names), path, "the table")
-        self._say(f"written: {path}")
+        if self._sure("CSV", str(path), there=os.path.exists(path)):
+            write_csv(self.session.points.to_frame(self._names), path, "the table")
+            self._say(f"written: {path}")

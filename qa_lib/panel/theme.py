@@ -1,5 +1,8 @@
 """How the interactive figures look: as wide as their place, in colours for a light page or a dark one."""
 
+from copy import deepcopy
+from typing import Any
+
 import plotly.graph_objects as go
 
 from qa_lib.plots import style
@@ -10,14 +13,27 @@ _FRONT = {False: style.FRONT, True: "#56B4E9"}  # Okabe and Ito's other blue
 CLEAR = "rgba(0,0,0,0)"
 
 
-_BUTTONS = ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "toImage"]
+# And no other: one of plotly's own sends what it shows to a server.
+_BUTTONS = [["zoom2d", "pan2d", "resetScale2d", "toImage"]]
+
+
+class Figure(go.FigureWidget):
+    """A figure that tells a page that connects what it shows now: plotly's own tells what it showed when it was made."""
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        if key is None:
+            # Nobody is told: the pages that are there know it.
+            self._trait_values["_widget_data"] = deepcopy(self._data)
+            self._trait_values["_widget_layout"] = deepcopy(self._layout_obj._props)
+        found: dict[str, Any] = super().get_state(key, drop_defaults)
+        return found
 
 
 def figure_widget(figure: go.Figure) -> go.FigureWidget:
     """``figure`` as a widget that takes the width of its place."""
-    widget = go.FigureWidget(figure)
+    widget = Figure(figure)
     widget._config = widget._config | {
-        "responsive": True, "displaylogo": False, "modeBarButtonsToRemove": _BUTTONS
+        "responsive": True, "displaylogo": False, "modeBarButtons": _BUTTONS
     }  # fmt: skip
     return widget
 

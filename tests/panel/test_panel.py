@@ -27,6 +27,11 @@ def panel(qmodel, evaluator, tmp_path):
     assert made.wait(60)
 
 
+def readout(panel):
+    """What is seen of it: behind it lies what keeps its height."""
+    return panel.readout.widget.value.split("<div aria-hidden")[0]
+
+
 @pytest.fixture
 def measured(panel, monkeypatch):
     """The widths of every measurement from here on."""
@@ -56,7 +61,7 @@ def test_releasing_a_slider_sets_and_measures(panel, qmodel, evaluator, measured
     assert qmodel.bit_widths == (8, 8, 2, 8)
     assert measured == [(8, 8, 2, 8)]
     assert panel.evaluation == evaluator.evaluate([8, 8, 2, 8], remeasure=True)
-    shown = panel.readout.widget.value
+    shown = readout(panel)
     assert f"{panel.evaluation.score:.2%}" in shown and "measured" in shown and "predicted" not in shown
     assert "100.00%" in shown  # the float accuracy, beside it
     assert ">26</b>" in shown
@@ -64,7 +69,7 @@ def test_releasing_a_slider_sets_and_measures(panel, qmodel, evaluator, measured
 
 def test_what_is_seen_while_a_slider_moves_is_called_predicted(panel, measured):
     panel.equalizer.moving = [8, 8, 3, 8]
-    shown = panel.readout.widget.value
+    shown = readout(panel)
     assert "predicted" in shown and "measured" not in shown and ">27</b>" in shown
     assert measured == []
     assert list(panel.front._trace("predicted").x) == [27]
@@ -229,7 +234,7 @@ def test_a_search_does_not_take_the_readout_from_a_hand(panel, evaluator):
     panel.equalizer.moving = [2, 2, 2, 2]
     panel.take(evaluator.evaluate([7, 7, 7, 6]))
     assert panel.wait(60)
-    assert "predicted" in panel.readout.widget.value and ">8</b>" in panel.readout.widget.value
+    assert "predicted" in readout(panel) and ">8</b>" in readout(panel)
     assert (7, 7, 7, 6) in {e.bit_widths for e in panel.session.points.evaluations}
 
 
@@ -240,7 +245,7 @@ def test_an_interrupted_measurement_says_that_there_is_none(panel, monkeypatch):
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(LiveEvaluator, "evaluate", interrupted)
         panel.set_bit_widths([3, 4, 5, 6])
-    assert "not measured" in panel.readout.widget.value and ">18</b>" in panel.readout.widget.value
+    assert "not measured" in readout(panel) and ">18</b>" in readout(panel)
 
 
 def test_explorations_and_sensitivities_of_others_are_refused(qmodel, evaluator, images, labels):
@@ -288,13 +293,13 @@ def test_of_a_checked_front_a_button_picks_what_surely_loses_no_more(qmodel, eva
     assert panel.wait(60) and not panel.readout.message.value
     surest = checked.cheapest(middle)
     assert panel.bit_widths == surest.bit_widths
-    assert f"on the hold-out set {surest.text}, drop " in panel.readout.widget.value
+    assert f"on the hold-out set {surest.text}, drop " in readout(panel)
     panel.toolbar.drop.value = 0.01
     panel.toolbar.surest.click()
     assert "no setting of the front loses at most" in panel.readout.message.value
     assert panel.bit_widths == surest.bit_widths
     panel.set_all(2)
-    assert "hold-out" not in panel.readout.widget.value or (2, 2, 2, 2) in checked.texts()
+    assert "hold-out" not in readout(panel) or (2, 2, 2, 2) in checked.texts()
     panel.close()
     plain = BitWidthPanel(evaluator, exploration=exploration)
     assert plain.toolbar.surest not in plain.toolbar.picks.children
@@ -308,6 +313,53 @@ def test_a_limit_above_the_float_model_leaves_the_axis_the_right_way_up(qmodel, 
     panel = BitWidthPanel(wrong, min_accuracy=0.9)
     low, high = panel.front.widget.layout.yaxis.range
     assert low < high and panel.wait(60)
+
+
+def test_a_setting_that_the_figure_does_not_reach_is_an_arrow_at_its_edge(qmodel, evaluator):
+    panel = BitWidthPanel(evaluator, min_accuracy=0.9)
+    low, high = panel.front.widget.layout.yaxis.range
+    evaluation = panel.set_bit_widths([2] * 4)
+    assert evaluation.score < low
+    now = panel.front._trace("now")
+    assert now.marker.symbol == "triangle-down" and low < now.y[0] < high and not now.error_y.array
+    assert evaluation.text in now.text[0]
+    panel.equalizer.moving = [2, 2, 2, 3]
+    assert panel.wait(60)
+    predicted = panel.front._trace("predicted")
+    assert predicted.marker.symbol == "triangle-down-open" and low < predicted.y[0] < high
+    panel.equalizer.release([2, 2, 2, 2])
+    # As a double click does.
+    panel.front.widget.layout.yaxis.autorange = True
+    assert panel.wait(60)
+    assert now.marker.symbol == "diamond" and now.y[0] == evaluation.score
+    panel.front.widget.layout.update(yaxis={"autorange": False, "range": [low, high]})
+    assert now.marker.symbol == "triangle-down"
+    panel.set_bit_widths([8] * 4)
+    assert now.marker.symbol == "diamond" and now.y[0] == panel.evaluation.score
+    assert panel.wait(60)
+
+
+def test_a_page_that_connects_later_is_told_what_the_figure_shows_now(panel):
+    for widths in ([3] * 4, [4] * 4):
+        panel.set_bit_widths(widths)
+    assert panel.wait(60)
+    state = panel.front.widget.get_state()
+    shown = {trace["meta"]: trace for trace in state["_widget_data"]}
+    for trace in panel.front.widget.data:
+        assert list(shown[trace.meta]["x"]) == list(trace.x)
+    assert sum(len(trace["x"]) for trace in shown.values()) > 4
+    assert state["_widget_layout"]["yaxis"]["range"] == list(panel.front.widget.layout.yaxis.range)
+
+
+def test_a_hand_that_lets_go_where_it_was_sees_the_measurement(panel, measured):
+    panel.equalizer.moving = [8, 8, 3, 8]
+    assert "predicted" in readout(panel)
+    with panel.equalizer.hold_trait_notifications():  # as the page says it
+        panel.equalizer.moving = []
+        panel.equalizer.bit_widths = [8] * 4
+        panel.equalizer.releases += 1
+    assert panel.wait(60) and not panel.session.moving
+    assert "measured" in readout(panel) and "predicted" not in readout(panel) and ">32</b>" in readout(panel)
 
 
 def test_two_settings_are_compared(panel):
@@ -360,11 +412,54 @@ def test_settings_are_saved_and_loaded(panel, tmp_path, qmodel):
     assert names["qmodel"].bit_widths == saved["mine"]["bit_widths"]
     panel.saving.png.click()
     panel.saving.csv.click()
-    assert (tmp_path / "bit_widths.png").stat().st_size > 1000
+    assert (tmp_path / "mine.png").stat().st_size > 1000
     assert (
         len((tmp_path / "bit_widths.csv").read_text().splitlines())
         == len(panel.session.points.to_frame(panel.session.qmodel.names)) + 1
     )
+
+
+def test_what_is_there_is_replaced_or_deleted_by_who_says_so_twice(panel, tmp_path):
+    saving, file = panel.saving, tmp_path / "bit_widths.json"
+
+    def said():
+        return panel.readout.message.value
+
+    saving.name.value = "mine"
+    saving.save.click()
+    first = file.read_text()
+    panel.set_bit_widths([4] * 4)
+    saving.save.click()
+    assert "is there: press save once more to replace it" in said() and file.read_text() == first
+    saving.copy.click()
+    assert "on the clipboard" in said()
+    saving.name.value = "other"
+    saving.save.click()
+    assert list(json.loads(file.read_text())) == ["mine", "other"]
+    saving.name.value = "mine"
+    saving.save.click()  # what was asked before is of another name
+    assert json.loads(file.read_text())["mine"] == json.loads(first)["mine"]
+    saving.save.click()
+    assert json.loads(file.read_text())["mine"]["total_bits"] == 16 and "saved as" in said()
+    for button, path in ((saving.png, tmp_path / "mine.png"), (saving.csv, tmp_path / "bit_widths.csv")):
+        button.click()
+        assert "written" in said()
+        path.write_text("of somebody else")
+        button.click()
+        assert f"press {button.description} once more to replace it" in said()
+        assert path.read_text() == "of somebody else"
+        button.click()
+        assert "written" in said() and path.read_bytes() != b"of somebody else"
+    saving.saved.value = "mine"
+    saving.delete.click()
+    assert "press delete once more to remove it" in said() and "mine" in file.read_text()
+    saving.delete.click()
+    assert list(json.loads(file.read_text())) == ["other"] and saving.saved.options == ("other",)
+    for _ in range(2):
+        saving.delete.click()
+    assert json.loads(file.read_text()) == {} and saving.saved.value is None
+    saving.delete.click()
+    assert "choose a saved setting first" in said()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -456,21 +551,21 @@ def test_other_costs_are_said_wherever_the_bits_are(qmodel, evaluator, tmp_path)
     assert panel.wait(60)
     assert panel.session.points.cost.name == "peak activation memory"
     panel.set_bit_widths([8, 4, 2, 8])
-    shown = panel.readout.widget.value
+    shown = readout(panel)
     kilobytes = panel.session.points.cost((8, 4, 2, 8))
     assert f"{kilobytes:.6g} kB" in shown and "energy <b>23 energy" in shown
     assert "peak activation memory (kB)" in panel.front.widget.layout.xaxis.title.text
     assert any(f"{kilobytes:.6g} kB" in text for text in panel.front._trace("now").text)
     panel.hold("A")
     panel.set_bit_widths([8, 4, 3, 8])  # which the table does not know
-    assert "energy <b>? energy" in panel.readout.widget.value
+    assert "energy <b>? energy" in readout(panel)
     panel.set_bit_widths([4, 4, 2, 4])
     panel.hold("B")
     assert panel.wait(60) and "kB and" in panel.comparison.summary()
     assert not panel.readout.message.value
     panel.close()
     panel = BitWidthPanel(evaluator, cost="activation_traffic")
-    assert panel.wait(60) and "activation traffic <b>" in panel.readout.widget.value
+    assert panel.wait(60) and "activation traffic <b>" in readout(panel)
     panel.close()
     for options, message in (
         ({"cost": "latency"}, "give one of total_bits"),
@@ -486,7 +581,7 @@ def test_weights_have_sliders_and_a_look_inside(tiny_model, images, labels):
     panel = BitWidthPanel(Evaluator(qmodel, images, labels), other_costs=["weight_memory"])
     assert panel.wait(60) and panel.equalizer.weights == [False] * 4 + [True] * 3
     evaluation = panel.set_bit_widths({"conv2.weight": 3})
-    assert evaluation.bit_widths == (8, 8, 8, 8, 8, 8, 3) and "weight memory" in panel.readout.widget.value
+    assert evaluation.bit_widths == (8, 8, 8, 8, 8, 8, 3) and "weight memory" in readout(panel)
     panel.layer.show("conv2.weight", 3)
     assert panel.layer.shown.unit == "weight, as a share of its channel's amax"
     assert panel.layer.shown.counts.sum() == 4 * 4 * 9 and abs(panel.layer.shown.levels).max() <= 4 / 3

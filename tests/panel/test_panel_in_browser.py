@@ -125,6 +125,8 @@ FIRST_OF_FRONT = """() => {
   const front = plot._fullData.find((trace) => trace.meta === "front");
   return [box.x + xaxis._offset + xaxis.d2p(front.x[0]), box.y + yaxis._offset + yaxis.d2p(front.y[0])];
 }"""
+# How many points each part of the figure has.
+POINTS = "Object.fromEntries(document.querySelector('.js-plotly-plot')._fullData.map((trace) => [trace.meta, trace.x?.length ?? 0]))"
 MEASURED = "document.querySelector('.qa-readout').innerText.includes('measured')"
 # What the cell that runs now has for its source; the queued ones behind it have a star, too.
 RUNNING = "[...document.querySelectorAll('.jp-CodeCell')].find(cell => cell.innerText.includes('[*]'))?.innerText ?? ''"
@@ -215,5 +217,21 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
     page.evaluate("document.querySelector('.qa-equalizer').scrollIntoView()")
     assert page.evaluate("document.body.scrollWidth <= innerWidth")
     page.screenshot(path=SCREENSHOTS / "panel.png")
+
+    # The figure can be kept as a picture, and sent nowhere.
+    buttons = page.locator(".modebar-btn").evaluate_all("all => all.map(button => button.dataset.title)")
+    assert any("PNG" in title for title in buttons) and not any("hare" in title for title in buttons)
+
+    # Another page shows what this one does.
+    before, points = readout(page), page.evaluate(POINTS)
+    assert sum(points.values()) > 10
+    page.keyboard.press("Control+S")
+    page.wait_for_timeout(1000)
+    page.reload()
+    page.wait_for_selector(".qa-slider", timeout=60_000)
+    wait_for(page, f"document.querySelector('.js-plotly-plot') && {MEASURED}", 60)
+    page.wait_for_timeout(1000)
+    page.screenshot(path=SCREENSHOTS / "panel_reloaded.png")
+    assert readout(page) == before and page.evaluate(POINTS) == points
     assert complaints == []
     page.close()
