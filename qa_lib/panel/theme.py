@@ -1,6 +1,7 @@
 """How the interactive figures look: as wide as their place, in colours for a light page or a dark one."""
 
 from copy import deepcopy
+from itertools import zip_longest
 from typing import Any
 
 import plotly.graph_objects as go
@@ -21,12 +22,22 @@ class Figure(go.FigureWidget):
     """A figure that tells a page that connects what it shows now: plotly's own tells what it showed when it was made."""
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
-        if key is None:
-            # Nobody is told: the pages that are there know it.
-            self._trait_values["_widget_data"] = deepcopy(self._data)
-            self._trait_values["_widget_layout"] = deepcopy(self._layout_obj._props)
+        if key is None and hasattr(self, "_layout_obj"):  # it is made
+            # Nobody is told: the pages that are there know it. What a page has said that it shows stands among the defaults.
+            self._trait_values["_widget_data"] = _over(self._data, self._data_defaults)
+            self._trait_values["_widget_layout"] = _over(self._layout_obj._props, self._layout_defaults)
         found: dict[str, Any] = super().get_state(key, drop_defaults)
         return found
+
+
+def _over(given: Any, defaults: Any) -> Any:
+    """A copy of ``given`` with ``defaults``, of the same structure, wherever nothing is given."""
+    if isinstance(given, dict) and isinstance(defaults, dict):
+        both = {key: _over(given[key], defaults.get(key)) for key in given}
+        return both | {key: deepcopy(value) for key, value in defaults.items() if key not in given}
+    if isinstance(given, list) and isinstance(defaults, list) and given and isinstance(given[0], dict):
+        return [_over(*pair) for pair in zip_longest(given, defaults[: len(given)])]
+    return deepcopy(given)
 
 
 def figure_widget(figure: go.Figure) -> go.FigureWidget:

@@ -1,5 +1,6 @@
 """The equalizer's view by itself, in a page that stands for the notebook."""
 
+import os
 import random
 
 import pytest
@@ -44,7 +45,8 @@ def shown(browser):
         )
         page.add_script_tag(content=view)
         page.evaluate("window.view.initialize({ model: window.model })")
-        page.evaluate("window.view.render({ model: window.model, el: document.body })")
+        # In braces: what it returns would be called, and that takes the view away.
+        page.evaluate("() => { window.view.render({ model: window.model, el: document.body }) }")
         return page
 
     yield show
@@ -199,7 +201,8 @@ def test_five_hundred_gestures_end_where_they_were_left(shown):
     """Whatever a hand does, and whatever arrives meanwhile: when it has let go, the model has what the sliders show, and knows it."""
     page, draw = shown(Equalizer(NAMES)), random.Random(0)
     count = 0
-    for _ in range(500):
+    gestures = 100 if os.environ.get("BRIEF") else 500
+    for _ in range(gestures):
         index, num_bits = draw.randrange(4), draw.randint(2, 9)
         kind = draw.choice(["drag", "click", "key", "button"])
         now = page.evaluate("(index) => window.model.state.bit_widths[index] || 9", index)
@@ -227,7 +230,7 @@ def test_five_hundred_gestures_end_where_they_were_left(shown):
         seen, holding = released(page)
         assert not holding and standing(page) == sliders and seen >= count, kind
         count = seen
-    assert count > 400
+    assert count > 0.8 * gestures
 
 
 @pytest.mark.parametrize("width", [640, 1000, 1280, 1920])
