@@ -8,7 +8,7 @@ from importlib import import_module
 from qa_lib.cli.streams import forgiving_streams, plain_warnings
 from qa_lib.errors import QAError
 
-# A file each in qa_lib.cli, read when it is asked for: so that this list does not wait for torch.
+# What each takes is in qa_lib.cli.arguments, what it does in qa_lib.cli, a file each: so that neither list nor mistakes wait for torch.
 COMMANDS = {
     "explore": "search per-layer bit widths and print the Pareto front",
     "archive": "look into an archive of evaluations, copy or merge it",
@@ -42,10 +42,11 @@ def _run(arguments: list[str]) -> int:
             name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if arguments[:1] == [name]:
-            os.environ["MPLBACKEND"] = "agg"  # figures go to files, whatever a terminal has set
-            import_module(f"qa_lib.cli.{name}").fill(command)
+            import_module(f"qa_lib.cli.arguments.{name}").fill(command)
     options = parser.parse_args(arguments)
-    return options.run(options)
+    os.environ["MPLBACKEND"] = "agg"  # figures go to files, whatever a terminal has set
+    status: int = import_module(f"qa_lib.cli.{options.command}").run(options)
+    return status
 
 
 if __name__ == "__main__":

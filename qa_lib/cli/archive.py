@@ -5,40 +5,12 @@ import argparse
 import pandas as pd
 
 from qa_lib.archive import Archive, ArchiveCheck, check_archive, copy_archive, save_what_is_whole
-from qa_lib.cli.arguments import user_path
 from qa_lib.errors import ArchiveError
 
-DESCRIPTION = """\
-Look into an archive of evaluations, copy it while it is in use, or put two together.
 
-Exit status: 0 if all is well, 1 if `check` finds damage or `merge` finds measurements that contradict each other,
-2 for a mistake in the arguments.
-"""
-
-
-def fill(command: argparse.ArgumentParser) -> None:
-    """Says what ``python -m qa_lib archive`` takes and does."""
-    command.description = DESCRIPTION
-    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser(
-        "check", help="is it whole, and what is in it: of which model and data, from when"
-    )
-    check.add_argument("file", type=user_path, metavar="FILE")
-    check.add_argument(
-        "--save", type=user_path, metavar="NEW", help="save what is whole of a damaged one into a new file"
-    )
-    check.set_defaults(run=_check)
-    copy = actions.add_parser("copy", help="copy it as it is now; a search may go on writing meanwhile")
-    copy.add_argument("file", type=user_path, metavar="FILE")
-    copy.add_argument("to", type=user_path, metavar="NEW")
-    copy.add_argument("--overwrite", action="store_true", help="replace what is there")
-    copy.set_defaults(run=_copy)
-    merge = actions.add_parser("merge", help="take in what other archives know; those are not changed")
-    merge.add_argument(
-        "file", type=user_path, metavar="FILE", help="the archive that grows, made if there is none"
-    )
-    merge.add_argument("others", type=user_path, nargs="+", metavar="OTHER")
-    merge.set_defaults(run=_merge)
+def run(options: argparse.Namespace) -> int:
+    """Does what is asked for, and returns the exit status."""
+    return {"check": _check, "copy": _copy, "merge": _merge}[options.action](options)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -1,135 +1,24 @@
 """``python -m qa_lib explore``: from a workload to its front, as files and on the screen."""
 
 import argparse
-import math
 import sys
-from pathlib import Path
 from typing import Any
 
-from qa_lib.calibration.amax import all_methods
 from qa_lib.calibration.calibrating import calibrate
-from qa_lib.cli.arguments import user_path
+from qa_lib.cli.arguments.explore import DEFAULT_MIN_ACCURACY
 from qa_lib.cli.result import report
-from qa_lib.costs import COSTS
 from qa_lib.errors import QAError, ReportError
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.metrics import Scale
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.checked_front import CheckedFront, check_max_drop
 from qa_lib.search.exploration import Exploration
-from qa_lib.search.exploring import DEFAULT_PATIENCE, explore
-from qa_lib.search.yardstick import BY
-from qa_lib.workloads.workload import Workload, known_workloads, load_workload
-
-DESCRIPTION = """\
-Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
-the score (accuracy, say) against total bits or another cost, beside the float model and the uniform widths.
-
-Every score is measured on the workload's whole search set. These files go to --out:
-  front.csv       the score (accuracy: 0 to 1), expected_score, total_bits, mean_bits, other costs, and one column of widths per quantizer
-  holdout.csv     the same settings on the workload's hold-out set, if it has one: what each loses there, and how sure that is
-  front.png       the front, everything else that was measured, and the baselines
-  front.html      the same as a page to open in a browser, with the widths of each point, and how it was made
-  archive.sqlite  every evaluation, as soon as it is finished; the next run begins with what it knows
-"""
-
-EPILOG = """\
-examples:
-  python -m qa_lib explore
-  python -m qa_lib explore --min-accuracy 0.90 --full-passes 200 --seed 7 --out results/run7
-
-The same seed asks for the same candidates. Ctrl-C ends the search early and keeps what it has; the same
-command again goes on from there, also after a crash.
-Exit status: 0 with a front, 1 if nothing reaches the least score, 2 for a mistake in the arguments or a file that cannot be
-written, 130 if Ctrl-C ended it before there was anything to show.
-"""
-
-DEFAULT_MIN_ACCURACY = 0.85
+from qa_lib.search.exploring import explore
+from qa_lib.workloads.workload import Workload, load_workload
 
 
-def fill(command: argparse.ArgumentParser) -> None:
-    """Says what ``python -m qa_lib explore`` takes and does."""
-    command.description, command.epilog = DESCRIPTION, EPILOG
-    command.set_defaults(run=_run)
-    add = command.add_argument
-    add("--workload", default="fashion_mnist", metavar="NAME",
-        help=f"model and data: {', '.join(known_workloads())}, or package.module:function of your own, which returns a "
-        "qa_lib.Workload (default: %(default)s)")  # fmt: skip
-    add("--calibration", default="mse", choices=all_methods(), metavar="METHOD",
-        help=f"how amax is found, for each width: {', '.join(all_methods())} (default: %(default)s); max is what "
-        "the toolkit does, output takes a minute and is better below 5 bits")  # fmt: skip
-    add(
-        "--weights",
-        action="store_true",
-        help="quantize the weights of the chosen layers, too, each with a width of its own",
-    )
-    add(
-        "--device",
-        metavar="DEVICE",
-        help="where the model runs: cpu, cuda (default: where the workload has it)",
-    )
-    add("--min-accuracy", type=float, metavar="A",
-        help=f"accuracy, 0 to 1, that a solution has to reach (default: {DEFAULT_MIN_ACCURACY})")  # fmt: skip
-    add("--min-score", type=float, metavar="S",
-        help="the same where the workload's score is no accuracy, in its own unit (default: none)")  # fmt: skip
-    add("--max-drop", type=_drop, metavar="D",
-        help="say which is the cheapest solution that loses at most so much of the score on the hold-out set, 0.01 of an accuracy "
-        "say, with 95 %% confidence")  # fmt: skip
-    add("--full-passes", type=float, metavar="P",
-        help="budget: passes over the search set, everything counted")  # fmt: skip
-    add("--seconds", type=float, metavar="S", help="budget: how long to search")
-    add("--evaluations", type=int, metavar="N", help="budget: candidates to ask for")
-    add("--patience", type=float, metavar="P",
-        help=f"end it when the front has not grown for so many full passes (default: {DEFAULT_PATIENCE:g} if no budget is given)")  # fmt: skip
-    add("--by", choices=BY, help="what candidates are compared by: how far the outputs are from the float model's (the default where the metric "
-        "measures that), or the measured score")  # fmt: skip
-    add("--cost", default="total_bits", metavar="C",
-        help=f"what is minimised beside the error: {', '.join(COSTS)}, or the name of a table, energy.csv say, with the columns layer, num_bits and "
-        "value (default: %(default)s)")  # fmt: skip
-    add(
-        "--other-costs",
-        type=_list_of_names,
-        default=[],
-        metavar="C,C,...",
-        help="more of them, shown beside it",
-    )
-    add("--population-size", type=int, default=20, metavar="P",
-        help="candidates in the first generation, and what the population keeps (default: %(default)s)")  # fmt: skip
-    add("--lower", type=int, default=2, metavar="BITS", help="smallest width (default: %(default)s)")
-    add("--widths", type=_list_of_widths, metavar="N,N,...",
-        help="the widths that the search may use, 2,4,8 say (default: all from --lower to --upper)")  # fmt: skip
-    add("--upper", type=int, default=8, metavar="BITS", help="largest width (default: %(default)s)")
-    add("--seed", type=int, default=1, metavar="S", help="seed of the search (default: %(default)s)")
-    add("--archive", type=user_path, metavar="FILE",
-        help="where every evaluation is kept, made if missing (default: archive.sqlite in --out)")  # fmt: skip
-    add("--out", type=user_path, default=Path("out"), metavar="DIR",
-        help="folder for the front and the archive, made if missing (default: %(default)s)")  # fmt: skip
-
-
-def _drop(text: str) -> float:
-    try:
-        drop = float(text)
-    except ValueError:
-        drop = math.nan
-    if not 0 <= drop < math.inf:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no drop: give a number from 0 up, 0.01 for one point of accuracy"
-        )
-    return drop
-
-
-def _list_of_widths(text: str) -> list[int]:
-    try:
-        return [int(each) for each in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} are no widths: give whole numbers, 2,4,8 say") from None
-
-
-def _list_of_names(text: str) -> list[str]:
-    return [each.strip() for each in text.split(",") if each.strip()]
-
-
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Searches, writes the files, and returns the exit status."""
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

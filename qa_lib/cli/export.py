@@ -6,8 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from qa_lib.bit_widths import Widths, check_num_bits, width_columns
-from qa_lib.calibration.amax import all_methods
-from qa_lib.cli.arguments import user_path
 from qa_lib.cli.explore import calibrated_workload
 from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluator import Evaluator
@@ -16,71 +14,9 @@ from qa_lib.metrics import Scale
 from qa_lib.quantization.quantize_weight import SUFFIX
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
-DESCRIPTION = """\
-Writes a setting of a front that explore has found for the next tool: widths, amax, scales, zero points and levels of each
-quantizer, with its name and place. The setting is measured again first, or read from the archive, and has to score what the front says.
-"""
 
-EPILOG = """\
-example, for the third solution of a front:
-  python -m qa_lib explore --out out
-  python -m qa_lib export --setting out/front.csv:3 --out setting.json
-
-Give the same --workload and --calibration as to explore. In Python: qa_lib.export.load_setting reads it.
-"""
-
-
-def fill(command: argparse.ArgumentParser) -> None:
-    """Says what ``python -m qa_lib export`` takes and does."""
-    command.description, command.epilog = DESCRIPTION, EPILOG
-    command.set_defaults(run=_run)
-    add = command.add_argument
-    add(
-        "--setting",
-        required=True,
-        type=_row,
-        metavar="FILE:N",
-        help="a front.csv, and which of its rows, from 1 on",
-    )
-    add("--workload", default="fashion_mnist", metavar="NAME", help="as of explore (default: %(default)s)")
-    add(
-        "--calibration",
-        default="mse",
-        choices=all_methods(),
-        metavar="METHOD",
-        help="as of explore (default: %(default)s)",
-    )
-    add("--device", metavar="DEVICE", help="as of explore")
-    add(
-        "--format",
-        default="json",
-        choices=list(FORMATS),
-        help="what to write (default: %(default)s); for all others the JSON file is written beside it, and onnx and qonnx are run on the search set",
-    )
-    add(
-        "--archive",
-        type=user_path,
-        metavar="FILE",
-        help="where explore kept its evaluations (default: archive.sqlite beside the front)",
-    )
-    add(
-        "--out",
-        type=user_path,
-        metavar="FILE",
-        help="the file to write (default: setting.json, .onnx or .pt)",
-    )
-
-
-def _row(text: str) -> tuple[Path, int]:
-    file, _, number = text.rpartition(":")
-    if not file or not number.isdecimal() or int(number) < 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} names no row of a file: give front.csv:3, say, for the third solution"
-        )
-    return user_path(file), int(number)
-
-
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Measures the setting, writes the file, and returns the exit status."""
     file, number = options.setting
     front = _read(file, number)
     options.weights = any(str(column).endswith(SUFFIX) for column in front.index)

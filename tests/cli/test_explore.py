@@ -12,6 +12,7 @@ import torch
 from qa_lib import Archive, Exploration, Workload, conv2d_predicate
 from qa_lib.__main__ import main
 from qa_lib.archive.file import ArchiveFile
+from qa_lib.cli.arguments import types
 from qa_lib.cli.result import report
 from qa_lib.errors import ArchiveError
 from qa_lib.export import load_setting
@@ -24,6 +25,7 @@ def tiny_workload(tiny_model, images, labels, monkeypatch):
     tiny = Workload("tiny", tiny_model, conv2d_predicate, *[images, labels] * 3, class_names=tuple("abcde"))
     fresh = lambda: dataclasses.replace(tiny, model=copy.deepcopy(tiny_model))  # noqa: E731
     monkeypatch.setattr(workloads, "_builders", {"tiny": fresh})
+    monkeypatch.setattr(types, "WORKLOADS", ("tiny",))
 
 
 ARGUMENTS = ["explore", "--workload", "tiny", "--evaluations", "20", "--population-size", "10"]
@@ -85,20 +87,24 @@ def test_nothing_feasible_says_which_layers_to_relax(tmp_path, capsys):
         (["--workload", "nope"], "no workload 'nope'; known are tiny"),
         (["--min-accuracy", "85"], "0.85 for 85 %"),
         (["--lower", "8", "--upper", "2"], "swap them"),
-        (["--upper", "40"], "2 to 16"),
-        (["--evaluations", "0"], "evaluations is 0"),
-        (["--full-passes", "0"], "full_passes is 0"),
-        (["--patience", "-3"], "patience is -3"),
+        (["--upper", "40"], "'40'; give a whole number from 2 to 16"),
+        (["--evaluations", "0"], "'0'; give a whole number from 1 on"),
+        (["--full-passes", "0"], "--full-passes: '0' is nothing to end by: give a number above 0"),
+        (["--patience", "-3"], "--patience: '-3' is nothing to end by"),
         (["--out", "/dev/null/out"], "/dev/null/out"),
         (["--max-drop", "5"], "--max-drop is 5.0; give a share from 0 to below 1"),
-        (["--cost", "latency"], "cost is 'latency'; give one of total_bits"),
-        (["--cost", "missing.csv"], "'missing.csv' is no table that can be read"),
+        (["--cost", "latency"], "'latency' is none of total_bits"),
+        (["--cost", "missing.csv"], "there is no table 'missing.csv'"),
     ],
 )
 def test_mistakes_are_one_line_and_no_traceback(tmp_path, capsys, options, said):
-    assert main([*ARGUMENTS, "--out", str(tmp_path), *options]) == 2
+    try:
+        status = main([*ARGUMENTS, "--out", str(tmp_path), *options])
+    except SystemExit as ended:  # before anything is read
+        status = ended.code
+    assert status == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("qa_lib: ")
+    assert error.startswith(("qa_lib: ", "python -m qa_lib explore: error: argument --"))
     assert said in error
 
 

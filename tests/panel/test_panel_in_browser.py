@@ -230,7 +230,9 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
     page.reload()
     page.wait_for_selector(".qa-slider", timeout=60_000)
     wait_for(page, f"document.querySelector('.js-plotly-plot') && {MEASURED}", 60)
-    wait_for(page, f"JSON.stringify({POINTS}) === {json.dumps(json.dumps(points, separators=(',', ':')))}", 20)
+    wait_for(
+        page, f"JSON.stringify({POINTS}) === {json.dumps(json.dumps(points, separators=(',', ':')))}", 20
+    )
     page.evaluate("document.querySelector('.qa-equalizer').scrollIntoView()")
     page.wait_for_timeout(500)
     page.screenshot(path=SCREENSHOTS / "panel_reloaded.png")
