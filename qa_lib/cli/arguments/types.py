@@ -61,10 +61,10 @@ def cost(text: str) -> str:
     """The name of a cost, or of a table that holds one."""
     if text in COSTS:
         return text
-    if user_path(text).suffix.lower() != ".csv":
+    if not text.endswith(".csv"):
         raise argparse.ArgumentTypeError(
             f"{text!r} is none of {', '.join(COSTS)}, nor the name of a table, energy.csv say"
         )
-    if not user_path(text).exists():
+    if not Path(text).exists():
         raise argparse.ArgumentTypeError(f"there is no table {text!r}")
     return text
