@@ -42,7 +42,7 @@ WATCH = """() => {
   const times = (window.times = { predicted: [], measured: [] });
   let moved = 0, released = 0;
   document.addEventListener("input", (event) => { if (event.target.matches(".qa-slider")) moved = performance.now(); }, true);
-  document.addEventListener("change", (event) => { if (event.target.matches(".qa-slider")) released = performance.now(); }, true);
+  window.addEventListener("pointerup", (event) => { if (event.target.matches(".qa-slider")) released = performance.now(); }, true);
   new MutationObserver(() => {
     const text = document.querySelector(".qa-readout").textContent, now = performance.now();
     const total = [...document.querySelectorAll(".qa-slider")].reduce((sum, slider) => sum + Number(slider.value), 0);
