@@ -66,7 +66,7 @@ class Evaluator(Known):
         client: A ``distributed.Client``: candidates are measured on its workers, with the same results as here, to the bit. A worker that finds
             others on a first try is left out, and said. None measures them here.
         numbers_of: With a ``client`` whose workers round otherwise than this machine, on another processor say: ``"workers"`` takes theirs. What
-            most of them find on a first try counts; others are left out, and said. Evaluations are archived as of those machines, and never
+            most of those find on a first try that are there when it begins (``client.wait_for_workers(8)``) counts; others are left out, and said. Evaluations are archived as of those machines, and never
             answered to who measures here. ``"client"`` leaves out who finds other numbers than this machine.
 
     Attributes:
@@ -142,8 +142,13 @@ class Evaluator(Known):
         """The same evaluator with another archive."""
         return self._but(self._runner.remote, opened(archive))
 
-    def on(self, client: Any, *, numbers_of: str = "client") -> "Evaluator":
-        """The same evaluator, with candidates measured on the workers of a ``distributed.Client``, or None here."""
+    def on(self, client: Any, *, numbers_of: str | None = None) -> "Evaluator":
+        """The same evaluator, with candidates measured on the workers of a ``distributed.Client``, or None here; on a client with numbers of
+        whom it has them, unless ``numbers_of`` says otherwise."""
+        if numbers_of is None:
+            numbers_of = (
+                "workers" if client is not None and self._runner.numbers_are_the_workers else "client"
+            )
         return self._but(Remote.on(client, numbers_of, self._source), (self.archive, self._records.owned))
 
     def _but(self, remote: Remote | None, where: tuple[Archive, bool]) -> "Evaluator":

@@ -96,6 +96,11 @@ class Known:
         facts = self.facts(at_once=True)
         self._runner.keep_up(facts["model"], facts["behaviour"])
 
+    @property
+    def measures_elsewhere(self) -> bool:
+        """Whether candidates are measured on a cluster."""
+        return self._runner.remote is not None
+
     def check_measures_here(self) -> None:
         """Raises ``ClusterError`` if numbers are those of other machines, beside which none of this one's may stand."""
         if self._runner.numbers_are_the_workers:

@@ -1,11 +1,13 @@
 """A search set as it is given: read here, and anew wherever else it can be."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from qa_lib.batches.batched_set import check_set
 from qa_lib.batches.items import Items
@@ -64,15 +66,25 @@ class Source:
     @property
     def elsewhere(self) -> "Source | None":
         """What another machine that sees the same disks can read it from; None if there is nothing but the numbers themselves."""
-        images, labels = _mapped(self.images), _mapped(self.labels)
+        images, labels = _mapped(_in_one_process(self.images)), _mapped(self.labels)
         is_data = isinstance(images, (Tensor, np.ndarray, list, tuple, Mapping))
         if is_data and not isinstance(images, Mapped):
             return None
         return replace(self, images=images, labels=labels)
 
 
+def _in_one_process(given: Any) -> Any:
+    """A loader that starts no processes: those of a cluster's workers must not."""
+    if isinstance(given, DataLoader) and given.num_workers:
+        given = copy.copy(given)
+        given.num_workers, given.prefetch_factor, given.timeout = 0, None, 0
+    return given
+
+
 def _mapped(given: Any) -> Any:
-    """Where an array lies in its file, if ``given`` is all of one that is mapped from there; otherwise ``given``."""
+    """Where an array lies in its file, if ``given`` is all of one that is mapped from there, and shares it; otherwise ``given``."""
     if not isinstance(given, np.memmap) or isinstance(given.base, np.ndarray) or not given.flags.c_contiguous:
+        return given
+    if given.mode == "c":  # may hold what the file does not
         return given
     return Mapped(given.filename, given.dtype, given.offset, given.shape)

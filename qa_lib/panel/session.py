@@ -86,7 +86,10 @@ class Session:
         cost: Cost | str | Path | None = None,
         other_costs: Iterable[Cost | str | Path] | None = None,
     ) -> None:
-        self.evaluator = check_evaluator(evaluator)
+        check_evaluator(evaluator).check_measures_here()
+        if evaluator.measures_elsewhere:
+            evaluator = evaluator.on(None)  # a hand does not wait for a cluster
+        self.evaluator = evaluator
         self.qmodel = qmodel = evaluator.qmodel
         self.live = LiveEvaluator.of(evaluator)
         check_kind(

@@ -18,7 +18,7 @@ from qa_lib.errors import ClusterError, QAError, QAWarning
 from qa_lib.evaluation.cluster.greeting import Greeting
 from qa_lib.evaluation.cluster.kit import Found, Proof, Seen
 from qa_lib.evaluation.cluster.shipment import Shipment
-from qa_lib.evaluation.cluster.worker import measure_range
+from qa_lib.evaluation.cluster.worker import Failure, ForgottenError, measure_range
 from qa_lib.forward.tasks import Board, Range, Task
 
 # A range takes about so long, in seconds: many times what handing it out costs, and little for others to wait for.
@@ -134,6 +134,11 @@ class Fleet:
                     on_found(board.tasks[given.task], found)
                     if (finished := board.take(given, found.added)) is not None:
                         on_finished(finished)
+        except QAError:
+            raise
+        except Exception:
+            self.greeting.check_open()  # nothing else is wrong, if it is not
+            raise
         finally:
             run.take_back()
             torch.set_num_threads(threads)  # workers may live in this process
@@ -192,12 +197,14 @@ class _Run:
         if self._given.pop(answer.future.key, None) is None:
             return None  # it was given up
         try:
-            found: Found = answer.future.result(timeout=_PATIENCE)
-        except Exception as error:  # the worker died with it, or ran out of memory, or the scheduler has gone
+            found: Found | Failure = answer.future.result(timeout=_PATIENCE)
+        except Exception as error:  # the worker died with it, or the scheduler has gone
+            found = Failure(error)
+        if isinstance(found, Failure):
             self.board.give_back(answer.range)
             self.fleet.greeting.doubt(answer.worker)
-            if not isinstance(error, CancelledError):
-                self._fail(answer, error)
+            if not isinstance(found.error, (CancelledError, ForgottenError)):
+                self._fail(answer, found.error)
             return None
         if found.added:
             self.fleet.speeds[answer.worker].learn(sum(s for _, s in found.added) / len(found.added))
@@ -210,7 +217,8 @@ class _Run:
         try:
             self.fleet.client.cancel([given.future for given in self._given.values()])
         except Exception as error:  # whoever waits for the scheduler has had enough of it
-            warnings.warn(f"the cluster cannot be told to stop ({error})", QAWarning, stacklevel=3)
+            if self.fleet.client.status == "running":
+                warnings.warn(f"the cluster cannot be told to stop ({error})", QAWarning, stacklevel=3)
 
     def _with(self, worker: str) -> int:
         return sum(given.worker == worker for given in self._given.values())

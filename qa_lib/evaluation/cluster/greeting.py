@@ -10,10 +10,12 @@ from typing import Any
 from qa_lib.errors import ClusterError, QAWarning
 from qa_lib.evaluation.cluster.kit import Proof
 from qa_lib.evaluation.cluster.shipment import Shipment
-from qa_lib.evaluation.cluster.worker import take_in, what_is_known
+from qa_lib.evaluation.cluster.worker import Failure, take_in, what_is_known
 
 # Nobody there is said after so many seconds, and again after so many.
 _SAY_AFTER, _SAY_AGAIN = 5.0, 600.0
+# How long what counts is not decided for workers that have not answered, in seconds.
+_PATIENCE = 15.0
 
 
 class Greeting:
@@ -37,6 +39,7 @@ class Greeting:
         self.standard: Proof | None = None
         self.key = ""
         self._shown: dict[str, Proof] = {}  # by those of whom nobody has decided yet
+        self._first_shown = 0.0
         self._asked: dict[str, tuple[str, Any]] = {}  # address -> what was asked, and the answer to come
         self._left_out: dict[str, str] = {}
         self._alone_since = time.monotonic()
@@ -74,10 +77,13 @@ class Greeting:
                     self._take_answer(shipment, address, asked, answer)
         self._decide(shipment)
         if self.present and len(self._left_out) == len(self.present):
-            raise ClusterError(
-                f"none of the {len(self.present)} workers can stand for {'the others' if self.theirs else 'this machine'}: "
-                f"{next(iter(self._left_out.values()))}"
-            )
+            why, self._left_out = next(iter(self._left_out.values())), {}  # who asks again asks them again
+            if self.theirs and self.standard is not None:
+                raise ClusterError(
+                    f"the workers whose numbers count have gone, and none of the {len(self.present)} that are here finds them: {why}. With "
+                    'evaluator.on(client, numbers_of="workers") what these find counts, and is archived apart'
+                )
+            raise ClusterError(f"none of the {len(self.present)} workers can stand for this machine: {why}")
         self._say_if_alone()
 
     def doubt(self, address: str) -> None:
@@ -94,6 +100,9 @@ class Greeting:
             self._leave_out(address, _failure(answer.exception()))
             return
         found = answer.result()
+        if isinstance(found, Failure):
+            self._leave_out(address, _failure(found.error))
+            return
         if asked == "known":
             proof, has_data = found
             if proof is None:
@@ -104,11 +113,19 @@ class Greeting:
                 self._asked[address] = "proof", self._submit(address, take_in, *args)
                 return
             found = proof
+        self._first_shown = self._first_shown if self._shown else time.monotonic()
         self._shown[address] = found
 
     def _decide(self, shipment: Shipment) -> None:
         """Believes who has shown what counts. What counts is what most of those show who are there when nobody is still being asked."""
-        if self.standard is None and self._shown and not self._asked:
+        waited = time.monotonic() - self._first_shown > _PATIENCE
+        if self.standard is None and self._shown and (waited or not self._asked):
+            if self._asked:
+                warnings.warn(
+                    f"{', '.join(self._asked)} have not answered for {_PATIENCE:.0f} s: the numbers of the {len(self._shown)} others count",
+                    QAWarning,
+                    stacklevel=4,
+                )
             own = shipment.proof
             votes = Counter(proof.key for proof in self._shown.values() if proof.data == own.data)
             best = max(votes, key=lambda key: (votes[key], key == own.key, key), default=own.key)
@@ -116,7 +133,9 @@ class Greeting:
         if self.standard is None:
             return
         for address, proof in self._shown.items():
-            if difference := _difference(proof, self.standard, "with most others" if self.theirs else "here"):
+            if difference := _difference(
+                proof, self.standard, "where numbers count" if self.theirs else "here"
+            ):
                 self._leave_out(address, difference)
             else:
                 self.believed[address] = self.present[address]
@@ -128,15 +147,19 @@ class Greeting:
 
     def _nthreads(self) -> dict[str, int]:
         """Address -> threads of the workers; none if the scheduler does not answer."""
+        self.check_open()
+        try:
+            return {address: max(1, threads) for address, threads in self.client.nthreads().items()}
+        except (OSError, TimeoutError, ValueError):
+            return {}
+
+    def check_open(self) -> None:
+        """Raises ``ClusterError`` if the client is closed."""
         if self.client.status in ("closing", "closed"):
             raise ClusterError(
                 "the client of the cluster is closed: make a new one, Client('tcp://...:8786'), and start again; what was finished is in the "
                 "archive"
             )
-        try:
-            return {address: max(1, threads) for address, threads in self.client.nthreads().items()}
-        except (OSError, TimeoutError, ValueError):
-            return {}
 
     def _say_if_alone(self) -> None:
         now = time.monotonic()
@@ -146,7 +169,7 @@ class Greeting:
             self._said = now
             warnings.warn(
                 f"the cluster {self.client.scheduler.address if self.client.scheduler else ''} has no workers: waiting for one (Ctrl-C, or the "
-                "notebook's stop button, gives what there is)",
+                "notebook's stop button, ends that; a cluster that adapts starts none for this: cluster.scale(4), say)",
                 QAWarning,
                 stacklevel=4,
             )
@@ -155,7 +178,7 @@ class Greeting:
 def _failure(error: BaseException) -> str:
     """What a worker has failed with."""
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"it has no module {error.name!r}: install it there, or client.upload_file({error.name + '.py'!r})"
+        return f"it has no module {error.name!r}: install it there, or client.upload_file(...) what defines it, and evaluate again"
     return f"it fails with {type(error).__name__}: {error}"
 
 

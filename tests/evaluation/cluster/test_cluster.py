@@ -1,5 +1,6 @@
 """On the workers of a cluster the same is found as here, to the bit, whoever comes and goes meanwhile."""
 
+import copy
 import gc
 import itertools
 import os
@@ -13,14 +14,25 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from distributed import Client
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
-from qa_lib import Evaluator, QAWarning, QuantizedActivationsModel, calibrate, conv2d_predicate, explore
+from qa_lib import (
+    Archive,
+    Evaluator,
+    QAWarning,
+    QuantizedActivationsModel,
+    calibrate,
+    conv2d_predicate,
+    explore,
+)
 from qa_lib.errors import ClusterError, MetricError
 from qa_lib.evaluation.cluster import fleet as fleet_module
+from qa_lib.evaluation.cluster import worker
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.metrics import Accuracy
+from qa_lib.panel import BitWidthPanel
 
 pytestmark = pytest.mark.slow
 
@@ -332,6 +344,83 @@ def test_a_mapped_array_is_mapped_there(qmodel, images, labels, client, here, tm
     there = small_evaluator(qmodel, np.load(tmp_path / "x.npy", mmap_mode="r"), labels, client=client)
     assert everything(there.evaluate_many(SETTINGS)) == everything(here.evaluate_many(SETTINGS))
     assert len(there._runner.remote._shipment.data) < 4_000
+
+
+def test_a_mapped_array_that_holds_what_its_file_does_not_is_sent(qmodel, images, labels, client, tmp_path):
+    np.save(tmp_path / "x.npy", images.numpy())
+    given = np.load(tmp_path / "x.npy", mmap_mode="c")
+    given[:9] = 0.5
+    there, here = (small_evaluator(qmodel, given, labels, client=c) for c in (client, None))
+    assert everything(there.evaluate_many(SETTINGS)) == everything(here.evaluate_many(SETTINGS))
+
+
+def test_a_loader_with_processes_of_its_own_reads_there_without(
+    qmodel, images, labels, client, here, tmp_path
+):
+    torch.save(images, tmp_path / "x")
+    torch.save(labels, tmp_path / "x.y")
+    loader = DataLoader(OnDisk(tmp_path / "x"), batch_size=8, num_workers=2, prefetch_factor=3)
+    there = small_evaluator(qmodel, loader, client=client)
+    client.run(worker._search_sets.clear)  # so that they read
+    assert everything(there.evaluate_many(SETTINGS)) == everything(here.evaluate_many(SETTINGS))
+    assert loader.num_workers == 2
+
+
+def test_many_at_once_push_one_another_out_and_are_right(tiny_model, images, labels, client):
+    """A worker keeps few models."""
+    client.run(setattr, worker, "_MOST_KEPT", 1)
+    try:
+        found = {}
+        models = {shift: copy.deepcopy(tiny_model) for shift in range(3)}
+
+        def run(shift):
+            quantized = QuantizedActivationsModel(models[shift], conv2d_predicate)
+            calibrate(quantized, (images + shift / 10).split(48), method="max")
+            here = small_evaluator(quantized, images + shift / 10, labels)
+            found[shift] = [
+                everything(each.evaluate_many(SETTINGS)) for each in (here, here.using(Archive()).on(client))
+            ]
+
+        threads = [threading.Thread(target=run, args=(shift,)) for shift in models]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        assert len(found) == 3 and all(here == there for here, there in found.values())
+    finally:
+        client.run(setattr, worker, "_MOST_KEPT", worker._MOST_KEPT)
+
+
+def test_what_goes_wrong_there_is_an_answer():
+    """What a task raises is printed by Dask, insides and all."""
+    found = worker.measure_range("nobody knows it", (8,), range(1), None, None, each=False)
+    assert isinstance(found.error, worker.ForgottenError)
+
+
+def test_a_client_that_is_closed_in_the_middle_is_one_sentence(qmodel, images, labels, cluster):
+    with (
+        Client(cluster) as client,
+        pytest.raises(ClusterError, match="the client of the cluster is closed") as told,
+    ):
+        there = small_evaluator(qmodel, images, labels)
+        explore(
+            there, client=client, full_passes=40, population_size=8, progress=False,
+            on_evaluation=lambda e: client.close() if e.bit_widths == (4,) * 4 else None,
+        )  # fmt: skip
+    assert told.value.exploration.candidates
+
+
+def test_a_panel_does_not_wait_for_a_cluster(qmodel, images, labels, client, cluster):
+    there = small_evaluator(qmodel, images, labels, client=client)
+    there.evaluate([8] * 4)
+    cluster.scale(0)
+    while client.nthreads():
+        time.sleep(0.05)
+    panel = BitWidthPanel(there)
+    assert panel.set_bit_widths([3, 4, 5, 6]) == small_evaluator(qmodel, images, labels).evaluate(
+        [3, 4, 5, 6]
+    )
+    assert panel.wait(60)
 
 
 def test_a_model_that_changes_is_sent_anew(qmodel, images, labels, client):

@@ -1,5 +1,9 @@
 """Workers that round otherwise are left out, or counted as what they are: other machines."""
 
+import os
+import signal
+import time
+
 import pytest
 import rounding
 
@@ -34,7 +38,10 @@ def test_they_are_left_out_and_none_left_is_an_error(evaluator_of, client, round
         pytest.warns(QAWarning, match="finds other numbers on the first batches"),
         pytest.raises(ClusterError, match="none of the 2 workers can stand for this machine"),
     ):
-        evaluator_of(client=client).evaluate_many(SETTINGS)
+        there = evaluator_of(client=client)
+        there.evaluate_many(SETTINGS)
+    client.run(rounding.mend_it)  # who asks again asks them again
+    assert everything(there.evaluate_many(SETTINGS)) == everything(evaluator_of().evaluate_many(SETTINGS))
 
 
 def test_asked_for_their_numbers_are_archived_as_theirs(evaluator_of, client, round_otherwise):
@@ -69,6 +76,53 @@ def test_what_most_find_counts(evaluator_of, client, cluster, round_otherwise):
         found = there.evaluate_many(SETTINGS)
     assert set(there._runner.remote.fleet.greeting.believed) == set(others)
     assert everything(found) != everything(evaluator_of().evaluate_many(SETTINGS))
+
+
+def test_a_search_on_the_same_client_keeps_to_them(evaluator_of, client, round_otherwise):
+    round_otherwise()
+    there = evaluator_of(client=client, numbers_of="workers")
+    options = {"full_passes": 40, "population_size": 8, "progress": False}
+    found = explore(there, client=client, **options)
+    assert everything(found.candidates) == everything(explore(there, **options).candidates)
+    assert everything(found.candidates) != everything(explore(there.on(None), **options).candidates)
+
+
+def test_who_does_not_answer_is_not_waited_for(evaluator_of, client, round_otherwise, monkeypatch):
+    round_otherwise()
+    monkeypatch.setattr("qa_lib.evaluation.cluster.greeting._PATIENCE", 1.0)
+    pids = client.run(os.getpid)
+    silent = min(pids)
+    os.kill(pids[silent], signal.SIGSTOP)
+    try:
+        with pytest.warns(
+            QAWarning, match=f"{silent} have not answered for 1 s: the numbers of the 1 others count"
+        ):
+            evaluator_of(client=client, numbers_of="workers").evaluate([4] * 4)
+    finally:
+        os.kill(pids[silent], signal.SIGCONT)
+
+
+def test_when_those_that_count_have_gone_others_do_not_take_their_place(
+    evaluator_of, client, cluster, round_otherwise
+):
+    cluster.scale(1)
+    while len(client.nthreads()) > 1:
+        time.sleep(0.05)
+    round_otherwise()
+    there = evaluator_of(client=client, numbers_of="workers")
+    first = there.evaluate([4] * 4)
+    client.run(rounding.mend_it)
+    (gone,) = client.run(os.getpid).values()
+    os.kill(gone, signal.SIGKILL)
+    with (
+        pytest.warns(QAWarning, match="a worker is left out"),
+        pytest.raises(
+            ClusterError, match="the workers whose numbers count have gone, and none of the 1 that are here"
+        ),
+    ):
+        there.evaluate([3] * 4)
+    others = there.on(client)
+    assert others.evaluate([4] * 4).divergences != first.divergences
 
 
 def test_of_as_many_those_that_find_what_this_machine_does(evaluator_of, client, round_otherwise):
