@@ -185,8 +185,6 @@ class Session:
 
     def release(self, bit_widths: Widths) -> None:
         """A hand has let go at these widths: they are measured. Returns at once."""
-        if bit_widths != self._under_the_hand:
-            self._ahead.cancel()
         self.bit_widths = bit_widths
         self.history.push(bit_widths)
         self._request(bit_widths)
@@ -304,6 +302,8 @@ class Session:
         return tuple(present if name in self.locked else new for name, new, present in named)
 
     def _request(self, widths: Widths) -> None:
+        if widths != self._under_the_hand:
+            self._ahead.cancel()
         self._show_predicted(widths, "measuring …")
         self._requests.submit(widths)
 

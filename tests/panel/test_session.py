@@ -127,7 +127,10 @@ def test_let_go_while_it_is_measured_ahead_it_is_measured_once(session, view, wr
     assert len(written) == len(set(written)) == 4
 
 
-def test_let_go_elsewhere_what_was_begun_is_given_up(session, evaluator, written, monkeypatch):
+@pytest.mark.parametrize("go", [lambda s: s.release((8, 8, 8, 4)), Session.undo], ids=["let go", "undo"])
+def test_elsewhere_what_was_begun_is_given_up(session, evaluator, written, monkeypatch, go):
+    session.set_bit_widths((8, 8, 8, 4))
+    session.set_bit_widths((8, 8, 8, 8))
     begun, given_up, evaluate = threading.Event(), [], session.live.evaluate
 
     def slow(widths, *, superseded):
@@ -141,7 +144,7 @@ def test_let_go_elsewhere_what_was_begun_is_given_up(session, evaluator, written
     monkeypatch.setattr(session.live, "evaluate", slow)
     session.move((8, 8, 3, 8))
     assert begun.wait(20)
-    session.release((8, 8, 8, 4))
+    go(session)
     assert session.wait(60) and session.settled().bit_widths == (8, 8, 8, 4)
     until(lambda: given_up)
     assert (8, 8, 3, 8) not in written
