@@ -6,21 +6,15 @@ is waited for. With --beside-a-search, a cell runs a search on all cores meanwhi
 """
 
 import argparse
-import json
 import os
 import random
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import numpy as np
+from lab_server import lab_server
 from playwright.sync_api import sync_playwright
 from side_by_side import work
 
@@ -51,44 +45,6 @@ WATCH = """() => {
     if (released && text.includes("measured") && !text.includes("predicted")) { times.measured.push(now - released); released = 0; moved = 0; }
   }).observe(document.body, { childList: true, subtree: true, characterData: true });
 }"""
-
-
-@contextmanager
-def lab(folder):
-    """The address of a JupyterLab in ``folder``."""
-    settings = folder / "settings" / "overrides.d"
-    settings.mkdir(parents=True)
-    shutil.copy(ROOT / "notebooks" / "qa_lib.json", settings)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JUPYTER_CONFIG_DIR": str(folder / "config"),
-        "JUPYTER_DATA_DIR": str(folder / "share"),
-    }
-    with (folder / "lab.log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token=t",
-             f"--LabApp.app_settings_dir={folder / 'settings'}"],
-            cwd=folder, env=environment, stdout=log, stderr=log,
-        )  # fmt: skip
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/api?token=t").close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        try:
-            yield address
-        finally:
-            for session in json.load(urllib.request.urlopen(f"{address}/api/sessions?token=t")):
-                urllib.request.urlopen(
-                    urllib.request.Request(f"{address}/api/sessions/{session['id']}?token=t", method="DELETE")
-                ).close()
-            server.terminate()
-            server.wait(20)
 
 
 def drag(page, draw, dwell, pause):
@@ -159,7 +115,10 @@ def main() -> None:
             "language": "python",
         }
         nbformat.write(notebook, folder / "panel.ipynb")
-        with lab(folder) as address:
+        settings = folder / "settings" / "overrides.d"
+        settings.mkdir(parents=True)
+        shutil.copy(ROOT / "notebooks" / "qa_lib.json", settings)
+        with lab_server(folder) as address:
             browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1920, "height": 1200})
             page.goto(f"{address}/lab/workspaces/w/tree/panel.ipynb?token=t&reset")

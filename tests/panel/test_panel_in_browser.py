@@ -1,10 +1,7 @@
 """The panel in a real JupyterLab: moved while a cell searches, clicked, and compared with independent measurements."""
 
 import json
-import os
 import re
-import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -33,6 +30,9 @@ def threads(request):
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, threads):
     """A JupyterLab with a copy of the notebook, whose files go beside the copy; its address."""
+    sys.path.append(str(ROOT / "benchmarks"))
+    from lab_server import lab_server
+
     folder = tmp_path_factory.mktemp("lab")
     settings = (ROOT / "notebooks" / "qa_lib.json").read_text()
     if threads == "disabled":
@@ -60,34 +60,8 @@ def lab(tmp_path_factory, threads):
     text = text.replace('load_workload(\\"fashion_mnist\\")', f'load_workload(\\"{NETWORKS[threads]}\\")')
     text = text.replace("chosen.total_bits < 17 * 6", "chosen")
     (folder / "notebooks" / NOTEBOOK).write_text(text)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JUPYTER_CONFIG_DIR": str(folder / "config"),
-        "JUPYTER_DATA_DIR": str(folder / "share"),
-    }
-    log = (folder / "lab.log").open("w")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token=t",
-         f"--LabApp.app_settings_dir={folder / 'settings'}"],
-        cwd=folder, env=environment, stdout=log, stderr=log,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{address}/api?token=t").close()
-            break
-        except OSError:
-            time.sleep(0.5)
-    yield address
-    for session in json.load(urllib.request.urlopen(f"{address}/api/sessions?token=t")):
-        request = urllib.request.Request(f"{address}/api/sessions/{session['id']}?token=t", method="DELETE")
-        urllib.request.urlopen(request).close()
-    server.terminate()
-    server.wait(20)
-    log.close()
+    with lab_server(folder) as address:
+        yield address
 
 
 def stop_the_cell(lab):
