@@ -55,16 +55,28 @@ def open_page(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
         if not url.startswith(_LOCAL):
             complaints.append(f"asked for {url}")
 
-    def open_file(path: Path, *, color_scheme: str = "light", width: int = 1280) -> "Page":
-        context = browser.new_context(color_scheme=color_scheme, viewport={"width": width, "height": 900})
+    def open_file(
+        path: Path,
+        *,
+        color_scheme: str = "light",
+        width: int = 1280,
+        scripts: bool = True,
+        complain: bool = True,
+    ) -> "Page":
+        context = browser.new_context(
+            color_scheme=color_scheme,
+            viewport={"width": width, "height": 900},
+            java_script_enabled=scripts,
+        )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(15_000)
-        page.on(
-            "console",
-            lambda message: message.type in ("error", "warning") and complaints.append(message.text),
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        if complain:
+            page.on(
+                "console",
+                lambda message: message.type in ("error", "warning") and complaints.append(message.text),
+            )
+            page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: complain_if_remote(request.url))
         page.goto(path.resolve().as_uri())
         return page

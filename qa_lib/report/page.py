@@ -1,6 +1,6 @@
 """A search as one page: how the record becomes a file.
 
-What the page holds is in ``report.html``, how it looks in ``report.css``, and what it does in ``report.js``.
+What the page holds is in ``report.html``, how it looks in ``report.css``, and what it does where scripts run in ``report.js``.
 """
 
 import html
@@ -16,6 +16,8 @@ from plotly.offline import get_plotlyjs
 from qa_lib.errors import ReportError
 from qa_lib.files import checked_file, write_whole
 from qa_lib.plots import style
+from qa_lib.report import plain
+from qa_lib.report.figure import front_figure
 from qa_lib.report.record import MOST_OTHERS, Report, report
 from qa_lib.search.checked_front import CheckedFront
 from qa_lib.search.exploration import Exploration
@@ -76,9 +78,19 @@ def write_page(exploration: Exploration, path: str | Path, checked: CheckedFront
 def _fill(data: Report) -> str:
     parts = {
         "title": html.escape(data.title),
+        "summary": html.escape(plain.summary(data)),
+        "notice": html.escape(plain.notice(data)),
+        "figure": front_figure(data),
+        "head": plain.front_head(data),
+        "rows": plain.front_rows(data),
+        "heat_map": plain.heat_map(data),
+        "in_words": html.escape(data.summary),
+        "measured": html.escape(plain.measured(data)),
+        "facts": plain.facts(data),
         # No "<" at all: neither "</script" nor "<!--" can end or change the element that holds it.
         "data": _json(asdict(data)).replace("<", "\\u003c"),
         "colours": _colours(),
+        "width_styles": plain.width_styles(data),
         "plotly": _plotly(),
     }
     # In one go: what was filled in is not looked at again, whatever a layer is called.

@@ -15,6 +15,7 @@ from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.plots import style
 from qa_lib.report.facts import Fact, report_facts
+from qa_lib.report.view import View, view_of
 from qa_lib.search.check_exploration import check_is_exploration, check_one_cost
 from qa_lib.search.checked_front import CheckedFront, check_checked
 from qa_lib.search.exploration import Exploration
@@ -72,6 +73,7 @@ class Report:
         dominated: Feasible points that are not on the front, the nearest to it first.
         infeasible: Points below ``min_score``, the nearest to it first.
         not_shown: How many of ``dominated`` and of ``infeasible`` were left out.
+        view: The part of the plane of cost and score that is shown.
         uniform: Points with one width everywhere that were measured to the end.
         uniform_num_bits: Those widths, one for each point of ``uniform``.
         uniform_stopped: Uniform widths that were stopped early.
@@ -106,6 +108,7 @@ class Report:
     dominated: tuple[Point, ...]
     infeasible: tuple[Point, ...]
     not_shown: tuple[int, int]
+    view: View
     uniform: tuple[Point, ...]
     uniform_num_bits: tuple[int, ...]
     uniform_stopped: tuple[int, ...]
@@ -191,6 +194,7 @@ def report(
         summary=exploration.summary(checked),
         dominated=feasible,
         infeasible=infeasible,
+        view=_view(exploration, [*front, *kept, *map(point, uniform.values())]),
         not_shown=(len(every[0]) - len(feasible), len(every[1]) - len(infeasible)),
         uniform=tuple(map(point, uniform.values())),
         uniform_num_bits=tuple(uniform),
@@ -205,6 +209,20 @@ def report(
         facts=tuple(report_facts(exploration)),
         width_colours=tuple(to_hex(colours(step)) for step in range(upper - lower + 1)),
     )  # fmt: skip
+
+
+def _view(exploration: Exploration, points: Sequence[Point]) -> View:
+    """What lies far below the minimum would squeeze the front."""
+    scale, least, baseline = exploration.scale, exploration.min_score, exploration.float_evaluation.score
+    share, limited = scale.unit == "%", least > scale.worst
+    far = 0.12 if share else max(0.0, baseline - least) / 2
+    floor = 0.0 if share else -math.inf
+    return view_of(
+        {p.widths: (p.cost, p.score) for p in points}.values(),
+        [baseline, least] if limited else [baseline],
+        lowest=max(floor, least - far) if exploration.front_evaluations and limited else floor,
+        margin=1.0 if exploration.cost_column == "total_bits" else 0.0,
+    )
 
 
 def _nearest_to_front(others: Sequence[Point], front: Sequence[Point], least: float) -> list[Point]:

@@ -1,4 +1,7 @@
 "use strict";
+// From here on what needs scripts is shown instead of what does not; should one of them fail, it is taken back.
+document.documentElement.classList.add("js");
+addEventListener("error", () => document.documentElement.classList.remove("js"));
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -15,7 +18,9 @@ const HALF_NAME = 13;
 const whole = (count) => count.toLocaleString("en");
 const SHARE = data.score_unit === "%";
 const FACTOR = SHARE ? 100 : 1;
-const digits = (score) => (data.score_unit ? (FACTOR * score).toFixed(2) : String(Number(score.toPrecision(4)))).replace("-", "−");
+// As the tables round, exact halves to the even digit.
+const hundredths = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2, useGrouping: false, roundingMode: "halfEven" });
+const digits = (score) => (data.score_unit ? hundredths.format(FACTOR * score) : String(Number(score.toPrecision(4)))).replace("-", "−");
 const written = (score) => digits(score) + (data.score_unit && ` ${data.score_unit}`);
 const STEP = SHARE ? " points" : data.score_unit && ` ${data.score_unit}`;
 const LIMITED = data.min_score !== null;
@@ -71,45 +76,10 @@ let sorted = { by: "cost", ascending: true };
 let visible = data.front;
 
 // ---- The head of the page.
-at("title").textContent = data.title;
 at("score-name").textContent = data.score;
 at("score-unit").textContent = data.score_unit;
 at("cost-name").textContent = data.cost;
 if (SHARE) Object.assign(at("least-score"), { min: 0, max: 100 });
-const images = `${whole(data.search_images)} images`;
-const ends = [data.front[0], data.front[data.front.length - 1]];
-at("summary").textContent = data.front.length
-  ? `${whole(data.front.length)} ${data.front.length === 1 ? "setting" : "settings"} on the Pareto front, from `
-    + `${written(ends[0].score)} at ${amount(ends[0].cost)} ${data.cost_unit} to ${written(ends[1].score)} at ${amount(ends[1].cost)}${OWN_COST ? ` ${data.cost_unit}` : ""}. `
-    + `The float model has ${written(baseline.score)} on the same ${images}.`
-  : `The float model has ${written(baseline.score)} on ${images}.`;
-if (nearest) {
-  at("notice").hidden = false;
-  at("notice").textContent =
-    `Nothing that was measured reaches the minimum ${data.score} of ${written(data.min_score)}, so there is no front. The `
-    + `nearest has ${written(nearest.score)}, ${digits(data.shortfall)}${STEP} short${nearest.score < data.min_score ? "" : " by what is expected"}, at `
-    + `${amount(nearest.cost)} ${data.cost_unit}; it is the one selected below.`;
-}
-at("in-words").textContent = data.summary;
-at("measured").textContent =
-  `Every ${data.score} on this page was measured, on all ${images} of the search set, with the quantizers in place${EXPECTED ? "; the expected one is an estimate and called that" : "; none is an estimate"}. `
-  + "Candidates that were stopped early have no score and appear nowhere as points. The front was chosen on these "
-  + `same images${CHECKED ? "; what it is worth on the hold-out set was not." : ", so check what you take from it on others."}`
-  + (data.sensitivities
-    ? ` The sensitivities were measured too, on ${whole(data.sensitivities.images)} images and one layer at a time; that they `
-      + "foretell how layers behave together is an assumption."
-    : " The search had no sensitivities.");
-for (const [term, description] of data.facts) {
-  const short = description.length <= 300;
-  const text = make("dd", short ? description : undefined);
-  if (!short) {
-    const details = make("details");
-    details.append(make("summary", "show"), description);
-    text.append(details);
-  }
-  at("facts").append(make("dt", term), text);
-}
-
 // ---- The legend, with switches.
 const SVG = "http://www.w3.org/2000/svg";
 const swatch = (shape, properties) => {
@@ -160,18 +130,8 @@ const trace = (chosen, marker, more) => ({
   customdata: chosen.map((p) => p.key), text: chosen.map(describe), hovertemplate: "%{text}<extra></extra>", marker, ...more,
 });
 const isOn = (id) => Boolean(at(id) && at(id).checked);
-// What lies far below the minimum would squeeze the front: it is counted instead, and a double click shows it.
-const FLOOR = SHARE ? 0 : -Infinity;
-const far = SHARE ? 0.12 : Math.max(0, baseline.score - data.min_score) / 2;
-const lowest = data.front.length && LIMITED ? Math.max(FLOOR, data.min_score - far) : FLOOR;
-const placed = [...new Set([...data.front, ...data.dominated, ...data.infeasible, ...data.uniform])];
-const inView = placed.filter((p) => p.score >= lowest);
-const span = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
-const xs = span(inView.map((p) => p.cost));
-const ys = span([baseline.score, ...(LIMITED ? [data.min_score] : []), ...inView.map((p) => p.score)]);
-const room = 0.06 * (ys[1] - ys[0]) || 0.01;
-const margin = Math.max(OWN_COST ? 0 : 1, 0.04 * (xs[1] - xs[0])) || 1;
-const view = { x: [xs[0] - margin, xs[1] + margin], y: [Math.max(lowest, ys[0] - room), ys[1] + room] };
+const [xRange, yRange, below, lowest] = data.view;
+const view = { x: xRange, y: yRange };
 const hint = (text) => `<span style="font-size:12px">${text}</span>`;
 // Under the point, or above it, or not at all: wherever it hides no point of the front.
 function uniformLabels() {
@@ -239,7 +199,6 @@ function placeRing() {
   at("ring").style.top = `${yaxis._offset + y}px`;
 }
 const notes = [];
-const below = placed.length - inView.length;
 if (below) notes.push(`${whole(below)} ${below === 1 ? "point lies" : "points lie"} below ${written(lowest)}: double-click the plot to see all.`);
 if (data.uniform_stopped.length) notes.push(`Stopped early, so without a score: uniform ${data.uniform_stopped.join(", ")} bits.`);
 const [dominatedLeft, infeasibleLeft] = data.not_shown;
@@ -277,61 +236,45 @@ function drawStrip() {
 }
 
 // ---- The table of the front.
-const COLUMNS = [
-  ["score", data.score, (p) => p.score, written],
-  ...(EXPECTED ? [["expected", "expected", (p) => p.expected, written]] : []), ...(CHECKED ? [] : [["drop", "drop", drop, digits]]),
-  ...(CHECKED ? [["heldOut", "hold-out", (p) => p.heldOut[0], written],
-    ["heldOutDrop", "hold-out drop", (p) => p.heldOut[1], digits, (p) => `${digits(p.heldOut[2])} to ${digits(p.heldOut[3])}`]] : []),
-  ["total", "total bits", (p) => p.total, String],
-  ...(CHECKED ? [] : [["mean", "mean bits", (p) => p.mean, (mean) => mean.toFixed(2)]]),
-  ...(OWN_COST ? [["cost", data.cost, (p) => p.cost, amount]] : []),
-  ...data.other_costs.map(([name], index) => [`cost-${index}`, name, (p) => p.others[index], amount]),
-];
+const VALUES = {
+  score: (p) => p.score, expected: (p) => p.expected, drop, heldOut: (p) => p.heldOut[0], heldOutDrop: (p) => p.heldOut[1],
+  total: (p) => p.total, mean: (p) => p.mean, cost: (p) => p.cost,
+};
+data.other_costs.forEach((_, index) => { VALUES[`cost-${index}`] = (p) => p.others[index]; });
 if (!OWN_COST) sorted.by = "total";
-// More than fit beside the figure.
-at("results").classList.toggle("wide", COLUMNS.length > 6);
-const heads = new Map(COLUMNS.map(([key, title]) => {
-  const cell = make("th", undefined, { scope: "col" });
-  const button = make("button", title, { type: "button" });
-  if (key === "heldOutDrop") button.title = `from the float model on the same items, ${data.sureness} sure of all rows together`;
-  if (key === "expected") button.title = "without the luck of the search set: an estimate";
-  if (key === "drop") button.title = `${STEP.trim() || data.score} below the float model`;
+const heads = new Map([...at("head").querySelectorAll("[data-key]")].map((cell) => {
+  const { key } = cell.dataset;
+  const button = make("button", cell.textContent, { type: "button", title: cell.title });
   button.addEventListener("click", () => {
     sorted = { by: key, ascending: sorted.by === key ? !sorted.ascending : true };
     drawTable();
   });
-  cell.append(button);
-  at("head").append(cell);
+  cell.replaceChildren(button);
   return [key, cell];
 }));
-const lastHead = make("th", undefined, { scope: "col" });
-lastHead.append(make("span", "widths"));
-at("head").append(lastHead);
+// More than fit beside the figure.
+at("results").classList.toggle("wide", heads.size > 6);
 const gradient = (widths) => {
   const stops = widths.map((width, i) => `${barColour(width)} ${100 * i / widths.length}% ${100 * (i + 1) / widths.length}%`);
   return `linear-gradient(to right, ${stops.join(", ")})`;
 };
-for (const point of data.front) {
-  point.row = make("tr", undefined, { tabIndex: -1 });
+const rows = [...at("body").rows];
+data.front.forEach((point, index) => {
+  point.row = Object.assign(rows[index], { tabIndex: -1 });
   point.row.dataset.key = point.key;
-  for (const [, , value, show, interval] of COLUMNS) {
-    point.row.append(make("td", interval ? interval(point) : show(value(point))));
-  }
   const strip = make("div", undefined, { className: "small-strip", title: point.widths.join(" ") });
   strip.setAttribute("role", "img");
   strip.setAttribute("aria-label", `widths ${point.widths.join(" ")}`);
   strip.style.background = gradient(point.widths);
-  const cell = make("td");
-  cell.append(strip);
-  point.row.append(cell);
+  point.row.lastElementChild.append(strip);
   point.row.addEventListener("mouseenter", () => hover(point));
   point.row.addEventListener("mouseleave", () => hover(null));
   point.row.addEventListener("focus", () => hover(point));
   point.row.addEventListener("blur", () => hover(null));
   point.row.addEventListener("click", () => select(point));
-}
+});
 function drawTable() {
-  const [, , value] = COLUMNS.find(([key]) => key === sorted.by);
+  const value = VALUES[sorted.by];
   const order = [...visible].sort((a, b) => (sorted.ascending ? 1 : -1) * (value(a) - value(b)) || a.key - b.key);
   for (const [key, cell] of heads) {
     cell.setAttribute("aria-sort", key !== sorted.by ? "none" : sorted.ascending ? "ascending" : "descending");
@@ -395,66 +338,14 @@ at("download").addEventListener("click", () => {
 
 // ---- The sensitivities, with the widths of the point that is shown.
 const table = data.sensitivities;
-// One line around the cell of each layer's width; float has no cell.
-function outlines() {
-  const [x, y] = [[], []];
-  (hovered || selected).widths.forEach((width, row) => {
-    const column = table.widths.indexOf(width);
-    if (column < 0) return;
-    x.push(column - 0.5, column + 0.5, column + 0.5, column - 0.5, column - 0.5, null);
-    y.push(row - 0.5, row - 0.5, row + 0.5, row + 0.5, row - 0.5, null);
+const sensitivities = table ? [...at("heatmap").tBodies[0].rows] : [];
+// The cell of each layer's width; float has none.
+function outline() {
+  const point = hovered || selected;
+  sensitivities.forEach((row, index) => {
+    const chosen = table.widths.indexOf(point.widths[index]);
+    [...row.querySelectorAll("td")].forEach((cell, column) => cell.classList.toggle("shown", column === chosen));
   });
-  return { x, y };
-}
-function drawSensitivities() {
-  if (!table) return null;
-  const largest = Math.max(...table.divergence.map((row) => Math.max(...row))) || 1;
-  const floor = Math.log10(1e-5 * largest);
-  const z = table.divergence.map((row) => row.map((value) => Math.max(floor, value > 0 ? Math.log10(value) : floor)));
-  const [low, high] = span(z.flat());
-  const decades = [];
-  for (let power = Math.ceil(low); power <= high; power += 1) decades.push(power);
-  const few = table.divergence.length * table.widths.length <= 500;
-  const brief = (value) => (value >= 1e-3 || !value ? String(Number(value.toPrecision(2))) : value.toExponential(0));
-  const traces = [
-    {
-      type: "heatmap", x: table.widths.map((_, column) => column), y: data.names.map((_, index) => index), z, zmin: low, zmax: high > low ? high : low + 1,
-      colorscale: "Cividis", reversescale: true, xgap: 1, ygap: 1,
-      customdata: table.divergence.map((row, index) => row.map((value, column) => [escape(data.names[index]), value, table.widths[column]])),
-      hovertemplate: "<b>%{customdata[0]}</b><br>%{customdata[2]} bits: divergence %{customdata[1]:.3g}<extra></extra>",
-      ...(few ? { text: table.divergence.map((row) => row.map(brief)), texttemplate: "%{text}", textfont: { size: 10 } } : {}),
-      colorbar: {
-        thickness: 12, outlinewidth: 1, outlinecolor: colour("line"),
-        lenmode: "pixels", len: Math.min(320, 19 * data.names.length), y: 1, yanchor: "top", ypad: 0, tickfont: { size: 11 },
-        tickvals: decades, ticktext: decades.map((power) => String(10 ** power)),
-      },
-    },
-    {
-      type: "scatter", mode: "lines", ...outlines(), hoverinfo: "skip", cliponaxis: false,
-      line: { width: 2.5, color: colour("chosen"), simplify: false },
-    },
-  ];
-  const edge = 0.5;
-  const layout = {
-    ...shared(), height: Math.max(220, 70 + 19 * data.names.length), margin: { l: 10, r: 10, t: 44, b: 8 },
-    xaxis: {
-      side: "top", tickvals: table.widths.map((_, column) => column), ticktext: table.widths.map(String), zeroline: false, showgrid: false, fixedrange: true, ticks: "",
-      range: [-edge, table.widths.length - 1 + edge],
-      title: { text: "bits of this layer, all others in float", standoff: 4, font: { size: 12 } },
-    },
-    yaxis: {
-      tickvals: data.names.map((_, index) => index), ticktext: data.names.map((name) => escape(shorten(name))), tickfont: { size: 11 },
-      range: [data.names.length - edge, -edge], zeroline: false, showgrid: false, fixedrange: true, automargin: true, ticks: "",
-    },
-  };
-  return Plotly.react("heatmap", traces, layout, { ...CONFIG, displayModeBar: false });
-}
-if (table) {
-  at("sensitivities").hidden = false;
-  at("background").classList.add("both");
-  at("sensitivities-note").textContent =
-    `Divergence of the output from the float one with only one layer quantized, on ${whole(table.images)} images: dark minds most. `
-    + "Outlined: the widths of the setting shown above.";
 }
 
 // ---- The links between them.
@@ -463,12 +354,11 @@ function show() {
   drawStrip();
   markRows();
   placeRing();
-  if (!table || waiting) return;
+  if (waiting) return;
   waiting = true;
   requestAnimationFrame(() => {
     waiting = false;
-    const { x, y } = outlines();
-    Plotly.restyle("heatmap", { x: [x], y: [y] }, [1]);
+    outline();
   });
 }
 function hover(point) {
@@ -488,19 +378,15 @@ function select(point) {
     box.scrollTop = point.row.offsetTop - box.clientHeight / 2;
   }
 }
-async function draw() {
-  await drawFront();
-  await drawSensitivities();
-}
 drawTable();
 drawStrip();
-draw().then(() => {
+drawFront().then(() => {
   const plot = at("plot");
   plot.on("plotly_hover", (event) => hover(everything[event.points[0].customdata]));
   plot.on("plotly_unhover", () => hover(null));
   plot.on("plotly_click", (event) => select(everything[event.points[0].customdata]));
   plot.on("plotly_afterplot", placeRing);
   select(selected);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawFront);
   document.documentElement.dataset.ready = "yes";
 });

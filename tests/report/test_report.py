@@ -1,5 +1,6 @@
 """What the page about a search holds, whatever the search was like."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -12,9 +13,11 @@ import qa_lib.report.page
 from qa_lib import Exploration, QAError, explore
 from qa_lib.costs import WeightedBits
 from qa_lib.errors import ReportError, SearchError
-from qa_lib.report import write_page
+from qa_lib.report import plain, write_page
+from qa_lib.report.figure import front_figure
 from qa_lib.report.page import LARGEST_PAGE, page
 from qa_lib.report.record import report
+from qa_lib.report.view import view_of
 from qa_lib.sensitivities import SensitivityTable
 
 NAMES = ("input", "conv1", "conv2")
@@ -25,6 +28,16 @@ def held_data(text):
     return json.loads(
         re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]
     )
+
+
+def contrast(one, other):
+    """Of two colours, by WCAG 2."""
+    light = []
+    for colour in (one, other):
+        channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        light.append(linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+    return max(light) / min(light)
 
 
 def own_part(text):
@@ -151,7 +164,9 @@ def test_many_points_are_thinned_and_the_front_is_not(quantizers, monkeypatch):
     assert 0 < shown <= 5000 and shown + sum(data["not_shown"]) + len(data["front"]) == 6500
     assert len(page(exploration).encode()) <= LARGEST_PAGE
     # Little room: still all of the front, then the nearest.
-    bare = len(page(random_exploration([f"layer.{n}" for n in range(quantizers)], 10)).encode())
+    with monkeypatch.context() as alone:
+        alone.setattr(qa_lib.report.page, "MOST_OTHERS", 0)
+        bare = len(page(exploration).encode())
     monkeypatch.setattr(qa_lib.report.page, "LARGEST_PAGE", bare + 200 * (quantizers + 20))
     text = page(exploration)
     tight = held_data(text)
@@ -168,6 +183,42 @@ def test_the_nearest_to_the_front_are_kept():
     )
     assert [p.widths for p in report(exploration, most_others=2).dominated] == ["33", "45"]
     assert report(exploration, most_others=2).not_shown == (1, 1)
+
+
+def test_the_figure_has_each_point_of_the_front_in_its_place(exploration):
+    data = report(exploration)
+    drawn = front_figure(data)
+    places = np.array(re.findall(r'<circle class="front" cx="([\d.]+)" cy="([\d.]+)"', drawn), float)
+    front = exploration.front
+    assert len(places) == len(front) and len(drawn) < 60_000
+    for column, name, sign in ((0, "total_bits", 1), (1, "accuracy", -1)):
+        slope, start = np.polyfit(front[name], places[:, column], 1)
+        assert sign * slope > 0 and places[:, column] == pytest.approx(slope * front[name] + start, abs=0.1)
+    told = [html.unescape(title) for title in re.findall("<title>(.*?)</title>", drawn)]
+    first = front.iloc[0]
+    assert told[
+        0
+    ] == f"1 of {len(front)}: {first['accuracy']:.2%}, {first['total_bits']:.0f} total bits".replace(
+        "%", " %"
+    )
+    assert f"{data.view.below} more below" in drawn
+
+
+@pytest.mark.parametrize("lower", [2, 5])
+def test_what_would_squeeze_the_front_is_counted_not_shown(lower):
+    points = {(10.0, 0.2), (11.0, 0.7), (20.0, 0.9)}
+    view = view_of(points, [0.93], lowest=0.5 if lower == 5 else 0.0, margin=1.0)
+    assert view.below == (1 if lower == 5 else 0) and view.x == ((10.0, 21.0) if lower == 5 else (9.0, 21.0))
+    assert view.y[0] < (0.7 if lower == 5 else 0.2) and view.y[1] > 0.93
+
+
+def test_black_and_white_text_is_legible_on_every_colour():
+    for red, green, blue in np.random.default_rng(0).integers(0, 256, (200, 3)):
+        background = f"#{red:02x}{green:02x}{blue:02x}"
+        assert plain.readable(background).startswith(f"background: {background}; color: #")
+        contrasts = [contrast(background, text) for text in ("#000000", "#ffffff")]
+        chosen = "#000000" if plain.readable(background).endswith("#000") else "#ffffff"
+        assert contrast(background, chosen) == max(contrasts) >= 4.5
 
 
 def test_a_front_that_no_page_holds_is_refused_not_cut(exploration, monkeypatch):

@@ -58,7 +58,8 @@ def opened(open_page, tmp_path):
     def write_and_open(exploration, checked=None, **options):
         write_page(exploration, tmp_path / "page.html", checked)
         page = open_page(tmp_path / "page.html", **options)
-        page.wait_for_selector("html[data-ready]")
+        if options.get("scripts", True):
+            page.wait_for_selector("html[data-ready]")
         return page
 
     return write_and_open
@@ -94,9 +95,83 @@ def test_it_opens_and_has_everything(opened, exploration):
     page = opened(exploration)
     assert page.title() == "TinyNet: accuracy against total bits"
     assert page.locator("#body tr").count() == len(exploration.front) == page.evaluate(SHOWN_ON_PLOT)
-    assert page.locator("#plot svg").count() and page.locator("#heatmap svg").count()
+    assert page.locator("#plot svg").count()
+    assert page.locator("#heatmap tbody tr").count() == len(exploration.names)
     assert "seed 1" in page.locator("#facts").inner_text()
     save_screenshot(page, "report_light")
+
+
+# What is on the screen, the widths of each row among it, and ids that are there twice.
+SEEN = """() => {
+  const seen = (query) => [...document.querySelectorAll(query)].filter((each) => each.checkVisibility());
+  const ids = [...document.querySelectorAll("[id]")].map((each) => each.id);
+  return {
+    widths: [...document.querySelectorAll("#body tr")].map((row) => [...row.querySelectorAll(".widths b")]
+      .filter((each) => each.checkVisibility()).map((each) => each.textContent).join(" ")).filter(Boolean),
+    rows: seen("#body tr").length, figures: seen("figure > svg").length, plots: seen("#plot").length,
+    tools: seen("form, #strip, #legend, #ring").length, cells: seen("#heatmap td").length, facts: seen("#facts dd").length,
+    twice: ids.filter((id, index) => ids.indexOf(id) !== index),
+  };
+}"""
+# The least contrast of a text in the tables with what is behind it, by WCAG 2.
+CONTRAST = """() => {
+  const light = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((c) => c / 255)
+    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, index) => sum + c * [0.2126, 0.7152, 0.0722][index], 0.05);
+  const behind = (each) => {
+    const colour = getComputedStyle(each).backgroundColor;
+    return colour === "rgba(0, 0, 0, 0)" ? behind(each.parentElement) : colour;
+  };
+  const texts = [...document.querySelectorAll("#heatmap th, #heatmap td, #body td, #body b, #head th, .note, .quiet, dt")];
+  return Math.min(...texts.filter((each) => each.checkVisibility()).map((each) => {
+    const pair = [light(getComputedStyle(each).color), light(behind(each))];
+    return Math.max(...pair) / Math.min(...pair);
+  }));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_without_scripts_figure_widths_and_provenance_are_there(opened, exploration, checked, scheme):
+    page = opened(exploration, checked, scripts=False, color_scheme=scheme, width=400)
+    seen = page.evaluate(SEEN)
+    every = [" ".join(widths(exploration, point)) for point in exploration.front.to_dict("records")]
+    assert seen["widths"] == every and seen["rows"] == len(every)
+    assert seen["figures"] == 1 and seen["facts"] > 8 and seen["cells"] == 7 * len(exploration.names)
+    assert (seen["plots"], seen["tools"], seen["twice"]) == (0, 0, [])
+    assert exploration.summary(checked) in page.locator("#in-words").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.evaluate(CONTRAST) >= 4.5
+    assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('#heatmap td')).fontSize)") >= 11
+    save_screenshot(page, f"report_without_scripts_{scheme}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_scripts_take_over_and_print_has_every_row_with_its_widths(opened, exploration, scheme):
+    page = opened(exploration, color_scheme=scheme)
+    seen = page.evaluate(SEEN)
+    assert (seen["figures"], seen["plots"], seen["widths"], seen["twice"]) == (0, 1, [], [])
+    assert page.evaluate(CONTRAST) >= 4.5
+    page.emulate_media(media="print", color_scheme=scheme)
+    printed = page.evaluate(SEEN)
+    every = [" ".join(widths(exploration, point)) for point in exploration.front.to_dict("records")]
+    assert printed["widths"] == every and (printed["figures"], printed["plots"], printed["tools"]) == (
+        1,
+        0,
+        0,
+    )
+    assert page.evaluate(CONTRAST) >= 4.5
+    assert page.locator("#rows").evaluate("(box) => box.scrollHeight - box.clientHeight") <= 1
+
+
+def test_a_script_that_fails_gives_the_page_back(open_page, exploration, tmp_path):
+    write_page(exploration, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    (tmp_path / "page.html").write_text(
+        text.replace('<div id="strip"', '<div id="stripped"'), encoding="utf-8"
+    )
+    page = open_page(tmp_path / "page.html", complain=False)
+    seen = page.evaluate(SEEN)
+    assert (seen["figures"], seen["plots"], len(seen["widths"])) == (1, 0, len(exploration.front))
 
 
 def test_hovering_over_a_point_shows_its_widths(opened, exploration):
@@ -272,8 +347,7 @@ def test_nasty_names_do_no_harm(opened):
     assert page.evaluate("window.harmed") is None
     titles = page.eval_on_selector_all("#strip li", "items => items.map((item) => item.title)")
     assert [title.rsplit(":", 1)[0] for title in titles] == list(NASTY_NAMES)
-    labels = page.locator("#heatmap .ytick").all_text_contents()
-    assert labels[3].startswith("<!-- <b>") and labels[4].startswith("{{plotly}}")
+    assert page.locator("#heatmap tbody th").all_text_contents() == list(NASTY_NAMES)
 
 
 def test_it_is_dark_where_the_reader_wants_that(opened, exploration):
