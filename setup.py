@@ -34,7 +34,7 @@ class BuildWithData(build_py):
 setup(
     name="qa_lib",
     version=VERSION,
-    description="How few bits can each layer of a trained model get by with?",
+    description="How few bits can each layer of a trained PyTorch model get by with? Activations, and weights if asked for.",
     license="MIT",
     python_requires=">=3.11",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds what lies elsewhere in the repository, and what is written here."""
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    for path in (*notebooks, *sorted((ROOT / "figures").glob("*.png"))):
+    for path in (*notebooks, *sorted((ROOT / "figures").glob("*.png")), ROOT / "figures" / "panel.gif"):
         source = f"{path.parent.name}/{path.name}"
         files.append(File(source, str(ROOT), config.site_dir, config.use_directory_urls))
     pages = {"index.md": _readme(), "contributing.md": (ROOT / "CONTRIBUTING.md").read_text()}

@@ -3,8 +3,9 @@
     python notebooks/store_outputs.py                 # all
     python notebooks/store_outputs.py 01_setup.ipynb  # some
 
-Widgets live only in a running kernel: their saved state is left out, and a widget's output keeps
-its text, so that a page without a kernel shows numbers and not an error. An error in a cell ends
+Widgets live only in a running kernel: their saved state is left out, and of a widget's output only
+its text and its picture are kept, so that a page without a kernel shows these and not an error. What a
+notebook has archived is forgotten first: what is stored comes from a first run. An error in a cell ends
 the run and leaves that notebook as it was.
 """
 
@@ -39,6 +40,8 @@ def as_seen(outputs: list[NotebookNode]) -> list[NotebookNode]:
 def store_outputs(path: Path) -> None:
     """Executes one notebook and writes it back with its outputs."""
     notebook = nbformat.read(path, as_version=4)
+    for archive in (path.parent.parent / "data").glob(f"{path.stem}.sqlite*"):
+        archive.unlink()
     client = NotebookClient(
         notebook,
         timeout=900,

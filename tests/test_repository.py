@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from PIL import Image
 
 import qa_lib
 
@@ -143,3 +144,9 @@ def test_the_readme_example_of_ones_own_model_runs(monkeypatch, tmp_path):
     names = {"model": scenes.model, "calibration_set": calibration, "search_set": search}
     exec(shortened.replace("print(", "str("), names)
     assert (names["exploration"].front["mean_IoU"] >= 0.5).all() and len(names["exploration"].front)
+
+
+def test_the_moving_picture_of_the_panel_is_small_and_moves():
+    with Image.open(ROOT / "figures" / "panel.gif") as picture:
+        assert picture.n_frames > 10 and "figures/panel.gif" in README
+    assert (ROOT / "figures" / "panel.gif").stat().st_size < 1_000_000

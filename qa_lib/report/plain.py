@@ -47,9 +47,10 @@ def notice(data: Report) -> str:
 
 def measured(data: Report) -> str:
     """Which numbers were measured, and on what."""
-    expected = "the expected one is an estimate and called that" if data.expected else "none is an estimate"
+    every = f"Every {data.score}{' but the expected one, an estimate,' if data.expected else ''}"
+    there = f" (of the hold-out set: on its {data.held_out_items:,} items)" if data.held_out else ""
     elsewhere = (
-        "; what it is worth on the hold-out set was not"
+        "; those of the hold-out set chose nothing"
         if data.held_out
         else ", so check what you take from it on others"
     )
@@ -60,8 +61,8 @@ def measured(data: Report) -> str:
         else "The search had no sensitivities."
     )
     return (
-        f"Every {data.score} on this page was measured, on all {data.search_images:,} images of the search set, with the quantizers in "
-        f"place; {expected}. Candidates that were stopped early have no score and appear nowhere as points. The front was chosen on "
+        f"{every} on this page was measured, on all {data.search_images:,} images of the search set{there}, with the quantizers in "
+        f"place. Candidates that were stopped early have no score and appear nowhere as points. The front was chosen on "
         f"these same images{elsewhere}. {alone}"
     )
 

@@ -66,7 +66,8 @@ def _measured(exploration: "Exploration") -> str:
         if least > exploration.scale.worst
         else ""
     )
-    return f"Each {exploration.scale.name} was measured on all {model.search_images:,} items of the search set, where the float model has {model.text}{asked}."
+    name, images = exploration.scale.name, f"all {model.search_images:,} items of the search set"
+    return f"Each {name} that is not called expected was measured on {images}, where the float model has {model.text}{asked}."
 
 
 def _cost(exploration: "Exploration") -> str:

@@ -157,7 +157,7 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
     wait_for(page, f"({RUNNING}) === ''", 300)
     assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
     figures = page.locator(".jp-RenderedImage img")
-    assert figures.count() == 5 and "<Figure size" not in page.inner_text(".jp-Notebook")
+    assert figures.count() == 6 and "<Figure size" not in page.inner_text(".jp-Notebook")
     wait_for(page, shows(sum(expected)), 20)
     assert positions(page) == expected
     # An image of 4,096 is more than the last digit that is shown.
