@@ -116,6 +116,7 @@ def drag(film: Film, layer: str, target: int) -> None:
 
 
 def main() -> None:
+    """Starts JupyterLab, drags, and writes the picture."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
