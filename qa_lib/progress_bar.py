@@ -15,5 +15,6 @@ def progress_bar(total: float, unit: str, *, shown: bool) -> tqdm:
         file=sys.stdout if hasattr(get_ipython(), "kernel") else sys.stderr,
         disable=not shown,
         mininterval=0.5,
-        bar_format="{percentage:3.0f}%|{bar:10}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        # With what a search says it fits one line of a notebook 1280 pixels wide.
+        bar_format="{percentage:3.0f}%|{bar:6}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from qa_lib.bit_widths import Widths
-from qa_lib.costs import Cost, total_bits
+from qa_lib.costs import Cost, counted_in, total_bits
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.progress_bar import progress_bar
 from qa_lib.search.budgets import StalledHypervolume
@@ -14,7 +14,7 @@ from qa_lib.search.run import SearchRun
 from qa_lib.search.yardstick import BY_SCORE, Yardstick
 
 _SECONDS_BETWEEN_TEXTS = 0.5
-_UNITS = {"full_passes": " full passes", "evaluations": " candidates", "seconds": " seconds"}
+_UNITS = {"full_passes": " passes", "evaluations": " candidates", "seconds": " seconds"}
 
 
 class SearchProgressBar:
@@ -116,5 +116,11 @@ def best_so_far(
         best = max(complete, key=lambda e: e.score)
         return f"none feasible, best {best.scale.name} {best.text}, {saved}"
     cheapest = front[0]
-    least = f"{'fewest' if cost.unit == 'bits' else 'least'} {cost.name.removeprefix('total ')}"
-    return f"{least} {cost(cheapest.bit_widths):.6g} at {cheapest.text}, front {len(front)}, {saved}"
+    amount = f"{cost(cheapest.bit_widths):.6g}"
+    bits = cost.unit == "bits"
+    least = (
+        f"fewest {cost.name.removeprefix('total ')} {amount}"
+        if bits
+        else f"least {amount} {counted_in(cost)}"
+    )
+    return f"{least} at {cheapest.text}, front {len(front)}, {saved}"
