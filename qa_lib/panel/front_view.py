@@ -18,6 +18,8 @@ from qa_lib.search.pareto import Standing
 
 # Widths on one line of what is shown over a point.
 _PER_LINE = 20
+# In pixels, before the page says how high it is.
+HEIGHT = 340
 _HIDDEN_AT_FIRST = "legendonly"
 # What the symbols of the present setting end in.
 _OPEN = {"now": "", "predicted": "-open"}
@@ -85,9 +87,17 @@ class FrontView(View):
             expected = self._trace("expected")
             expected.x = [self.cost(e.bit_widths) for e in front] if by_divergence else []
             expected.y = [self.points.expected_score(e) for e in front] if by_divergence else []
-            self._draw("uniform", uniform, [f"{n} bits everywhere" for n in self.points.uniform_num_bits])
+            widths = self.points.uniform_num_bits
+            self._draw("uniform", uniform, [f"{n} bits everywhere" for n in widths])
+            self._trace("uniform").customdata = [str(n) for n in widths]
+            self._note.visible = not front
             self._draw("dominated", dominated, ["dominated"] * len(dominated))
             self._draw("infeasible", infeasible, ["infeasible"] * len(infeasible))
+
+    @property
+    def _note(self) -> Any:
+        """What to do while there is no front."""
+        return self.widget.layout.annotations[1]
 
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         self._now = evaluation, standing
@@ -99,7 +109,7 @@ class FrontView(View):
             self._trace("now").error_y.array = [2 * standing.error] if known else []
             self._draw_predicted([], [])
 
-    def show_predicted(self, bit_widths: Widths, score: float, state: str) -> None:
+    def show_predicted(self, bit_widths: Widths, score: float, state: str, error: float) -> None:
         if score == score:
             with self._lock, self.widget.batch_update():
                 self._draw_predicted([self.cost(bit_widths)], [score])
@@ -114,10 +124,10 @@ class FrontView(View):
         with self._lock:
             recolour(self.widget, dark)
 
-    def set_width(self, pixels: int) -> None:
-        """How wide the figure is."""
-        with self._lock:
-            self.widget.layout.width = pixels
+    def set_size(self, width: int, height: int) -> None:
+        """How large the figure is, in pixels."""
+        with self._lock, self.widget.batch_update():
+            self.widget.layout.width, self.widget.layout.height = width, height
 
     def _clicked(self, trace: str, points: Sequence[int]) -> None:
         shown = self._shown.get(trace, ())
@@ -187,7 +197,10 @@ class FrontView(View):
                     marker={"symbol": "x-thin-open", "size": 6, "color": style.INFEASIBLE},
                 ),
                 points("dominated", "not on the front", marker={"size": 6, "color": style.DOMINATED, "opacity": 0.6}),
-                points("uniform", "same width everywhere", marker={"symbol": "square", "size": 8, "color": style.UNIFORM}),
+                points(
+                    "uniform", "same width everywhere, in bits", mode="markers+text", texttemplate="%{customdata}", textposition="bottom right",
+                    marker={"symbol": "square", "size": 8, "color": style.UNIFORM},
+                ),
                 points(
                     "expected", "expected (estimate)", mode="lines", hoverinfo="skip",
                     line={"shape": "hv", "width": 1.8, "color": style.EXPECTED},
@@ -214,7 +227,11 @@ class FrontView(View):
         figure.update_traces(hovertemplate=None, selector={"meta": "expected"})
         figure.add_hline(
             self.float_evaluation.score, line={"dash": "dash", "width": 1}, name="float",
-            annotation={"text": f"float {self.float_evaluation.text}", "xanchor": "right"},
+            annotation={"text": f"float {self.float_evaluation.text}", "x": 0, "xanchor": "left"},
+        )  # fmt: skip
+        figure.add_annotation(
+            x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, visible=False, name="empty",
+            text="Nothing here is on a front yet:<br>let a search find settings (“search”, beside),<br>or move a slider and let go",
         )  # fmt: skip
         scale, limited = self.points.scale, self.min_score > self.points.scale.worst
         if limited:
@@ -222,7 +239,7 @@ class FrontView(View):
                 self.min_score, line={"dash": "dot", "width": 1, "color": style.LIMIT}, name="limit"
             )
         figure.update_layout(
-            height=400,
+            height=HEIGHT,
             margin={"l": 60, "r": 12, "t": 26, "b": 48},
             hovermode="closest",
             legend={

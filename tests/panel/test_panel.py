@@ -185,9 +185,9 @@ def test_an_error_behind_a_slider_is_shown_and_not_lost(panel, qmodel):
 
 
 def test_an_error_behind_a_button_is_shown_and_not_lost(panel):
-    panel.toolbar.pattern.value = "nothing*"
-    panel.toolbar.add_group.click()
-    assert "matches no quantizer" in panel.readout.message.value
+    panel.saving.pasted.value = "wide"
+    panel.saving.paste.click()
+    assert "wide&#x27; holds no widths" in panel.readout.message.value
 
 
 def test_what_is_not_measured_yet_is_not_saved_under_a_name(panel, tmp_path, monkeypatch):
@@ -287,7 +287,7 @@ def test_of_a_checked_front_a_button_picks_what_surely_loses_no_more(qmodel, eva
     exploration = explore(evaluator, min_accuracy=0.3, evaluations=40, progress=False)
     checked = exploration.check(Evaluator(qmodel, more, answers))
     panel = BitWidthPanel(evaluator, exploration=exploration, checked=checked)
-    assert panel.toolbar.surest in panel.toolbar.picks.children
+    assert panel.toolbar.surest in panel.toolbar.widget.children
     middle = sorted(checked.high)[len(checked.high) // 2]
     panel.toolbar.drop.value = 100 * middle + 0.001
     panel.toolbar.surest.click()
@@ -303,7 +303,7 @@ def test_of_a_checked_front_a_button_picks_what_surely_loses_no_more(qmodel, eva
     assert "hold-out" not in readout(panel) or (2, 2, 2, 2) in checked.texts()
     panel.close()
     plain = BitWidthPanel(evaluator, exploration=exploration)
-    assert plain.toolbar.surest not in plain.toolbar.picks.children
+    assert plain.toolbar.surest not in plain.toolbar.widget.children
     plain.close()
     with pytest.raises(SearchError, match="checked is of another front"):
         BitWidthPanel(evaluator, checked=checked)
@@ -590,3 +590,115 @@ def test_weights_have_sliders_and_a_look_inside(tiny_model, images, labels):
     assert panel.layer.shown.counts.sum() == 4 * 4 * 9 and abs(panel.layer.shown.levels).max() <= 4 / 3
     assert "images" not in panel.layer._text.value
     panel.close()
+
+
+def test_a_cell_that_is_run_again_makes_a_view(panel, evaluator, tmp_path):
+    panel.equalizer.release((8, 8, 3, 8))
+    assert panel.wait(60)
+    again = BitWidthPanel(evaluator, folder=tmp_path)
+    assert again.session is panel.session and again.equalizer is not panel.equalizer
+    assert "measured" in readout(again) and again.bit_widths == (8, 8, 3, 8)
+    again.toolbar.undo.click()
+    assert again.wait(60) and panel.equalizer.widths == again.equalizer.widths == (8, 8, 8, 8)
+    panel.equalizer.release((8, 3, 8, 8))
+    assert again.wait(60) and again.equalizer.widths == (8, 3, 8, 8)
+    again.close()
+    panel.equalizer.release((8, 3, 3, 8))
+    assert panel.wait(60) and "measured" in readout(panel)
+
+
+def test_a_panel_that_no_page_shows_is_let_go_of_until_one_does(panel):
+    says = panel.equalizer._handle_custom_msg
+    says({"views": 1}, [])
+    says({"views": 1}, [])
+    says({"views": -1}, [])
+    assert panel in panel.session.attached
+    says({"views": -1}, [])
+    assert panel.session.attached == ()
+    panel.session.set_bit_widths({"conv1": 3})
+    assert panel.equalizer.widths == (8, 8, 8, 8)
+    says({"views": 1}, [])
+    assert panel.wait(60) and panel.equalizer.widths == (8, 8, 3, 8) and "measured" in readout(panel)
+
+
+def test_a_search_is_begun_and_stopped_from_the_panel(panel):
+    note = panel.front.widget.layout.annotations[1]
+    searching = panel.searching
+    assert searching.stop.disabled and panel.exploration is None
+    searching.passes.value = 30
+    searching.begin.click()
+    assert searching.begin.disabled and not searching.stop.disabled
+    assert panel.session.search.wait(60) and panel.wait(60)
+    assert searching.text.value.startswith("done after") and not searching.begin.disabled
+    assert panel.exploration.front_evaluations and not note.visible
+    searching.passes.value = 1e5
+    searching.begin.click()
+    searching.stop.click()
+    assert panel.session.search.wait(60) and panel.exploration.interrupted
+
+
+def test_an_empty_front_says_what_to_do(evaluator):
+    panel = BitWidthPanel(evaluator, min_accuracy=1.0)
+    assert panel.wait(60)
+    nothing = not panel.session.points.front
+    assert panel.front.widget.layout.annotations[1].visible == nothing
+    panel.session.points.clear()
+    panel.front.show_points()
+    note = panel.front.widget.layout.annotations[1]
+    assert note.visible and "search" in note.text
+
+
+def test_the_table_holds_what_was_measured(panel):
+    table = panel.table
+    assert table.rows == []  # nobody looks
+    table.looking = True
+    assert panel.wait(60)
+    points = panel.session.points
+    named = [row["cells"][0][1] for row in table.rows]
+    front = [f"#{n}" for n in range(1, len(points.front) + 1)]
+    assert [name.split(",")[0] for name in named[: len(front)]] == front
+    assert sorted(name[-12:] for name in named if "everywhere" in name) == [
+        f"{n} everywhere" for n in range(2, 9)
+    ]
+    for row, evaluation in zip(table.rows, points.front, strict=False):
+        cells = dict(zip(table.columns, row["cells"], strict=True))
+        assert cells["accuracy"] == [100 * evaluation.score, evaluation.text]
+        assert cells["total bits"] == [evaluation.total_bits, str(evaluation.total_bits)]
+        assert row["widths"] == " ".join(map(str, evaluation.bit_widths))
+    table.everything = True
+    assert {row["widths"] for row in table.rows} == {
+        " ".join(map(str, e.bit_widths)) for e in points.evaluations
+    }
+    table._handle_custom_msg({"load": "4 f 4 4"}, [])
+    assert panel.wait(60) and panel.bit_widths == (4, None, 4, 4) and table.present == "4 f 4 4"
+    json.dumps(table.rows, allow_nan=False)
+
+
+def test_the_widths_of_the_front_are_drawn_once_somebody_looks(panel):
+    assert panel.widths.figure is None
+    panel._pages.selected_index = panel._pages.titles.index("widths")
+    front = panel.session.points.front
+    (lines,) = panel.widths.figure.data
+    drawn = {dimension.label: list(dimension["values"]) for dimension in lines.dimensions}
+    assert drawn["conv1"] == [e.bit_widths[1] for e in front]
+    assert drawn["total bits"] == [e.total_bits for e in front]
+    assert list(drawn)[-1].startswith("accuracy") and len(drawn) == 6
+    panel.equalizer.dark = True
+    assert panel.widths.figure.layout.font.color == panel.front.widget.layout.font.color
+
+
+def test_widths_are_pasted_and_notes_are_kept(panel):
+    panel.saving.pasted.value = "[4, 3, None, 5]"
+    panel.saving.paste.click()
+    assert panel.wait(60) and panel.bit_widths == (4, 3, None, 5)
+    panel.saving.name.value, panel.saving.note.value = "mine", "for the <small> board"
+    panel.saving.save.click()
+    panel.saving.pasted.value = "{'conv1': 6, \"conv2\": null}"
+    panel.saving.paste.click()
+    assert panel.wait(60) and panel.bit_widths == (4, 3, 6, None)
+    panel.saving.load.click()
+    assert "for the &lt;small&gt; board" in panel.readout.message.value
+    assert panel.wait(60) and panel.bit_widths == (4, 3, None, 5)
+    panel.saving.pasted.value = "8 8"
+    panel.saving.paste.click()
+    assert "BitWidthError" in panel.readout.message.value and panel.bit_widths == (4, 3, None, 5)
