@@ -40,10 +40,16 @@ def descendants(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
         yield from descendants(child)
 
 
-def field(value: str, width: str, *, placeholder: str = "", label: str = "") -> ipywidgets.Text:
-    """A field for text; the label is for screen readers."""
-    made = ipywidgets.Text(value, placeholder=placeholder, layout=ipywidgets.Layout(width=width))
-    made.tooltip = label or placeholder
+def labelled(kind: type[ipywidgets.DOMWidget], label: str, width: str, **options: Any) -> Any:
+    """A field of this ``kind`` with its label, as wide as both are."""
+    style = {"description_width": "initial"}
+    layout = ipywidgets.Layout(width=width, margin="1px 6px 1px 2px")
+    return kind(description=label, style=style, layout=layout, **options)
+
+
+def field(label: str, width: str, value: str = "", placeholder: str = "") -> ipywidgets.Text:
+    """A field for text."""
+    made: ipywidgets.Text = labelled(ipywidgets.Text, label, width, value=value, placeholder=placeholder)
     return made
 
 
@@ -77,12 +83,12 @@ class Toolbar:
             for num_bits in widths
         }
         self.knee = button("knee", "the front's point farthest above the line between its ends")
-        self.cheapest = button("cheapest at ≥", f"the cheapest point of the front with this {scale.name}")
+        self.cheapest = button("cheapest", f"the cheapest point of the front with this {scale.name}")
         shown = score * scale.factor
         limits = {"min": 0, "max": 100} if scale.unit == "%" else {"min": -1e300, "max": 1e300}
-        self.least = ipywidgets.BoundedFloatText(
-            round(shown, 2) if scale.unit else float(f"{shown:.4g}"), step=0.5 if scale.unit else abs(shown) / 100,
-            layout=ipywidgets.Layout(width="76px"), tooltip=f"least {scale.name}", **limits,
+        self.least = labelled(
+            ipywidgets.BoundedFloatText, "at ≥", "106px", value=round(shown, 2) if scale.unit else float(f"{shown:.4g}"),
+            step=0.5 if scale.unit else abs(shown) / 100, **limits,
         )  # fmt: skip
         all_at_once = [ipywidgets.Label("all to"), *self.all.values()]
         picks = [
@@ -93,15 +99,11 @@ class Toolbar:
             ipywidgets.Label(scale.unit),
         ]
         self.surest = button(
-            "surely loses ≤", f"the cheapest point that loses no more on the hold-out set, {sureness} sure"
+            "surest", f"the cheapest point that loses no more on the hold-out set, {sureness} sure"
         )
-        self.drop = ipywidgets.BoundedFloatText(
-            1.0,
-            min=0,
-            max=99.99 if scale.unit == "%" else 1e300,
-            step=0.1,
-            layout=self.least.layout,
-            tooltip="most that is lost on the hold-out set",
+        most = 99.99 if scale.unit == "%" else 1e300
+        self.drop = labelled(
+            ipywidgets.BoundedFloatText, "losing ≤", "130px", value=1.0, min=0, max=most, step=0.1
         )
         if sureness is not None:
             picks += [self.surest, self.drop, ipywidgets.Label(scale.difference_unit)]

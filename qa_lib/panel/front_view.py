@@ -230,7 +230,7 @@ class FrontView(View):
             annotation={"text": f"float {self.float_evaluation.text}", "x": 0, "xanchor": "left"},
         )  # fmt: skip
         figure.add_annotation(
-            x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, visible=False, name="empty",
+            x=0.5, y=0.08, yanchor="bottom", xref="paper", yref="paper", showarrow=False, visible=False, name="empty",
             text="Nothing here is on a front yet:<br>let a search find settings (“search”, beside),<br>or move a slider and let go",
         )  # fmt: skip
         scale, limited = self.points.scale, self.min_score > self.points.scale.worst
@@ -261,6 +261,7 @@ class FrontView(View):
                 "title": {"text": f"{scale.axis}  (more is better →)", "standoff": 8},
                 "automargin": True,
                 "tickformat": ".1%" if scale.unit == "%" else "",
+                "autorangeoptions": {"clipmin": 0.0, "clipmax": 1.03} if scale.unit == "%" else {},
             },
             uirevision="as the user left it",
         )

@@ -143,6 +143,7 @@ class LayerView(View):
             "mode": "lines",
             "line": {"color": style.FRONT, "width": 1.2},
             "name": "levels",
+            "meta": "levels",
         }
         figure = go.Figure([go.Bar(x=[], y=[], **bars), go.Scatter(x=[], y=[], hoverinfo="skip", **grid)])
         figure.add_vrect(0, 1, fillcolor=style.FRONT, opacity=0.15, line_width=0, visible=False)

@@ -1,6 +1,7 @@
 """What a setting scores, in one line: measured, or predicted and said to be so."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
@@ -17,6 +18,14 @@ from qa_lib.search.pareto import Standing
 # On a light page, and on a dark one.
 _ERROR = {False: "#a84300", True: "#ff9a5c"}
 _LINE = "grid-area:1/1;display:flex;flex-wrap:wrap;align-content:flex-start;gap:0 1.4em"
+_TAG = re.compile("<[^>]*>")
+_LONGEST_STATE = "dominated by #88 and 88 more"
+
+
+def _measured(text: str, images: int, expected: str) -> str:
+    found = f"<b class='qa-score' style='font-size:15px'>{text}</b> <b>measured</b> on {images:,} images"
+    luckless = f", <i title='without the luck of these images; an estimate'>expected {expected}</i>"
+    return found + luckless if expected else found
 
 
 class Readout(View):
@@ -57,10 +66,9 @@ class Readout(View):
         self.float_evaluation = evaluation
 
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
-        found = f"<b class='qa-score' style='font-size:15px'>{evaluation.text}</b> <b>measured</b> on {evaluation.images:,} images"
-        if standing.expected_score == standing.expected_score:
-            expected = evaluation.scale.text(standing.expected_score)
-            found += f", <i title='without the luck of these images; an estimate'>expected {expected}</i>"
+        known = standing.expected_score == standing.expected_score
+        expected = evaluation.scale.text(standing.expected_score) if known else ""
+        found = _measured(evaluation.text, evaluation.images, expected)
         self._show(found, evaluation.score, evaluation.bit_widths, str(standing), standing.error)
 
     def show_predicted(self, bit_widths: Widths, score: float, state: str, error: float) -> None:
@@ -92,6 +100,18 @@ class Readout(View):
         self.message.value = message or self._preparing
 
     def _show(self, text: str, score: float, bit_widths: Widths, state: str, error: float = math.nan) -> None:
+        line = self._line(text, score, bit_widths, state, error)
+        # As high as for the longest that is to be expected, which lies behind it unseen: nothing below moves under a hand.
+        images = self.float_evaluation.images
+        most = _measured(self.float_evaluation.text, images, self.float_evaluation.text)
+        longest = self._line(most, 0.0, bit_widths, _LONGEST_STATE, 0.1 * abs(self.float_evaluation.score))
+        self._longest = max(self._longest, longest, line, key=lambda each: len(_TAG.sub("", each)))
+        self.widget.value = (
+            f"<div style='display:grid;font-size:13px;line-height:1.7'><div class='qa-readout' role='status' aria-live='polite' style='{_LINE}'>{line}"
+            f"</div><div aria-hidden='true' style='{_LINE};visibility:hidden'>{self._longest}</div></div>"
+        )
+
+    def _line(self, text: str, score: float, bit_widths: Widths, state: str, error: float) -> str:
         float_model, scale = self.float_evaluation, self.float_evaluation.scale
         drop = "?" if score != score else scale.difference(float_model.score - score)
         if error == error:
@@ -111,13 +131,7 @@ class Readout(View):
             *([escape(self._held_out[bit_widths])] if bit_widths in self._held_out else []),
             f"<span class='qa-state'>{escape(state)}</span>",
         ]
-        line = "".join(f"<span>{part}</span>" for part in parts)
-        self._longest = max(self._longest, line, key=len)
-        # As high as for the longest so far, which lies behind it unseen: nothing below moves under a hand.
-        self.widget.value = (
-            f"<div style='display:grid;font-size:13px;line-height:1.7'><div class='qa-readout' role='status' aria-live='polite' style='{_LINE}'>{line}"
-            f"</div><div aria-hidden='true' style='{_LINE};visibility:hidden'>{self._longest}</div></div>"
-        )
+        return "".join(f"<span>{part}</span>" for part in parts)
 
     def guarded(self, action: Callable[[Any], object]) -> Callable[[Any], None]:
         """``action`` for a hand: what it raises is shown in the panel."""

@@ -21,7 +21,7 @@ from qa_lib.export.settings import (
     saved_note,
 )
 from qa_lib.files import checked_path
-from qa_lib.panel.controls import button, field, row
+from qa_lib.panel.controls import button, field, labelled, row
 from qa_lib.panel.session import Session
 from qa_lib.plots import plot_setting
 from qa_lib.plots.style import save_figure
@@ -50,21 +50,15 @@ class Saving:
     ) -> None:
         self.session, self._say, self._to_clipboard = session, say, copy
         self._asked: tuple[str, str] | None = None
-        self.name = field("", "170px", placeholder="name of the setting")
-        self.file = field(
-            str(checked_path(folder, DataError) / "bit_widths.json"),
-            "230px",
-            label="file of saved settings",
-        )
-        self.note = field("", "230px", placeholder="a note, kept with it")
+        self.name = field("name", "200px", placeholder="of the setting")
+        self.file = field("file", "290px", str(checked_path(folder, DataError) / "bit_widths.json"))
+        self.note = field("note", "230px", placeholder="kept with it")
         self.save = button("save", "into the file, under this name")
-        self.saved = ipywidgets.Dropdown(
-            options=[], layout=ipywidgets.Layout(width="170px"), tooltip="saved settings"
-        )
+        self.saved = labelled(ipywidgets.Dropdown, "saved", "220px", options=[])
         self.load = button("load", "put the chosen setting on the sliders")
         self.delete = button("delete", "take the chosen setting out of the file")
         self.list = button("look into the file", "list what the file holds")
-        self.pasted = field("", "310px", placeholder="widths: 8 4 4 …, or {'conv1': 4}")
+        self.pasted = field("widths", "340px", placeholder="8 4 4 …, or {'conv1': 4}")
         self.paste = button("put on the sliders", "these widths, in order or by name")
         self.copy = button("copy as code", "Python code that sets these widths, to the clipboard")
         self.png = button("PNG", "a picture of the setting, beside the file, under this name")
@@ -79,14 +73,11 @@ class Saving:
             ),
             "qonnx": button("QONNX", "the whole model as FINN, hls4ml and Brevitas read it, beside the file"),
         }
-        self.code = ipywidgets.Textarea(
-            layout=ipywidgets.Layout(width="98%", height="130px"),
-            placeholder="code appears here",
-            disabled=True,
-            tooltip="code that sets these widths",
+        self.code = labelled(
+            ipywidgets.Textarea, "code", "98%", rows=6, placeholder="appears here", disabled=True
         )
         self.widget = ipywidgets.VBox(
-            [row(ipywidgets.Label("file"), self.file, self.list), row(self.name, self.note, self.save),
+            [row(self.file, self.list), row(self.name, self.note, self.save),
              row(self.saved, self.load, self.delete), row(self.pasted, self.paste), row(self.copy, self.png, self.csv),
              row(ipywidgets.Label("hand over as"), *self.exports.values()), self.code]
         )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 
 import ipywidgets
 
-from qa_lib.panel.controls import button, row
+from qa_lib.panel.controls import button, labelled, row
 from qa_lib.panel.searching import PASSES, Search
 from qa_lib.panel.view import View
 
@@ -27,12 +27,10 @@ class SearchControls(View):
         self.search = search
         self.begin = button("search", "let NSGA-II search with these limits; locked layers stay as they are")
         self.stop = button("stop", "end the search; what was measured stays")
-        self.passes = ipywidgets.BoundedFloatText(
-            PASSES, min=1, max=1e6, step=10, layout=ipywidgets.Layout(width="72px"), tooltip="full passes of a search"
-        )  # fmt: skip
-        self.seed = ipywidgets.BoundedIntText(
-            1, min=0, max=2**31 - 1, layout=ipywidgets.Layout(width="64px"), tooltip="seed of a search"
+        self.passes = labelled(
+            ipywidgets.BoundedFloatText, "full passes", "150px", value=PASSES, min=1, max=1e6, step=10
         )
+        self.seed = labelled(ipywidgets.BoundedIntText, "seed", "100px", value=1, min=0, max=2**31 - 1)
         self.bar = ipywidgets.FloatProgress(
             0.0, min=0.0, max=1.0, layout=ipywidgets.Layout(width="160px", visibility="hidden"), tooltip="how far the search is"
         )  # fmt: skip
@@ -45,7 +43,7 @@ class SearchControls(View):
             "what it finds is drawn as it comes. One full pass is one look at the whole search set.</div>"
         )
         self.widget = ipywidgets.VBox(
-            [about, row(self.begin, self.passes, ipywidgets.Label("full passes, seed"), self.seed, self.stop),
+            [about, row(self.begin, self.passes, self.seed, self.stop),
              row(self.bar, self.text)]
         )  # fmt: skip
 

@@ -125,6 +125,7 @@ class Session:
             other_costs,
             self.space,
         )
+        self.points.add([self.evaluation])
         self.knowledge = Knowledge(self.live, self.points, self.space, self.float_evaluation)
         # What a search was told to leave alone, a hand leaves alone unless it is unlocked.
         fixed = [n for n in range(len(qmodel.names)) if n not in self.space.varying]

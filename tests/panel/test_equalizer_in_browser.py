@@ -255,9 +255,12 @@ def test_nothing_below_the_readout_moves_under_a_hand(browser, evaluator, width)
     moving, text = height()
     assert "predicted" in text and "measured" not in text
     assert moving == measured
+    for widths in ([8, 8, 8, 7], [2, 2, 2, 2], [None, 2, 8, 8], [8, 8, 8, 8]):
+        panel.equalizer.release(widths)
+        assert panel.wait(60)
+        below, text = height()
+        assert "measured" in text and below == measured
     page.close()
-    panel.equalizer.release([8, 8, 8, 7])
-    assert panel.wait(60)
 
 
 MANY = (

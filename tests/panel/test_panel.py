@@ -516,11 +516,8 @@ def test_a_setting_says_where_it_stands():
     assert str(standing(front[1], front)) == "on the front"
     assert standing(scored((4, 4), 65), front).dominated_by == (2, 3)
     assert str(standing(scored((2, 3), 65), front)) == "beyond the front"
-    assert str(standing(scored((2, 2), 30), front[1:], 0.5)) == "below the score that is asked for"
-    assert (
-        str(standing(scored((5, 5), 10), [*front, scored((4, 5), 90)]))
-        == "dominated by #1, #2, #3 and 1 more"
-    )
+    assert str(standing(scored((2, 2), 30), front[1:], 0.5)) == "below the least score"
+    assert str(standing(scored((5, 5), 10), [*front, scored((4, 5), 90)])) == "dominated by #1 and 3 more"
 
 
 def test_reset_leaves_locked_layers(panel, qmodel):
