@@ -18,6 +18,7 @@ from qa_lib.panel.controls import Suggestions, Toolbar, button, descendants, row
 from qa_lib.panel.equalizer import Equalizer
 from qa_lib.panel.fits import SIDES
 from qa_lib.panel.front_view import HEIGHT, FrontView
+from qa_lib.panel.holdout import HoldoutCheck
 from qa_lib.panel.layer_view import LayerView
 from qa_lib.panel.next_steps import Step
 from qa_lib.panel.readout import Readout
@@ -66,6 +67,7 @@ class BitWidthPanel(View):
         other_costs: More of them, shown beside it; None takes the exploration's.
         checked: What ``exploration.check(holdout)`` returned: what points of the front are worth on that data, and how sure, is shown with
             them, and a button picks the cheapest that surely loses no more than is said.
+        holdout: Measures the model on a hold-out set: a button asks what the present setting scores there, and how sure that is.
         groups: Name of a group -> quantizers that one handle moves; None takes the blocks.
         class_names: What the classes are called.
         folder: Where settings, pictures and tables are saved.
@@ -77,7 +79,7 @@ class BitWidthPanel(View):
     Raises:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
-        DataError: ``evaluator`` is none, or exploration or sensitivities are those of another model.
+        DataError: ``evaluator`` is none, exploration or sensitivities are those of another model, or ``holdout`` has items of the search set.
         SearchError: ``min_accuracy`` or ``min_score`` is no score, a cost is none, or ``checked`` is of another front.
 
     Example:
@@ -99,6 +101,7 @@ class BitWidthPanel(View):
         cost: Cost | str | Path | None = None,
         other_costs: Iterable[Cost | str | Path] | None = None,
         checked: CheckedFront | None = None,
+        holdout: Evaluator | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         class_names: Sequence[str] | None = None,
         folder: str | Path = ".",
@@ -120,6 +123,7 @@ class BitWidthPanel(View):
         self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES), self.readout.show_error)
         scale, best = session.points.scale, session.float_evaluation.score
         sureness = None if checked is None else checked.sureness
+        self.holdout = HoldoutCheck(session, holdout, self._show_checked, self.readout.show_error)
         self.table, self.widths = (
             SettingsTable(session.points, checked),
             WidthView(qmodel.names, session.points),
@@ -129,6 +133,8 @@ class BitWidthPanel(View):
         self.suggestions = Suggestions(self._take_step, scale, unit)
         self.searching = SearchControls(session.search, self.readout.guarded)
         self.saving = Saving(session, folder, self.readout.show_message, self.equalizer.copy)
+        if holdout is not None:
+            self.toolbar.widget.children += (self.holdout.button,)
         for name in session.locked:
             self.equalizer.lock(name)
         self._connect()
@@ -176,7 +182,7 @@ class BitWidthPanel(View):
 
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
-        return self.session.wait(timeout) and self.layer.wait(timeout)
+        return self.session.wait(timeout) and self.layer.wait(timeout) and self.holdout.wait(timeout)
 
     def close(self) -> None:
         """Takes the panel off the page, and gives back its memory, that of the session if no other panel shows it. Saved settings and the
@@ -216,6 +222,10 @@ class BitWidthPanel(View):
             )
         self.session.load(evaluation.bit_widths)
 
+    def _show_checked(self, checked: CheckedFront) -> None:
+        self.readout.take(checked)
+        self.session.show_again()
+
     def _pick_surest(self) -> None:
         if self._checked is not None:
             most = self.toolbar.drop.value / self.session.points.scale.factor
@@ -226,6 +236,8 @@ class BitWidthPanel(View):
         self.equalizer.observe(lambda change: setattr(session, "moving", bool(change["new"])), "moving")
         self.equalizer.on_move(self.readout.guarded(session.move))
         self.equalizer.on_release(self.readout.guarded(session.release))
+        self.equalizer.on_hover(self.layer.peek)
+        self.layer.on_peek = self.equalizer.show_histogram
         self.equalizer.on_select(self.readout.guarded(self._select))
         self.equalizer.observe(
             self.readout.guarded(lambda _: session.lock(self.equalizer.locked_names)), "locked"
@@ -243,6 +255,7 @@ class BitWidthPanel(View):
         actions: dict[ipywidgets.Button, Callable[[], object]] = {
             bar.undo: session.undo,
             bar.redo: session.redo,
+            self.holdout.button: self.holdout.begin,
             bar.reset: session.reset,
             bar.surest: self._pick_surest,
             bar.knee: lambda: self._pick(points.knee(limits), "feasible"),

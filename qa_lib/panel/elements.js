@@ -8,15 +8,22 @@ const ICONS = {
   folded: "M5 3l7 5-7 5z",
 };
 
-function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 16 16");
+// Paths, each with its class; nobody reads them aloud.
+function drawing(viewBox, paths) {
+  const made = (tag) => document.createElementNS("http://www.w3.org/2000/svg", tag);
+  const svg = made("svg");
+  svg.setAttribute("viewBox", viewBox);
   svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", ICONS[name]);
-  svg.append(path);
+  for (const [d, className] of paths) {
+    const path = made("path");
+    path.setAttribute("d", d);
+    path.setAttribute("class", className);
+    svg.append(path);
+  }
   return svg;
 }
+
+const icon = (name) => drawing("0 0 16 16", [[ICONS[name], ""]]);
 
 function element(tag, className, attributes = {}, ...children) {
   const made = document.createElement(tag);

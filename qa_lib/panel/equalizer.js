@@ -4,6 +4,7 @@
 // come back to where it began. 0 is float.
 
 const MARK_SPAN = 1e5; // of the largest divergence: below this share, all is as good as nothing
+const REST = 400; // milliseconds that somebody points at a name before it is looked into
 const KEYS = [
   ["↑ ↓", "the slider one width up or down; Home and End to its ends"],
   ["← →", "to the layer beside"],
@@ -49,7 +50,8 @@ function render({ model, el }) {
   const overview = element("div", "qa-overview", { "aria-hidden": "true", title: "all layers; click to go there" });
   const strip = element("div", "qa-columns", { role: "group", "aria-label": "num_bits of each quantizer" });
   const bar = element("div", "qa-groups", { role: "group", "aria-label": "groups of quantizers" });
-  root.append(tools, keys, overview, strip, bar);
+  const peek = element("div", "qa-peek", { role: "tooltip", hidden: "" });
+  root.append(tools, keys, overview, strip, bar, peek);
   el.append(root);
 
   function tint(index, width) {
@@ -234,6 +236,39 @@ function render({ model, el }) {
   }
   help.addEventListener("click", () => showHelp(keys.hidden));
 
+  // What a layer sees, for whoever points at its name and rests.
+  let asked = 0;
+  let pointed = ""; // at this name
+  function askToPeek(name) {
+    clearTimeout(asked);
+    pointed = name;
+    asked = setTimeout(() => model.send({ hover: name }), REST);
+  }
+  function hidePeek() {
+    clearTimeout(asked);
+    pointed = "";
+    peek.hidden = true;
+  }
+  function showPeek({ name, ends: [low, high], counts, levels, num_bits: bits, clipped }) {
+    const column = columns[model.get("names").indexOf(name)];
+    if (name !== pointed) return;
+    const most = Math.log1p(Math.max(...counts));
+    const x = (value) => (200 * (value - low)) / (high - low);
+    const bars = counts.map((count, index) => {
+      const height = (60 * Math.log1p(count)) / most;
+      return `M${(200 * index) / counts.length} ${62 - height}h${200 / counts.length}v${height}h-${200 / counts.length}z`;
+    });
+    const lines = levels.filter((level) => level >= low && level <= high).map((level) => `M${x(level)} 62v6`);
+    const svg = drawing("0 0 200 70", [[bars.join(""), "qa-peek-bars"], [lines.join(""), "qa-peek-levels"]]);
+    const grid = `${bits} bits, ${(100 * clipped).toFixed(2)} % clipped; ${low.toPrecision(3)} to ${high.toPrecision(3)}, counts as logarithms`;
+    peek.replaceChildren(element("b", "", {}, name), svg, element("div", "", {}, grid));
+    peek.hidden = false;
+    const at = column.name.getBoundingClientRect();
+    const around = root.getBoundingClientRect();
+    peek.style.left = `${Math.max(0, Math.min(at.left - around.left, around.width - 232))}px`;
+    peek.style.top = `${Math.max(0, at.top - around.top - peek.offsetHeight - 4)}px`;
+  }
+
   function makeColumn(name, index) {
     const type = model.get("types")[index];
     const slider = element("input", "qa-slider", {
@@ -275,6 +310,9 @@ function render({ model, el }) {
       type: "button", title: `${name} (${type}): look inside${shares}`, "aria-label": `look inside ${name}, ${type}${shares}`,
     }, element("span", "", {}, model.get("labels")[index] || name), kind);
     called.addEventListener("click", () => select(name));
+    called.addEventListener("mouseenter", () => askToPeek(name));
+    called.addEventListener("focus", () => askToPeek(name));
+    for (const event of ["mouseleave", "blur"]) called.addEventListener(event, hidePeek);
     const tintBox = element("div", "qa-tint", { title: "how much this layer at this width disturbs the output by itself" });
     const column = element("div", "qa-column", { "data-name": name, "data-index": index }, value,
       element("div", "qa-track", {}, slider, marks), tintBox, element("div", "qa-buttons", {}, lock, off), called);
@@ -512,6 +550,7 @@ function render({ model, el }) {
   function told(message) {
     if (message.copy) navigator.clipboard?.writeText(message.copy);
     if (message.reveal !== undefined) reveal(message.reveal);
+    if (message.histogram) showPeek(message.histogram);
   }
   model.on("msg:custom", told);
 
@@ -538,6 +577,7 @@ function render({ model, el }) {
     for (const ending of endings) window.removeEventListener(ending, release, true);
     size.disconnect();
     cancelAnimationFrame(looking);
+    clearTimeout(asked);
     for (const [event, listener] of Object.entries(watched)) model.off(event, listener);
     model.off("msg:custom", told);
     forgetTheme();

@@ -16,9 +16,12 @@ from qa_lib.panel.next_steps import NextSteps
 from qa_lib.panel.scripts import script
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.panel.view import View
+from qa_lib.plots.activation_histogram import ActivationHistogram
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
+# More levels than this are as good as all values.
+_MOST_LEVELS = 64
 FLOAT = 0  # how the view, which knows no None, says that a quantizer is switched off
 
 
@@ -115,6 +118,7 @@ class Equalizer(anywidget.AnyWidget, View):
             weights=[name in weights for name in names],
         )
         answer_while_a_cell_runs(self)
+        self._hovered: list[Callable[[str], object]] = []
         self.on_msg(self._hear)
         self.set_groups(by_kind(names, weights) if groups is None else groups)
         self.load([upper] * len(names) if bit_widths is None else bit_widths)
@@ -207,6 +211,25 @@ class Equalizer(anywidget.AnyWidget, View):
 
     def _hear(self, _: object, content: Any, buffers: object) -> None:
         self.views = max(0, self.views + content.get("views", 0))
+        for callback in self._hovered if "hover" in content else ():
+            callback(content["hover"])
+
+    def on_hover(self, callback: Callable[[str], object]) -> None:
+        """Calls back with the name of a quantizer that somebody points at, and rests."""
+        self._hovered.append(callback)
+
+    def show_histogram(self, data: ActivationHistogram) -> None:
+        """Shows, beside the quantizer that is pointed at, what it sees, and its levels."""
+        levels = [] if len(data.levels) > _MOST_LEVELS else data.levels.tolist()
+        ends = [float(data.edges[0]), float(data.edges[-1])]
+        found = {
+            "name": data.name,
+            "ends": ends,
+            "counts": data.counts.tolist(),
+            "levels": levels,
+            "num_bits": data.num_bits,
+        }
+        self.send({"histogram": found | {"clipped": data.clipped}})
 
     def copy(self, text: str) -> None:
         """Puts ``text`` on the clipboard of whoever looks at it."""

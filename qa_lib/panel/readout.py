@@ -62,6 +62,10 @@ class Readout(View):
         self._dark = dark
         self._say(self._message)
 
+    def take(self, checked: CheckedFront) -> None:
+        """Shows with these settings what they are worth on the hold-out set."""
+        self._held_out |= checked.texts()
+
     def show_float(self, evaluation: Evaluation) -> None:
         self.float_evaluation = evaluation
 

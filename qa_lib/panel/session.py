@@ -183,7 +183,7 @@ class Session:
         for view in views:
             view.show_setting(self.bit_widths)
             view.show_points()
-        self._show_again()
+        self.show_again()
         if first:
             self._preparing.submit((self.table,))
 
@@ -292,7 +292,7 @@ class Session:
         """Takes in what a search has found in the end."""
         self._add(evaluations)
         self._lessons.submit(self.bit_widths)
-        self._show_again()
+        self.show_again()
 
     def hold(self, side: str) -> None:
         """Holds the setting as ``"A"`` or ``"B"`` of a comparison; returns at once."""
@@ -324,7 +324,7 @@ class Session:
             self._views.show_preparing("")
         self._views.show_points()
         self._lessons.submit(self.bit_widths)
-        self._show_again()
+        self.show_again()
 
     def _show_sensitivities(self, table: SensitivityTable) -> None:
         self.table = table
@@ -390,14 +390,14 @@ class Session:
 
     def _add_fed(self, evaluations: list[Evaluation]) -> None:
         self._add(evaluations)
-        self._show_again()
+        self.show_again()
 
     def _show(self, evaluation: Evaluation) -> None:
         with self._showing:
             self.evaluation = evaluation
             self._views.show_measured(evaluation, self.points.standing(evaluation))
 
-    def _show_again(self) -> None:
+    def show_again(self) -> None:
         """Shows the latest measurement anew, unless the setting has gone on."""
         if self.evaluation.bit_widths == self.bit_widths and not self.moving:
             self._show(self.evaluation)

@@ -472,3 +472,31 @@ def test_everybody_can_use_it(shown, what, scheme):
         if each["id"] not in ("page-has-heading-one", "region")  # of the page around it
     ]
     assert problems == []
+
+
+def test_who_points_at_a_name_and_rests_is_shown_what_the_layer_sees(shown):
+    page = shown(Equalizer(NAMES))
+    page.locator(".qa-name").nth(1).hover()
+    page.wait_for_function(
+        "window.model.sent.some(([kind, what]) => kind === 'send' && what === '{\"hover\":\"conv1\"}')"
+    )
+    data = {
+        "name": "conv1",
+        "ends": [0.0, 2.0],
+        "counts": [0, 5, 100, 3],
+        "levels": [0.0, 1.0, 2.0, 3.0],
+        "num_bits": 2,
+        "clipped": 0.25,
+    }
+    page.evaluate("data => window.model.heard['msg:custom']({ histogram: data })", data)
+    peek = page.locator(".qa-peek")
+    assert (
+        "25.00 % clipped" in peek.inner_text()
+        and peek.locator(".qa-peek-levels").get_attribute("d").count("M") == 3
+    )
+    box = peek.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 640
+    page.locator(".qa-find").hover()
+    assert peek.is_hidden()
+    page.evaluate("data => window.model.heard['msg:custom']({ histogram: data })", data)  # too late
+    assert peek.is_hidden()

@@ -14,6 +14,7 @@ from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.export import load_setting
 from qa_lib.panel import BitWidthPanel, Equalizer
 from qa_lib.panel.controls import descendants
+from qa_lib.plots.activation_histogram import activation_histogram
 from qa_lib.search.pareto import standing
 
 pytestmark = pytest.mark.slow
@@ -699,3 +700,35 @@ def test_widths_are_pasted_and_notes_are_kept(panel):
     panel.saving.pasted.value = "8 8"
     panel.saving.paste.click()
     assert "BitWidthError" in panel.readout.message.value and panel.bit_widths == (4, 3, None, 5)
+
+
+def test_the_present_setting_is_measured_on_a_hold_out_set(qmodel, evaluator, images, labels):
+    torch.manual_seed(5)
+    others = images + 0.3 * torch.randn_like(images)
+    holdout = Evaluator(qmodel, others, labels, batch_size=40)
+    panel = BitWidthPanel(evaluator, holdout=holdout)
+    assert panel.holdout.button in panel.toolbar.widget.children
+    panel.set_bit_widths([4, 3, 3, 3])
+    panel.holdout.button.click()
+    assert panel.wait(60)
+    found = holdout.evaluate([4, 3, 3, 3])
+    assert f"on the hold-out set {found.text}, drop " in readout(panel) and "(95%)" in readout(panel)
+    panel.set_bit_widths([4, 3, 3, 4])
+    assert panel.wait(60) and "hold-out" not in readout(panel)
+    with pytest.raises(DataError, match="are in the search set, too"):
+        BitWidthPanel(evaluator, holdout=evaluator)
+    plain = BitWidthPanel(evaluator)
+    assert plain.holdout.button not in plain.toolbar.widget.children
+
+
+def test_who_points_at_a_name_sees_what_the_layer_sees(panel, monkeypatch):
+    told = []
+    monkeypatch.setattr(panel.equalizer, "send", told.append)
+    panel.set_bit_widths({"conv1": 3})
+    panel.equalizer._handle_custom_msg({"hover": "conv1"}, [])
+    assert panel.wait(60)
+    (found,) = [message["histogram"] for message in told if "histogram" in message]
+    shown = activation_histogram(panel.session.qmodel, panel.layer.images, "conv1", 3)
+    assert found["counts"] == shown.counts.tolist() and found["levels"] == shown.levels.tolist()
+    assert (found["name"], found["num_bits"], found["clipped"]) == ("conv1", 3, shown.clipped)
+    assert panel.bit_widths[2] == 3
