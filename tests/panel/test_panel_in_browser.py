@@ -199,7 +199,11 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
             "document.querySelector('.js-plotly-plot')._fullData.filter((trace) => trace.mode).map((trace) => [trace.meta, trace.mode])"
         )
     )
-    assert modes["expected"] == "lines" and {*modes.values()} == {"lines", "markers", "markers+text"} and "dominated" in modes
+    assert (
+        modes["expected"] == "lines"
+        and {*modes.values()} == {"lines", "markers", "markers+text"}
+        and "dominated" in modes
+    )
     lines = page.locator(".hoverlayer .hovertext tspan.line").all_text_contents()
     page.mouse.down()
     page.mouse.up()
