@@ -1,21 +1,36 @@
-"""The command line: ``python -m qa_lib explore``, ``archive``, ``export``, ``workloads`` and ``info``."""
+"""The command line: ``python -m qa_lib explore``, ``evaluate``, ``calibrate``, ``report``, ``export``, ``archive``, ``workloads`` and ``info``."""
 
 import argparse
 import os
 import sys
+from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
 
+from qa_lib.cli.output import as_json
 from qa_lib.cli.streams import forgiving_streams, plain_warnings
 from qa_lib.errors import QAError
 
 # What each takes is in qa_lib.cli.arguments, what it does in qa_lib.cli, a file each: so that neither list nor mistakes wait for torch.
 COMMANDS = {
     "explore": "search per-layer bit widths and print the Pareto front",
-    "archive": "look into an archive of evaluations, copy or merge it",
+    "evaluate": "measure one setting: its score, how sure, what it costs",
+    "calibrate": "compare methods of calibration, and keep one in a file",
+    "report": "page and tables of what an archive holds, without a model",
     "export": "write a setting of a front for the next tool",
+    "archive": "look into an archive of evaluations, copy or merge it",
     "workloads": "list the models that can be searched by name",
     "info": "versions, device and threads, for a report of a fault",
 }
+
+EPILOG = """\
+examples:
+  python -m qa_lib explore --out out                 search the embedded network
+  python -m qa_lib evaluate out/front.csv:3          the third solution: how sure
+  python -m qa_lib export --setting out/front.csv:3  ... and for the next tool
+
+`python -m qa_lib COMMAND --help` says what each takes. With --json each prints
+one JSON document for scripts, and all else on standard error.
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,18 +40,26 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             return _run(arguments)
         except KeyboardInterrupt:
-            print("qa_lib: stopped by Ctrl-C", file=sys.stderr)
-            return 130
+            return _failed("stopped by Ctrl-C", 130, arguments)
         except (QAError, OSError) as error:
-            print(f"qa_lib: {error}", file=sys.stderr)
-            return 2
+            return _failed(str(error), 2, arguments)
+
+
+def _failed(why: str, status: int, arguments: list[str]) -> int:
+    print(f"qa_lib: {why}", file=sys.stderr)
+    if "--json" in arguments:
+        print(as_json({"error": why}))
+    return status
 
 
 def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m qa_lib", description="How few bits can each layer of a trained model get by with?"
+        prog="python -m qa_lib",
+        description="How few bits can each layer of a trained model get by with?",
+        epilog=EPILOG,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=16),
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     for name, summary in COMMANDS.items():
         command = commands.add_parser(
             name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -44,8 +67,15 @@ def _run(arguments: list[str]) -> int:
         if arguments[:1] == [name]:
             import_module(f"qa_lib.cli.arguments.{name}").fill(command)
     options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
     os.environ["MPLBACKEND"] = "agg"  # figures go to files, whatever a terminal has set
-    status: int = import_module(f"qa_lib.cli.{options.command}").run(options)
+    run = import_module(f"qa_lib.cli.{options.command}").run
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        status, document = run(options)
+    if options.json:
+        print(as_json(document))
     return status
 
 

@@ -189,7 +189,7 @@ class Records:
         return possible
 
     def _evaluation(self, row: Row, digest: str) -> Evaluation:
-        return self.scoring.evaluation(self.scoring.task(row.bit_widths, None, row), digest)
+        return self.scoring.evaluation(self.scoring.task(row.bit_widths, None, row), digest, answered=True)
 
 
 def nearest_to_front(costs: np.ndarray, scores: np.ndarray) -> np.ndarray:

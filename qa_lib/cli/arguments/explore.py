@@ -4,8 +4,9 @@ import argparse
 import math
 from pathlib import Path
 
-from qa_lib.cli.arguments.choices import BY, CALIBRATIONS, COSTS, DEFAULT_PATIENCE, WORKLOADS
-from qa_lib.cli.arguments.types import above_zero, cost, share, user_path, whole, workload
+from qa_lib.cli.arguments.choices import BY, COSTS, DEFAULT_PATIENCE
+from qa_lib.cli.arguments.model import add_model
+from qa_lib.cli.arguments.types import above_zero, add_json, cost, list_of_widths, share, user_path, whole
 
 DESCRIPTION = """\
 Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
@@ -37,22 +38,7 @@ def fill(command: argparse.ArgumentParser) -> None:
     """Says what ``python -m qa_lib explore`` takes and does."""
     command.description, command.epilog = DESCRIPTION, EPILOG
     add = command.add_argument
-    add("--workload", type=workload, default="fashion_mnist", metavar="NAME",
-        help=f"model and data: {', '.join(WORKLOADS)}, or package.module:function of your own, which returns a "
-        "qa_lib.Workload (default: %(default)s)")  # fmt: skip
-    add("--calibration", default="mse", choices=CALIBRATIONS, metavar="METHOD",
-        help=f"how amax is found, for each width: {', '.join(CALIBRATIONS)} (default: %(default)s); max is what "
-        "the toolkit does, output takes a minute and is better below 5 bits")  # fmt: skip
-    add(
-        "--weights",
-        action="store_true",
-        help="quantize the weights of the chosen layers, too, each with a width of its own",
-    )
-    add(
-        "--device",
-        metavar="DEVICE",
-        help="where the model runs: cpu, cuda (default: where the workload has it)",
-    )
+    add_model(command)
     add("--min-accuracy", type=share, metavar="A",
         help=f"accuracy, 0 to 1, that a solution has to reach (default: {DEFAULT_MIN_ACCURACY})")  # fmt: skip
     add("--min-score", type=float, metavar="S",
@@ -81,7 +67,7 @@ def fill(command: argparse.ArgumentParser) -> None:
     add("--population-size", type=whole(2), default=20, metavar="P",
         help="candidates in the first generation, and what the population keeps (default: %(default)s)")  # fmt: skip
     add("--lower", type=whole(2, 16), default=2, metavar="BITS", help="smallest width (default: %(default)s)")
-    add("--widths", type=_list_of_widths, metavar="N,N,...",
+    add("--widths", type=list_of_widths, metavar="N,N,...",
         help="the widths that the search may use, 2,4,8 say (default: all from --lower to --upper)")  # fmt: skip
     add("--upper", type=whole(2, 16), default=8, metavar="BITS", help="largest width (default: %(default)s)")
     add("--seed", type=whole(0), default=1, metavar="S", help="seed of the search (default: %(default)s)")
@@ -89,6 +75,7 @@ def fill(command: argparse.ArgumentParser) -> None:
         help="where every evaluation is kept, made if missing (default: archive.sqlite in --out)")  # fmt: skip
     add("--out", type=user_path, default=Path("out"), metavar="DIR",
         help="folder for the front and the archive, made if missing (default: %(default)s)")  # fmt: skip
+    add_json(command)
 
 
 def _drop(text: str) -> float:
@@ -101,13 +88,6 @@ def _drop(text: str) -> float:
             f"{text!r} is no drop: give a number from 0 up, 0.01 for one point of accuracy"
         )
     return drop
-
-
-def _list_of_widths(text: str) -> list[int]:
-    try:
-        return [int(each) for each in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} are no widths: give whole numbers, 2,4,8 say") from None
 
 
 def _list_of_names(text: str) -> list[str]:

@@ -1,0 +1,85 @@
+"""A table of settings that fits the terminal, however many quantizers there are."""
+
+import textwrap
+from collections.abc import Sequence
+
+import pandas as pd
+
+from qa_lib.bit_widths import Widths
+from qa_lib.cli.output import columns
+
+# What is said of a quantizer in float.
+_FLOAT = "-"
+_GAP = "  "
+# Digits are counted more easily in such groups.
+_GROUP = 10
+# Where the widths stand under their row.
+_INDENT = "    "
+
+
+def as_text(cells: pd.DataFrame, settings: Sequence[Widths]) -> str:
+    """A line for each row, with its widths behind it where there is room, first as numbers, otherwise as digits, or else under it; those that are all
+    one then go without, for the row's name says them.
+
+    Args:
+        cells: Text. Where it is too wide, headings are folded, and the column "mean bits" is left out.
+        settings: The widths of each row.
+    """
+    digits = all(n is None or n < 10 for widths in settings for n in widths)
+    ways = [[" ".join(map(_word, widths)) for widths in settings]]
+    if digits:
+        ways.append(["".join(map(_word, widths)) for widths in settings])
+    for behind in ways:
+        for fold in (False, True):
+            lines = _lines(cells.assign(widths=behind), fold=fold)
+            if max(map(len, lines)) <= columns():
+                return "\n".join(lines)
+    for fold in (False, True):
+        lines = _lines(cells, fold=fold)
+        if max(map(len, lines)) <= columns():
+            break
+    else:
+        lines = _lines(cells.drop(columns="mean bits", errors="ignore"), fold=True)
+    heading = len(lines) - len(cells)
+    shown = lines[:heading]
+    for line, widths, text in zip(lines[heading:], settings, ways[-1], strict=True):
+        shown.append(line)
+        if len(set(widths)) > 1:
+            parts = textwrap.wrap(text, _GROUP) if digits else [text]
+            shown += textwrap.wrap(
+                " ".join(parts), columns(), initial_indent=_INDENT, subsequent_indent=_INDENT
+            )
+    return "\n".join(shown)
+
+
+def _word(num_bits: int | None) -> str:
+    return _FLOAT if num_bits is None else str(num_bits)
+
+
+def _lines(cells: pd.DataFrame, *, fold: bool) -> list[str]:
+    """The rows, right-justified but for their names, under headings of one line, or of a line a word."""
+    headings = [[name] for name in cells.columns]
+    if fold:
+        widest = [max(map(len, cells[name])) for name in cells.columns]
+        headings = [
+            textwrap.wrap(name, max([each, *map(len, name.split())]))
+            for name, each in zip(cells.columns, widest, strict=True)
+        ]
+    height = max(map(len, headings), default=0)
+    body = [
+        [*("" for _ in range(height)), *map(str, cells.index)],
+        *(
+            [*heading, *("" for _ in range(height - len(heading))), *cells[name]]
+            for name, heading in zip(cells.columns, headings, strict=True)
+        ),
+    ]
+    widths = [max(map(len, column)) for column in body]
+    first, *others = body
+    rows = zip(first, *others, strict=True)
+    return [
+        _GAP.join(
+            each.ljust(width) if at == 0 else each.rjust(width)
+            for at, (each, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
