@@ -40,7 +40,7 @@ def test_a_table_of_settings_fits_and_says_every_width_in_order(
     shown = " ".join(lines[last:]).removeprefix("front 122").split("4.24")[1]
     digits = (
         shown.split()
-        if max(setting) > 9 or " " in shown.strip() and quantizers < 9
+        if max(setting) > 9 or (" " in shown.strip() and quantizers < 9)
         else shown.replace(" ", "")
     )
     assert tuple(map(int, digits)) == setting
