@@ -62,6 +62,7 @@ def _document(
         "interrupted": exploration.interrupted,
         "full_passes": exploration.full_passes,
         "candidates": len(exploration.candidates),
+        "answered": exploration.answered,
         "summary": exploration.summary(checked),
     }
     if checked is not None:

@@ -49,6 +49,11 @@ def show(exploration: Exploration, checked: CheckedFront | None) -> None:
     print(as_text(_cells(exploration, checked), settings))
     if exploration.interrupted:
         print("\nStopped early.")
+    if answered := exploration.answered:
+        asked = len(exploration.candidates)
+        print(
+            f"\n{answered:,} of {asked:,} evaluations answered from the archive, {asked - answered:,} measured."
+        )
     if exploration.front.empty:
         nearest = exploration.nearest
         lucky = nearest.complete and nearest.score >= exploration.min_score

@@ -21,7 +21,8 @@ from qa_lib.interrupts import uninterrupted
 from qa_lib.search.algorithms import default_algorithm
 from qa_lib.search.budgets import StalledHypervolume, termination
 from qa_lib.search.exploration import Exploration
-from qa_lib.search.preparing import measure_sensitivities, warn_if_costly
+from qa_lib.search.forecast import forecast
+from qa_lib.search.preparing import count_for_sensitivities, measure_sensitivities, warn_if_costly
 from qa_lib.search.problem import LayerwiseQuantizationProblem
 from qa_lib.search.progress import search_progress_bar
 from qa_lib.search.provenance import Provenance
@@ -241,6 +242,10 @@ def explore(
         run.on_evaluation = take
         try:
             run.evaluate_many(uniform.values())
+            if progress:
+                given = sensitivities is not None or algorithm is not None
+                images = 0 if given else count_for_sensitivities(evaluator, len(space.widths))
+                bar.say(forecast(run, budgets, patience, images))
             if sensitivities is not None:
                 run.passes_before = sensitivities.divergence.size * sensitivities.images / evaluator.images
                 warn_if_costly(run.passes_before, budgets["full_passes"])
