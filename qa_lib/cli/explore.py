@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from qa_lib.cli.arguments.explore import DEFAULT_MIN_ACCURACY
 from qa_lib.cli.model import calibrated_workload, evaluator_of
@@ -17,12 +18,7 @@ from qa_lib.search.exploring import explore
 
 def run(options: argparse.Namespace) -> Outcome:
     """Searches, and writes the files."""
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ReportError(
-            f"--out '{options.out}' is no folder that can be made ({error.strerror}): give another one"
-        ) from error
+    made_folder(options.out)
     try:
         exploration, holdout = _explore(options)
         checked, unchecked = _checked(exploration, holdout)
@@ -31,6 +27,17 @@ def run(options: argparse.Namespace) -> Outcome:
         if error.exploration is not None and error.exploration.candidates:
             report(error.exploration, options.out)
         raise
+
+
+def made_folder(folder: Path) -> Path:
+    """``folder``, made if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(
+            f"--out '{folder}' is no folder that can be made ({error.strerror}): give another one"
+        ) from error
+    return folder
 
 
 def _explore(options: argparse.Namespace) -> tuple[Exploration, Evaluator | None]:

@@ -49,7 +49,8 @@ def show(exploration: Exploration, checked: CheckedFront | None) -> None:
     print(as_text(_cells(exploration, checked), settings))
     if exploration.interrupted:
         print("\nStopped early.")
-    if answered := exploration.answered:
+    rebuilt = exploration.made is not None and exploration.made.archive
+    if (answered := exploration.answered) and not rebuilt:
         asked = len(exploration.candidates)
         print(
             f"\n{answered:,} of {asked:,} evaluations answered from the archive, {asked - answered:,} measured."

@@ -30,6 +30,10 @@ def check_holdout(holdout: Any, names: tuple[str, ...], scale: Scale, made: Prov
         )
     if made is None:
         return
+    if made.archive:
+        raise DataError(
+            f"the archive {made.archive} does not say which items have chosen the front: explore with it, which measures next to nothing again, and check that"
+        )
     facts = holdout.facts(at_once=True)
     for name, what in (
         ("model", "model, or it was calibrated or changed since"),

@@ -12,7 +12,6 @@ import torch
 from qa_lib import Archive, Exploration, Workload, conv2d_predicate
 from qa_lib.__main__ import main
 from qa_lib.archive.file import ArchiveFile
-from qa_lib.cli.arguments import types
 from qa_lib.cli.result import report
 from qa_lib.errors import ArchiveError
 from qa_lib.export import load_setting
@@ -20,12 +19,7 @@ from qa_lib.sensitivities import SensitivityTable
 from qa_lib.workloads import workload as workloads
 
 
-@pytest.fixture(autouse=True)
-def tiny_workload(tiny_model, images, labels, monkeypatch):
-    tiny = Workload("tiny", tiny_model, conv2d_predicate, *[images, labels] * 3, class_names=tuple("abcde"))
-    fresh = lambda: dataclasses.replace(tiny, model=copy.deepcopy(tiny_model))  # noqa: E731
-    monkeypatch.setattr(workloads, "_builders", {"tiny": fresh})
-    monkeypatch.setattr(types, "WORKLOADS", ("tiny",))
+pytestmark = pytest.mark.usefixtures("tiny_workload")
 
 
 def text(printed):

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from qa_lib.cli.arguments.choices import BY, COSTS, DEFAULT_PATIENCE
 from qa_lib.cli.arguments.model import add_model
-from qa_lib.cli.arguments.types import above_zero, add_json, cost, list_of_widths, share, user_path, whole
+from qa_lib.cli.arguments.types import (
+    above_zero,
+    add_json,
+    cost,
+    list_of_names,
+    list_of_widths,
+    share,
+    user_path,
+    whole,
+)
 
 DESCRIPTION = """\
 Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
@@ -59,7 +68,7 @@ def fill(command: argparse.ArgumentParser) -> None:
         "value (default: %(default)s)")  # fmt: skip
     add(
         "--other-costs",
-        type=_list_of_names,
+        type=list_of_names,
         default=[],
         metavar="C,C,...",
         help="more of them, shown beside it",
@@ -88,7 +97,3 @@ def _drop(text: str) -> float:
             f"{text!r} is no drop: give a number from 0 up, 0.01 for one point of accuracy"
         )
     return drop
-
-
-def _list_of_names(text: str) -> list[str]:
-    return [each.strip() for each in text.split(",") if each.strip()]

@@ -85,3 +85,8 @@ def list_of_widths(text: str) -> list[int]:
         return [int(each) for each in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} are no widths: give whole numbers, 2,4,8 say") from None
+
+
+def list_of_names(text: str) -> list[str]:
+    """Names with commas between them."""
+    return [each.strip() for each in text.split(",") if each.strip()]
