@@ -24,9 +24,9 @@ COMMANDS = {
 
 EPILOG = """\
 examples:
-  python -m qa_lib explore --out out                 search the embedded network
-  python -m qa_lib evaluate out/front.csv:3          the third solution: how sure
-  python -m qa_lib export --setting out/front.csv:3  for the next tool
+  python -m qa_lib explore --out out                 search an embedded network
+  python -m qa_lib evaluate out/front.csv:3          how sure the third row is
+  python -m qa_lib export --setting out/front.csv:3  ... and for the next tool
 
 `python -m qa_lib COMMAND --help` says what each takes. With --json each prints
 one JSON document for scripts, and all else on standard error.

@@ -18,7 +18,6 @@ from qa_lib.export import load_setting
 from qa_lib.sensitivities import SensitivityTable
 from qa_lib.workloads import workload as workloads
 
-
 pytestmark = pytest.mark.usefixtures("tiny_workload")
 
 

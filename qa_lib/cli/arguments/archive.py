@@ -5,10 +5,11 @@ import argparse
 from qa_lib.cli.arguments.types import add_json, user_path
 
 DESCRIPTION = """\
-Look into an archive of evaluations, copy it while it is in use, or put two together.
+Look into an archive of evaluations, copy it while it is in use, or put two
+together.
 
-Exit status: 0 if all is well, 1 if `check` finds damage or `merge` finds measurements that contradict each other,
-2 for a mistake in the arguments.
+Exit status: 0 if all is well, 1 if `check` finds damage or `merge` finds
+measurements that contradict each other, 2 for a mistake in the arguments.
 """
 
 

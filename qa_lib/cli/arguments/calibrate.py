@@ -8,8 +8,9 @@ from qa_lib.cli.arguments.model import add_model
 from qa_lib.cli.arguments.types import add_json, list_of_widths, user_path
 
 DESCRIPTION = """\
-Finds amax by several methods from one pass over the calibration set, and prints what the model scores with each at one width
-everywhere. With --out the calibration by one method is kept, for the other commands and for Python.
+Finds amax by several methods from one pass over the calibration set, and
+prints what the model scores with each at one width everywhere. With --out the
+calibration by one method is kept, for the other commands and for Python.
 """
 
 EPILOG = """\
@@ -18,7 +19,8 @@ examples:
   python -m qa_lib calibrate --methods output --out output.pt
   python -m qa_lib explore --calibration output.pt
 
-The file is what qmodel.state_dict() is, amax of every width in it: qmodel.load_state_dict(torch.load(file, weights_only=True)).
+The file is what qmodel.state_dict() is, with the amax of every width:
+  qmodel.load_state_dict(torch.load("output.pt", weights_only=True))
 """
 
 

@@ -7,8 +7,9 @@ from qa_lib.cli.arguments.model import SETTING_HELP, add_model, setting
 from qa_lib.cli.arguments.types import add_json, user_path
 
 DESCRIPTION = """\
-Measures one setting of the bit widths: its score, how much it loses against the float model and how sure that is, and what it
-costs. What the archive knows is not measured again.
+Measures one setting of the bit widths: its score, how much it loses against
+the float model and how sure that is, and what it costs. What the archive knows
+is not measured again.
 """
 
 EPILOG = """\

@@ -18,26 +18,34 @@ from qa_lib.cli.arguments.types import (
 )
 
 DESCRIPTION = """\
-Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
-the score (accuracy, say) against total bits or another cost, beside the float model and the uniform widths.
+Search the bit width of every layer's activations with NSGA-II and print the
+Pareto front of the score (accuracy, say) against total bits or another cost,
+beside the float model and the uniform widths.
 
-Every score is measured on the workload's whole search set. These files go to --out:
-  front.csv       the score (accuracy: 0 to 1), expected_score, total_bits, mean_bits, other costs, and one column of widths per quantizer
-  holdout.csv     the same settings on the workload's hold-out set, if it has one: what each loses there, and how sure that is
-  front.png       the front, everything else that was measured, and the baselines
-  front.html      the same as a page to open in a browser, with the widths of each point, and how it was made
-  archive.sqlite  every evaluation, as soon as it is finished; the next run begins with what it knows
+Every score is measured on the workload's whole search set. These files go to
+--out:
+  front.csv       the score (accuracy: 0 to 1), expected_score, total_bits,
+                  mean_bits, other costs, and a column of widths per quantizer
+  holdout.csv     the same settings on the workload's hold-out set, if it has
+                  one: what each loses there, and how sure that is
+  front.png       the front, everything else that was measured, the baselines
+  front.html      the same as a page to open in a browser, with the widths of
+                  each point, and how it was made
+  archive.sqlite  every evaluation, as soon as it is finished; the next run
+                  begins with what it knows
 """
 
 EPILOG = """\
 examples:
   python -m qa_lib explore
-  python -m qa_lib explore --min-accuracy 0.90 --full-passes 200 --seed 7 --out results/run7
+  python -m qa_lib explore --min-accuracy 0.90 --full-passes 200 --out run7
 
-The same seed asks for the same candidates. Ctrl-C ends the search early and keeps what it has; the same
-command again goes on from there, also after a crash.
-Exit status: 0 with a front, 1 if nothing reaches the least score, 2 for a mistake in the arguments or a file that cannot be
-written, 130 if Ctrl-C ended it before there was anything to show.
+Before it begins it says how long it will take, which is an estimate. The same
+seed asks for the same candidates. Ctrl-C ends the search early and keeps what
+it has; the same command again goes on from there, also after a crash.
+Exit status: 0 with a front, 1 if nothing reaches the least score, 2 for a
+mistake in the arguments or a file that cannot be written, 130 if Ctrl-C ended
+it before there was anything to show.
 """
 
 DEFAULT_MIN_ACCURACY = 0.85

@@ -7,8 +7,10 @@ from qa_lib.cli.arguments.model import SETTING_HELP, add_model, setting
 from qa_lib.cli.arguments.types import add_json, user_path
 
 DESCRIPTION = """\
-Writes a setting of a front that explore has found for the next tool: widths, amax, scales, zero points and levels of each
-quantizer, with its name and place. The setting is measured again first, or read from the archive, and has to score what the front says.
+Writes a setting, of a front that explore has found say, for the next tool:
+widths, amax, scales, zero points and levels of each quantizer, with its name
+and place. It is measured again first, or read from the archive, and has to
+score what the front says.
 """
 
 EPILOG = """\
@@ -16,7 +18,8 @@ example, for the third solution of a front:
   python -m qa_lib explore --out out
   python -m qa_lib export --setting out/front.csv:3 --out setting.json
 
-Give the same --workload and --calibration as to explore. In Python: qa_lib.export.load_setting reads it.
+Give the same --workload and --calibration as to explore. In Python,
+qa_lib.export.load_setting reads it.
 """
 
 

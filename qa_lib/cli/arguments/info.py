@@ -6,7 +6,8 @@ from pathlib import Path
 from qa_lib.cli.arguments.types import add_json, user_path
 
 DESCRIPTION = """\
-Versions, device, threads, instruction set, and where the archive lies: put it into a report of a fault.
+Versions, device, threads, instruction set, and where the archive lies: put it
+into a report of a fault.
 """
 
 

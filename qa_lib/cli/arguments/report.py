@@ -6,8 +6,9 @@ from qa_lib.cli.arguments.choices import BY
 from qa_lib.cli.arguments.types import add_json, cost, list_of_names, share, user_path, whole, workload
 
 DESCRIPTION = """\
-Makes the front, its page, table and figure of what an archive holds: no model is
-loaded and nothing is run. Everything that was measured counts as one search.
+Makes the front, its page, table and figure of what an archive holds: no model
+is loaded and nothing is run. All that was measured counts as one
+search.
 
 Costs of hardware need the model: explore with the same archive answers those,
 too, with hardly anything to run.
