@@ -10,6 +10,7 @@ from qa_lib.cli.output import as_json
 from qa_lib.cli.streams import forgiving_streams, plain_warnings
 from qa_lib.errors import QAError
 
+PROGRAM = "python -m qa_lib"
 # What each takes is in qa_lib.cli.arguments, what it does in qa_lib.cli, a file each: so that neither list nor mistakes wait for torch.
 COMMANDS = {
     "explore": "search per-layer bit widths and print the Pareto front",
@@ -21,6 +22,11 @@ COMMANDS = {
     "workloads": "list the models that can be searched by name",
     "info": "versions, device and threads, for a report of a fault",
 }
+
+DESCRIPTION = """\
+How few bits can each layer of a trained model get by with?
+
+commands:"""
 
 EPILOG = """\
 examples:
@@ -54,16 +60,17 @@ def _failed(why: str, status: int, arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m qa_lib",
-        description="How few bits can each layer of a trained model get by with?",
+        prog=PROGRAM,
+        usage=f"{PROGRAM} [-h] COMMAND ...",
+        description="\n".join(
+            [DESCRIPTION, *(f"  {name:10} {summary}" for name, summary in COMMANDS.items())]
+        ),
         epilog=EPILOG,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=16),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS, prog=PROGRAM)
+    for name in COMMANDS:
+        command = commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter)
         if arguments[:1] == [name]:
             import_module(f"qa_lib.cli.arguments.{name}").fill(command)
     options = parser.parse_args(arguments)
