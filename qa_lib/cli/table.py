@@ -18,8 +18,8 @@ _INDENT = "    "
 
 
 def as_text(cells: pd.DataFrame, settings: Sequence[Widths]) -> str:
-    """A line for each row, with its widths behind it where there is room, first as numbers, otherwise as digits, or else under it; those that are all
-    one then go without, for the row's name says them.
+    """A line for each row, with its widths behind it where there is room, first as numbers, otherwise as digits, or else under it; there those
+    that a row's name says, "4 bits", are left out.
 
     Args:
         cells: Text. Where it is too wide, headings are folded, and the column "mean bits" is left out.
@@ -42,9 +42,12 @@ def as_text(cells: pd.DataFrame, settings: Sequence[Widths]) -> str:
         lines = _lines(cells.drop(columns="mean bits", errors="ignore"), fold=True)
     heading = len(lines) - len(cells)
     shown = lines[:heading]
-    for line, widths, text in zip(lines[heading:], settings, ways[-1], strict=True):
+    for name, line, widths, text in zip(cells.index, lines[heading:], settings, ways[-1], strict=True):
         shown.append(line)
-        if len(set(widths)) > 1:
+        if len(set(widths)) == 1:
+            if name not in ("float", f"{widths[0]} bits"):
+                shown.append(f"{_INDENT}{_word(widths[0])} everywhere")
+        else:
             parts = textwrap.wrap(text, _GROUP) if digits else [text]
             shown += textwrap.wrap(
                 " ".join(parts), columns(), initial_indent=_INDENT, subsequent_indent=_INDENT

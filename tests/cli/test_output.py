@@ -53,6 +53,7 @@ def test_where_not_even_the_numbers_fit_the_mean_goes(cells, monkeypatch):
     wide = cells.assign(**{"bit operations (GBOPs)": ["1.23456", "0.123456"]})
     setting = (2,) * 53
     shown = as_text(wide, [(None,) * 53, setting])
+    assert shown.splitlines()[-1] == "    2 everywhere" and "-" not in shown.splitlines()[-2]
     assert "4.24" not in shown and "0.123456" in shown and max(map(len, shown.splitlines())) <= 80
 
 
