@@ -2,9 +2,13 @@
 
 import argparse
 import os
+import signal
 import sys
-from contextlib import nullcontext, redirect_stdout
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
+from typing import Any
 
 from qa_lib.cli.output import as_json
 from qa_lib.cli.streams import forgiving_streams, plain_warnings
@@ -39,6 +43,9 @@ one JSON document for scripts, and all else on standard error.
 """
 
 
+_STOPPED = "stopped by Ctrl-C"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -46,9 +53,29 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             return _run(arguments)
         except KeyboardInterrupt:
-            return _failed("stopped by Ctrl-C", 130, arguments)
+            return _failed(_STOPPED, 130, arguments)
         except (QAError, OSError) as error:
             return _failed(str(error), 2, arguments)
+
+
+@contextmanager
+def _ending_at_once(arguments: list[str]) -> Iterator[None]:
+    """In the ``with`` block, which imports, Ctrl-C ends the process: torch's own code does not expect an exception there."""
+
+    def end(*_: Any) -> None:
+        status = _failed(_STOPPED, 130, arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _failed(why: str, status: int, arguments: list[str]) -> int:
@@ -78,7 +105,8 @@ def _run(arguments: list[str]) -> int:
         parser.print_help()
         return 0
     os.environ["MPLBACKEND"] = "agg"  # figures go to files, whatever a terminal has set
-    run = import_module(f"qa_lib.cli.{options.command}").run
+    with _ending_at_once(arguments):
+        run = import_module(f"qa_lib.cli.{options.command}").run
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
         status, document = run(options)
     if options.json:
