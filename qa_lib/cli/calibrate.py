@@ -31,15 +31,14 @@ def run(options: argparse.Namespace) -> Outcome:
     workload, qmodel = wrapped_workload(options)
     scale = Scale.of(workload.metric)
     statistics = collect_statistics(qmodel, workload.calibration_loader())
-    model, rows = None, []
-    for method in options.methods:
-        from_outputs = method == "output"
-        record = calibrate(qmodel, workload.calibration_loader() if from_outputs else statistics, method)
-        with evaluator_of(workload, qmodel, options.archive) as evaluator:
-            model = model or evaluator.evaluate_uniform(None)
-            found = [evaluator.evaluate_uniform(width) for width in widths]
-        rows.append({"method": method, "scores": [e.score for e in found], "seconds": record.seconds})
-    assert model is not None
+    rows = []
+    with evaluator_of(workload, qmodel, options.archive) as evaluator:
+        for method in options.methods:
+            from_outputs = method == "output"
+            record = calibrate(qmodel, workload.calibration_loader() if from_outputs else statistics, method)
+            found = evaluator.evaluate_many([width] * len(qmodel.names) for width in widths)
+            rows.append({"method": method, "scores": [e.score for e in found], "seconds": record.seconds})
+        model = evaluator.evaluate_uniform(None)
     said = (
         f"{options.workload}: {len(qmodel.names)} quantizers, calibrated on {statistics.images:,} items. {scale.name} on the "
         f"{model.images:,} items of the search set, with one width everywhere (in float {model.text}):"

@@ -10,7 +10,6 @@ from qa_lib.cli.output import columns
 
 # What is said of a quantizer in float.
 _FLOAT = "-"
-_GAP = "  "
 # Digits are counted more easily in such groups.
 _GROUP = 10
 # Where the widths stand under their row.
@@ -30,36 +29,41 @@ def as_text(cells: pd.DataFrame, settings: Sequence[Widths]) -> str:
     if digits:
         ways.append(["".join(map(_word, widths)) for widths in settings])
     for behind in ways:
-        for fold in (False, True):
-            lines = _lines(cells.assign(widths=behind), fold=fold)
-            if max(map(len, lines)) <= columns():
-                return "\n".join(lines)
-    for fold in (False, True):
-        lines = _lines(cells, fold=fold)
+        lines = _narrowest(cells, behind)
         if max(map(len, lines)) <= columns():
-            break
-    else:
-        lines = _lines(cells.drop(columns="mean bits", errors="ignore"), fold=True)
+            return "\n".join(lines)
+    lines = _narrowest(cells)
     heading = len(lines) - len(cells)
-    shown = lines[:heading]
+    text_lines = lines[:heading]
     for name, line, widths, text in zip(cells.index, lines[heading:], settings, ways[-1], strict=True):
-        shown.append(line)
+        text_lines.append(line)
         if len(set(widths)) == 1:
             if name not in ("float", f"{widths[0]} bits"):
-                shown.append(f"{_INDENT}{_word(widths[0])} everywhere")
+                text_lines.append(f"{_INDENT}{_word(widths[0])} everywhere")
         else:
             parts = textwrap.wrap(text, _GROUP) if digits else [text]
-            shown += textwrap.wrap(
+            text_lines += textwrap.wrap(
                 " ".join(parts), columns(), initial_indent=_INDENT, subsequent_indent=_INDENT
             )
-    return "\n".join(shown)
+    return "\n".join(text_lines)
+
+
+def _narrowest(cells: pd.DataFrame, behind: list[str] | None = None) -> list[str]:
+    """The lines of the widest way that fits, or of the narrowest if none does; with what stands ``behind`` each row."""
+    fewer = cells.drop(columns="mean bits", errors="ignore")
+    lines: list[str] = []
+    for shown, fold, gap in ((cells, False, 2), (cells, True, 2), (fewer, True, 2), (fewer, True, 1)):
+        lines = _lines(shown if behind is None else shown.assign(widths=behind), fold=fold, gap=" " * gap)
+        if max(map(len, lines)) <= columns():
+            break
+    return lines
 
 
 def _word(num_bits: int | None) -> str:
     return _FLOAT if num_bits is None else str(num_bits)
 
 
-def _lines(cells: pd.DataFrame, *, fold: bool) -> list[str]:
+def _lines(cells: pd.DataFrame, *, fold: bool, gap: str) -> list[str]:
     """The rows, right-justified but for their names, under headings of one line, or of a line a word."""
     headings = [[name] for name in cells.columns]
     if fold:
@@ -80,7 +84,7 @@ def _lines(cells: pd.DataFrame, *, fold: bool) -> list[str]:
     first, *others = body
     rows = zip(first, *others, strict=True)
     return [
-        _GAP.join(
+        gap.join(
             each.ljust(width) if at == 0 else each.rjust(width)
             for at, (each, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
