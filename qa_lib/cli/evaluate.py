@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> Outcome:
     rows["archive"] = f"{'answered it' if evaluation.answered else 'keeps it now'}: {options.archive}"
     print(aligned(rows))
     if not options.holdout and chosen.row is not None and workload.holdout_images is not None:
-        said = "A search chose this setting by these very items, which flatters it: --holdout measures it on others."
-        print(f"\n{wrapped(said)}")
+        note = "A search chose this setting by these very items, which flatters it: --holdout measures it on others."
+        print(f"\n{wrapped(note)}")
     return 0, document | {
         "total_bits": evaluation.total_bits,
         "mean_bits": evaluation.mean_bits,
