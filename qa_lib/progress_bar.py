@@ -8,11 +8,11 @@ from tqdm import tqdm
 
 # A terminal of fewer columns has no room for everything.
 _NARROW = 112
-_WIDE_FORMAT = "{percentage:3.0f}%|{bar:10}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
-_NARROW_FORMAT = "{percentage:3.0f}%|{bar:5}| {n:.0f}/{total:.0f}{unit}, {remaining} left{postfix}"
-_LINE_FORMAT = (
-    "{percentage:3.0f}% {n:.0f}/{total:.0f}{unit}, {elapsed} so far, {remaining} left, {rate_fmt}{postfix}"
+_WIDE_FORMAT = (
+    "{percentage:3.0f}%|{bar:10}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 )
+_NARROW_FORMAT = "{percentage:3.0f}%|{bar:5}| {n:.0f}/{total:.0f}{unit}, {remaining} left{postfix}"
+_LINE_FORMAT = "{percentage:3.0f}% {n:.0f}/{total:.0f}{unit}, {elapsed} so far, {remaining} left, {rate_noinv_fmt}{postfix}"
 # A log gets a line each such share of the whole, or after so many seconds, but never two within a few.
 _SHARE, _MOST_SECONDS, _LEAST_SECONDS = 0.1, 60.0, 2.0
 
@@ -54,7 +54,7 @@ def progress_bar(total: float, unit: str, *, shown: bool) -> tqdm:
     )
     form = _LINE_FORMAT if lines else _NARROW_FORMAT if is_narrow(bar) else _WIDE_FORMAT
     bar.bar_format = (
-        form.replace(", {rate_fmt}", "") if "seconds" in unit else form
+        form.replace(", {rate_noinv_fmt}", "") if "seconds" in unit else form
     )  # of which a second has one
     return bar
 

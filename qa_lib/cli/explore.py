@@ -14,6 +14,7 @@ from qa_lib.metrics import Scale
 from qa_lib.search.checked_front import CheckedFront, check_max_drop
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.exploring import explore
+from qa_lib.search.forecast import duration
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -80,7 +81,14 @@ def _checked(exploration: Exploration, holdout: Evaluator | None) -> tuple[Check
         return None, "the workload has no hold-out set"
     if not exploration.front_evaluations:
         return None, "there is no front"
-    print(f"Checking the front on {holdout.images:,} items that chose nothing ...", file=sys.stderr)
+    count = 1 + len(exploration.uniform_evaluations) + len(exploration.front_evaluations)
+    measured = (exploration.float_evaluation, *exploration.measured)
+    each = sum(e.seconds for e in measured) / sum(e.images for e in measured)
+    seconds = count * holdout.images * each / holdout.workers
+    print(
+        f"Checking the front on {holdout.images:,} items that chose nothing: {duration(seconds)}, an estimate ...",
+        file=sys.stderr,
+    )
     try:
         return exploration.check(holdout), ""
     except (QAError, KeyboardInterrupt) as error:  # which takes nothing from what was found

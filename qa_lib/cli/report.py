@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> Outcome:
             by=options.by,
             metric=metric,
         )
-        others = sum(archive.check().contents["complete"] > 0) - 1
+        others = sum("metric" in said for said in archive.facts().values()) - 1
     least = options.min_accuracy if options.min_score is None else options.min_score
     if least is None:
         least = DEFAULT_MIN_ACCURACY if "accuracy" in exploration.scale.name else -math.inf

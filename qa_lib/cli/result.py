@@ -11,7 +11,7 @@ import pandas as pd
 
 from qa_lib.bit_widths import width_columns
 from qa_lib.cli.output import Outcome, wrapped
-from qa_lib.cli.showing import show, show_checked
+from qa_lib.cli.showing import named_front, show, show_checked
 from qa_lib.errors import ReportError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.interrupts import uninterrupted
@@ -53,7 +53,7 @@ def _document(
         "score": exploration.scale.name,
         "cost": exploration.cost.name,
         "min_score": exploration.min_score,
-        "front": _records(exploration, exploration.front_evaluations, exploration.front),
+        "front": _records(exploration, exploration.front_evaluations, named_front(exploration)),
         "baselines": _records(
             exploration,
             [exploration.float_evaluation, *exploration.uniform_evaluations.values()],

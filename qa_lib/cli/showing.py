@@ -98,10 +98,15 @@ def drop_end(scale: Scale, drop: float) -> str:
     return digits if drop >= 0 or digits.startswith("-") else f"-{digits}"
 
 
+def named_front(exploration: Exploration) -> pd.DataFrame:
+    """``exploration.front`` with the names that its rows have here: "front 1" is the cheapest."""
+    front = exploration.front
+    return front.set_index(pd.Index([f"front {n}" for n in range(1, len(front) + 1)]))
+
+
 def _cells(exploration: Exploration, checked: CheckedFront | None) -> pd.DataFrame:
     """The float model, the uniform widths and the front, as text."""
-    scale, front = exploration.scale, exploration.front
-    front = front.set_index(pd.Index([f"front {n}" for n in range(1, len(front) + 1)]))
+    scale, front = exploration.scale, named_front(exploration)
     frame = pd.concat([exploration.baselines(), front] if len(front) else [exploration.baselines()])
     table = pd.DataFrame(
         {

@@ -126,7 +126,7 @@ def explore(
         archive: Where evaluations and sensitivities are kept, in place of the evaluator's own archive.
         client: A ``distributed.Client``: candidates are measured on the workers of a cluster, with the same results (``Evaluator``).
         progress: Show a progress bar with the best so far, on standard error (in a notebook, under
-            the cell).
+            the cell; in a log, lines), and before it how long it will take and how much memory: an estimate.
         on_evaluation: Called with each evaluation as soon as it is there, in this thread.
 
     Returns:

@@ -30,7 +30,7 @@ def forecast(
     elsewhere = run.evaluator.measures_elsewhere
     each = sum(e.seconds for e in measured) / passes / (1 if elsewhere else run.evaluator.workers)
     memory = _memory(run, sensitivity_images)
-    said = f"{_time(each)} of a core a full pass" if elsewhere else _seconds(each, budgets, patience)
+    said = f"{duration(each)} of a core a full pass" if elsewhere else _seconds(each, budgets, patience)
     less = ", less what the archive answers" if any(e.answered for e in measured) else ""
     return f"Estimate, from what was just measured: {said}{less}{f'; {memory} of memory' if memory else ''}."
 
@@ -40,16 +40,16 @@ def _seconds(each: float, budgets: Mapping[str, float | None], patience: float |
     passes, seconds, count = (budgets.get(name) for name in ("full_passes", "seconds", "evaluations"))
     ways = []
     if passes is not None:
-        ways.append((passes * each, f"{_time(passes * each)} for {passes:g} full passes"))
+        ways.append((passes * each, f"{duration(passes * each)} for {passes:g} full passes"))
     if count is not None:
-        ways.append((count * each, f"at most {_time(count * each)} for {count:,} candidates"))
+        ways.append((count * each, f"at most {duration(count * each)} for {count:,} candidates"))
     if seconds is not None:
-        ways.append((seconds, f"some {max(1, round(seconds / each)):,} full passes in {_time(seconds)}"))
+        ways.append((seconds, f"some {max(1, round(seconds / each)):,} full passes in {duration(seconds)}"))
     if ways:
         return min(ways)[1]
     assert patience is not None
-    first, last = (_time(count * each) for count in _MOSTLY)
-    return f"{_time(each)} a full pass; it ends after {patience:g} without a find, most searches within {_MOSTLY[0]} to {_MOSTLY[1]}: {first} to {last}"
+    first, last = (duration(count * each) for count in _MOSTLY)
+    return f"{duration(each)} a full pass; it ends after {patience:g} without a find, most searches within {_MOSTLY[0]} to {_MOSTLY[1]}: {first} to {last}"
 
 
 def _memory(run: SearchRun, images: int) -> str:
@@ -68,7 +68,8 @@ def _memory(run: SearchRun, images: int) -> str:
     return f"{most / 1e9:.1f} GB, and {there / 1e9:.1f} GB on the GPU,"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``seconds`` in words, in so many digits as an estimate has: "12 s", "3 min", "1.2 h"."""
     if seconds < 99.5:
         return f"{seconds:.2g} s"
     return f"{seconds / 60:.0f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"

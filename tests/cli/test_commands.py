@@ -89,6 +89,7 @@ def test_one_setting_is_measured_and_said_to_be_as_sure_as_it_is(run, by_hand, t
     assert found["costs"]["peak activation memory"]["unit"] == "kB" and "answered it" in " ".join(err.split())
 
 
+@pytest.mark.slow
 def test_a_row_of_a_front_and_what_export_wrote_score_what_they_say(run, explored):
     folder, row = explored
     status, shown, _ = run("evaluate", folder / "front.csv:1")
@@ -149,6 +150,7 @@ def test_the_hold_out_set_is_another(run, tiny_workload, images, labels, monkeyp
     assert status == 2 and "has no hold-out set: leave --holdout out" in err
 
 
+@pytest.mark.slow
 def test_each_method_is_scored_and_one_is_kept(
     run, tmp_path, tiny_model, images, labels, tiny_workload, monkeypatch
 ):
@@ -219,6 +221,7 @@ def test_an_archive_becomes_the_same_front_without_a_model(explored, capsys, mon
     assert "there is no archive at" in capsys.readouterr().err and not (folder / "none.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_search_says_what_the_archive_answered_and_scripts_read_it(explored, capsys):
     folder, _ = explored
     known = len(Archive(folder / "archive.sqlite").to_frame()) - 1  # the float model is no candidate
@@ -233,7 +236,11 @@ def test_a_resumed_search_says_what_the_archive_answered_and_scripts_read_it(exp
         in printed.err
     )
     assert found["front"][0].keys() >= {"name", "accuracy", "expected_score", "total_bits", "bit_widths"}
-    assert found["baselines"][0]["name"] == "float" and found["baselines"][1]["bit_widths"] == [2] * 4
+    assert (
+        found["front"][0]["name"] == "front 1"
+        and found["baselines"][0]["name"] == "float"
+        and found["baselines"][1]["bit_widths"] == [2] * 4
+    )
     assert "Estimate, from what was just measured: " in printed.err and "\r" not in printed.err
 
 
