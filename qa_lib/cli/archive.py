@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from qa_lib.archive import Archive, ArchiveCheck, check_archive, copy_archive, save_what_is_whole
-from qa_lib.cli.output import Outcome
+from qa_lib.cli.output import Outcome, wrapped
 from qa_lib.errors import ArchiveError
 
 
@@ -27,11 +27,12 @@ def _check(options: argparse.Namespace) -> Outcome:
 
 def _print_check(found: ArchiveCheck) -> None:
     contents = found.contents
-    print(
-        f"{found.path}: {'whole' if found.whole else 'DAMAGED: ' + '; '.join(found.faults)}\n"
+    print(f"{found.path}: {'whole' if found.whole else 'DAMAGED: ' + '; '.join(found.faults)}")
+    said = (
         f"{int(contents['evaluations'].sum())} evaluations and {int(contents['sensitivities'].sum())} sensitivities under "
         f"{len(contents)} fingerprints (of a model, its data, the metric and the machine)"
     )
+    print(wrapped(said))
     for entry in _entries(found):
         print(f"\n{entry.pop('fingerprint')}")
         for key, value in entry.items():

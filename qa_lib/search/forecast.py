@@ -9,7 +9,7 @@ import torch
 from qa_lib.forward.incremental import GIBIBYTE
 from qa_lib.search.run import SearchRun
 
-# After so many full passes most searches have ended that have no budget (README, "What the search is worth").
+# After so many full passes searches without a budget have ended on the embedded networks (README, "What the search is worth").
 _MOSTLY = (60, 90)
 _FLOAT_BYTES = 4
 
@@ -49,7 +49,7 @@ def _seconds(each: float, budgets: Mapping[str, float | None], patience: float |
         return min(ways)[1]
     assert patience is not None
     first, last = (duration(count * each) for count in _MOSTLY)
-    return f"{duration(each)} a full pass; it ends after {patience:g} without a find, most searches within {_MOSTLY[0]} to {_MOSTLY[1]}: {first} to {last}"
+    return f"{duration(each)} a full pass; it ends after {patience:g} without a find, on the embedded networks within {_MOSTLY[0]} to {_MOSTLY[1]}: {first} to {last}"
 
 
 def _memory(run: SearchRun, images: int) -> str:

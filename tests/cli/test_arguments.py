@@ -50,6 +50,7 @@ sys.exit(status)
         (["calibrate", "--help"], 0, "python -m qa_lib explore --calibration output.pt"),
         (["report", "--help"], 0, "python -m qa_lib report out/archive.sqlite"),
         (["evaluate", "four"], 2, "'four' is no setting; give 4 (one width everywhere)"),
+        (["evaluate", "4", "--cost", "energy.csv"], 2, "there is no table 'energy.csv'"),
         (["calibrate", "--methods", "mse,median"], 2, "'median' is no method; known are mse, max"),
         (["report", "a.sqlite", "--by", "luck"], 2, "invalid choice: 'luck'"),
         (["archive", "merge", "--help"], 0, "the archive that grows"),

@@ -115,7 +115,6 @@ def test_a_row_of_a_front_and_what_export_wrote_score_what_they_say(run, explore
         (["conv9=4"], "bit_widths names ['conv9'], which this model does not have"),
         (["1"], "the width of 'input' is 1; allowed are whole numbers from 2 to 16"),
         (["none.json"], "cannot be read as a setting"),
-        (["4", "--cost", "volts"], "'volts'; give one of total_bits"),
     ],
 )
 def test_a_setting_of_another_model_is_one_line(run, options, said):

@@ -34,7 +34,7 @@ def run(evaluator, monkeypatch):
         ({"evaluations": 10}, None, ": at most 15 s for 10 candidates;"),
         ({"seconds": 60.0}, None, ": some 40 full passes in 60 s;"),
         ({"seconds": 60.0, "full_passes": 20.0, "evaluations": 1000}, None, ": 30 s for 20 full passes;"),
-        ({}, 20.0, ": 1.5 s a full pass; it ends after 20 without a find, most searches within 60 to 90: 90 s to 2 min;"),
+        ({}, 20.0, ": 1.5 s a full pass; it ends after 20 without a find, on the embedded networks within 60 to 90: 90 s to 2 min;"),
     ],
 )  # fmt: skip
 def test_the_time_is_that_of_the_passes_on_all_cores(run, budgets, patience, said):

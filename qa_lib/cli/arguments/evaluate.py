@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from qa_lib.cli.arguments.model import SETTING_HELP, add_model, setting
-from qa_lib.cli.arguments.types import add_json, user_path
+from qa_lib.cli.arguments.types import add_json, cost, user_path
 
 DESCRIPTION = """\
 Measures one setting of the bit widths: its score, how much it loses against
@@ -32,7 +32,7 @@ def fill(command: argparse.ArgumentParser) -> None:
         help="on the workload's hold-out set in place of the search set; the more is chosen by it, the less it says")  # fmt: skip
     add("--level", type=_level, default=0.95, metavar="L",
         help="how sure the interval is to hold the true drop, 0.5 to 0.999 (default: %(default)s)")  # fmt: skip
-    add("--cost", action="append", default=[], metavar="TABLE",
+    add("--cost", type=cost, action="append", default=[], metavar="TABLE",
         help="a table of your own, energy.csv say, whose cost is said, too; may be given several times")  # fmt: skip
     add("--archive", type=user_path, default=Path("out/archive.sqlite"), metavar="FILE",
         help="where every evaluation is kept, made if missing (default: %(default)s, where explore has it)")  # fmt: skip
