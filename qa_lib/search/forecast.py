@@ -12,6 +12,8 @@ from qa_lib.search.run import SearchRun
 # After so many full passes searches without a budget have ended on the embedded networks (README, "What the search is worth").
 _MOSTLY = (60, 90)
 _FLOAT_BYTES = 4
+# A clock may say that nothing took any time.
+_SHORTEST = 1e-3
 
 
 def forecast(
@@ -28,7 +30,8 @@ def forecast(
     measured = [run.float_evaluation, *run.evaluations.values()]
     passes = sum(e.images for e in measured) / run.evaluator.images
     elsewhere = run.evaluator.measures_elsewhere
-    each = sum(e.seconds for e in measured) / passes / (1 if elsewhere else run.evaluator.workers)
+    seconds = max(sum(e.seconds for e in measured), _SHORTEST)
+    each = seconds / passes / (1 if elsewhere else run.evaluator.workers)
     memory = _memory(run, sensitivity_images)
     said = f"{duration(each)} of a core a full pass" if elsewhere else _seconds(each, budgets, patience)
     less = ", less what the archive answers" if any(e.answered for e in measured) else ""

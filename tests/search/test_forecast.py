@@ -49,6 +49,12 @@ def test_the_memory_is_the_most_so_far_and_what_sensitivities_keep(run):
     assert forecast(run, {"seconds": 1.0}, None, 100 * images).endswith("; 2.6 GB of memory.")  # a gibibyte
 
 
+def test_what_took_no_time_is_no_error(run):
+    for evaluation in (run.float_evaluation, *run.evaluations.values()):
+        object.__setattr__(evaluation, "seconds", 0.0)
+    assert "full passes in 1 s" in forecast(run, {"seconds": 1.0}, None, 0)
+
+
 def test_what_the_archive_answers_is_said_to_take_less(run):
     assert "archive" not in forecast(run, {"seconds": 1.0}, None, 0)
     object.__setattr__(run.float_evaluation, "answered", True)
