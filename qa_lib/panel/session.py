@@ -1,8 +1,6 @@
 """What the instrument does, without a widget: a setting that is moved, predicted, measured, and compared."""
 
 import threading
-import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -16,23 +14,20 @@ from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.live import LiveEvaluator
+from qa_lib.panel.ahead import Ahead
 from qa_lib.panel.fits import check_exploration, check_names, check_positions, check_settled, check_side
 from qa_lib.panel.history import History
 from qa_lib.panel.knowledge import Knowledge
 from qa_lib.panel.points import points_of
 from qa_lib.panel.requests import Gathering, LatestOnly
 from qa_lib.panel.searching import Search
+from qa_lib.panel.together import join, leave, like, tell_others
 from qa_lib.panel.view import View, Views
 from qa_lib.search.exploration import Exploration
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
 Table = tuple[SensitivityTable | None]
-
-# How long a hand rests before what it is at is measured, in seconds: while it moves, the processor is for what it sees.
-_REST = 0.05
-# All that there are.
-_alive: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
 
 class Session:
@@ -136,29 +131,27 @@ class Session:
         self.history: History[Widths] = History(self.bit_widths)
         self._views, self._showing, self.moving = Views(), threading.RLock(), False
         self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
-        # What it raises is raised again when the hand lets go.
-        self._ahead: LatestOnly[Widths] = LatestOnly(self._measure_ahead, lambda error: None)
-        self._under_the_hand: Widths = ()
+        self._ahead = Ahead(lambda widths, superseded: self.live.evaluate(widths, superseded=superseded))
         self._lessons: LatestOnly[Widths] = LatestOnly(self._learn, self._views.show_error)
         self._feeding: Gathering[Evaluation] = Gathering(self._add_fed, self._views.show_error)
         self._holds: LatestOnly[tuple[str, Widths]] = LatestOnly(self._hold, self._views.show_error)
         self._preparing: LatestOnly[Table] = LatestOnly(self._prepare, self._views.show_error)
         self.search = Search(self, self._views)
-        _alive.add(self)
+        join(self)
 
     @classmethod
     def of(cls, evaluator: Evaluator, *limits: int, **options: Any) -> "Session":
         """The session that is there for ``evaluator`` and shows the same widths, least score and costs, which takes in what is new in
         ``options``; else a new one. Takes and raises what a new one does."""
         made = cls(evaluator, *limits, **options)
-        for there in list(_alive):
-            if there is not made and there.given is evaluator and there.look == made.look:
-                there.points.add(made.points.evaluations)
-                there.table = options.get("sensitivities") or there.table or made.table
-                if there.bit_widths != made.bit_widths:
-                    there.load(made.bit_widths)
-                return there
-        return made
+        there = like(made)
+        if there is None:
+            return made
+        there.points.add(made.points.evaluations)
+        there.table = options.get("sensitivities") or there.table or made.table
+        if there.bit_widths != made.bit_widths:
+            there.load(made.bit_widths)
+        return there
 
     @property
     def look(self) -> tuple[Any, ...]:
@@ -199,11 +192,11 @@ class Session:
         present = dict(zip(self.qmodel.names, self.bit_widths, strict=True))
         asked = present | dict(bit_widths) if isinstance(bit_widths, Mapping) else bit_widths
         widths = check_positions(self.qmodel.names, self.qmodel.check_bit_widths(asked), self.limits)
-        self._ahead.cancel()
+        self._ahead.give_up()
         self._requests.cancel()
         self._move_to(widths)
         self.history.push(widths)
-        self._tell_others()
+        tell_others(self)
         try:
             self._measure(widths, lambda: False)
         except BaseException as error:  # Ctrl-C, too: the setting stands where nothing was measured
@@ -223,15 +216,14 @@ class Session:
     def move(self, bit_widths: Widths) -> None:
         """A hand has moved to these widths, and goes on: they are predicted. They are measured already, for it may let go here."""
         self._show_predicted(bit_widths, "let go to measure")
-        self._under_the_hand = bit_widths
-        self._ahead.submit(bit_widths)
+        self._ahead.moved_to(bit_widths)
 
     def release(self, bit_widths: Widths) -> None:
         """A hand has let go at these widths: they are measured. Returns at once."""
         self._move_to(bit_widths)
         self.history.push(bit_widths)
         self._request(bit_widths)
-        self._tell_others()
+        tell_others(self)
 
     def load(self, bit_widths: Widths) -> None:
         """Changes the setting and asks for what it scores; returns at once. ``wait`` waits for the answer."""
@@ -241,13 +233,13 @@ class Session:
         """Back to the setting before, as ``load`` does."""
         self._move_to(self.history.undo())
         self._request(self.bit_widths)
-        self._tell_others()
+        tell_others(self)
 
     def redo(self) -> None:
         """Forward again, as ``load`` does."""
         self._move_to(self.history.redo())
         self._request(self.bit_widths)
-        self._tell_others()
+        tell_others(self)
 
     def follow(self, bit_widths: Widths) -> None:
         """Another session has given the model these widths: they are shown here, too, if the sliders can show them."""
@@ -256,11 +248,6 @@ class Session:
             self._move_to(bit_widths)
             self.history.push(bit_widths)
             self._request(bit_widths)
-
-    def _tell_others(self) -> None:
-        for other in list(_alive):
-            if other is not self and other.qmodel is self.qmodel and other.attached:
-                other.follow(self.bit_widths)
 
     def reset(self) -> None:
         """Back to where the session began, but for locked layers; as ``load`` does."""
@@ -308,11 +295,13 @@ class Session:
     def close(self) -> None:
         """Drops what was asked for, tells no view any more, and gives back the memory of the kept activations."""
         self._views.all = []
-        _alive.discard(self)
+        leave(self)
         self.search.stop()
-        queues = (self._ahead, self._preparing, self._requests, self._lessons, self._holds)
+        queues = (self._preparing, self._requests, self._lessons, self._holds)
+        self._ahead.give_up()
         for queue in queues:
             queue.cancel()
+        self._ahead.wait()
         for queue in queues:
             queue.wait()
         self.live.let_go()
@@ -347,11 +336,6 @@ class Session:
                 self._views.show_points()
             self._lessons.submit(widths)
 
-    def _measure_ahead(self, widths: Widths, superseded: Callable[[], bool]) -> None:
-        time.sleep(_REST)
-        if not superseded():
-            self.live.evaluate(widths, superseded=superseded)
-
     def _follow_the_model(self) -> None:
         if self.knowledge.outdated():
             self.float_evaluation = self.evaluator.evaluate_uniform(None)
@@ -379,8 +363,7 @@ class Session:
         return tuple(present if name in self.locked else new for name, new, present in named)
 
     def _request(self, widths: Widths) -> None:
-        if widths != self._under_the_hand:
-            self._ahead.cancel()
+        self._ahead.give_up(but_for=widths)
         self._show_predicted(widths, "measuring …")
         self._requests.submit(widths)
 
