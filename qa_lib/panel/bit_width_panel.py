@@ -68,6 +68,7 @@ class BitWidthPanel(View):
         checked: What ``exploration.check(holdout)`` returned: what points of the front are worth on that data, and how sure, is shown with
             them, and a button picks the cheapest that surely loses no more than is said.
         holdout: Measures the model on a hold-out set: a button asks what the present setting scores there, and how sure that is.
+        beside: Name -> another search of the same score and cost, of this model otherwise calibrated, say, whose front is drawn beside.
         groups: Name of a group -> quantizers that one handle moves; None takes the blocks.
         class_names: What the classes are called.
         folder: Where settings, pictures and tables are saved.
@@ -102,6 +103,7 @@ class BitWidthPanel(View):
         other_costs: Iterable[Cost | str | Path] | None = None,
         checked: CheckedFront | None = None,
         holdout: Evaluator | None = None,
+        beside: Mapping[str, Exploration] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         class_names: Sequence[str] | None = None,
         folder: str | Path = ".",
@@ -117,7 +119,7 @@ class BitWidthPanel(View):
             qmodel.names, types=qmodel.layer_table()["type"], num_bits_lower_limit=lower, num_bits_upper_limit=upper,
             bit_widths=session.bit_widths, groups=groups, space=session.space, weights=qmodel.weight_fake_quantizers,
         )  # fmt: skip
-        self.front = FrontView(session.points, session.float_evaluation)
+        self.front = FrontView(session.points, session.float_evaluation, beside)
         self.comparison = Comparison(qmodel.names, class_names, session.points.cost)
         self.readout = Readout(session.float_evaluation, session.points.costs, checked)
         self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES), self.readout.show_error)

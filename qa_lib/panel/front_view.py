@@ -2,7 +2,9 @@
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from itertools import cycle
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,10 +12,12 @@ import plotly.graph_objects as go
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import amount, fewer, name_and_unit
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.panel.fits import check_beside
 from qa_lib.panel.points import Points
 from qa_lib.panel.theme import colour_axes, figure_widget, recolour
 from qa_lib.panel.view import View
 from qa_lib.plots import style
+from qa_lib.search.exploration import Exploration
 from qa_lib.search.pareto import Standing
 
 # Widths on one line of what is shown over a point.
@@ -34,6 +38,7 @@ class FrontView(View):
     Args:
         points: What it shows; ``show_points`` after a change.
         float_evaluation: The float model.
+        beside: Name -> another search, whose front is drawn beside, by what it minimised.
 
     Attributes:
         widget: The ``plotly.graph_objects.FigureWidget``.
@@ -46,7 +51,13 @@ class FrontView(View):
         >>> view.show_points()
     """
 
-    def __init__(self, points: Points, float_evaluation: Evaluation) -> None:
+    def __init__(
+        self,
+        points: Points,
+        float_evaluation: Evaluation,
+        beside: Mapping[str, Exploration] | None = None,
+    ) -> None:
+        self._beside = check_beside(beside or {}, points)
         self.points, self.float_evaluation = points, float_evaluation
         self.cost, self.min_score = points.cost, points.min_score
         self._shown: dict[str, Sequence[Evaluation]] = {}
@@ -221,6 +232,19 @@ class FrontView(View):
                 ),
             ]
         )  # fmt: skip
+        dashes = cycle(["dot", "dash", "dashdot", "longdash"])
+        for name, other in self._beside.items():
+            front = other.front_evaluations
+            line = {"shape": "hv", "width": 1.5, "color": style.DOMINATED, "dash": next(dashes)}
+            text = [
+                f"<b>{escape(name)}, #{n}</b><br>{e.text}, {amount(other.cost, e.bit_widths)}"
+                for n, e in enumerate(front, 1)
+            ]
+            figure.add_trace(
+                points(
+                    f"beside {name}", name, mode="lines+markers", line=line, marker={"size": 5, "color": style.DOMINATED}, text=text,
+                ).update(x=[other.cost(e.bit_widths) for e in front], y=[e.score for e in front])
+            )  # fmt: skip
         figure.update_traces(
             hovertemplate="predicted, not measured<extra></extra>", selector={"meta": "predicted"}
         )

@@ -732,3 +732,18 @@ def test_who_points_at_a_name_sees_what_the_layer_sees(panel, monkeypatch):
     assert found["counts"] == shown.counts.tolist() and found["levels"] == shown.levels.tolist()
     assert (found["name"], found["num_bits"], found["clipped"]) == ("conv1", 3, shown.clipped)
     assert panel.bit_widths[2] == 3
+
+
+def test_fronts_of_other_searches_are_drawn_beside(evaluator):
+    first, second = (explore(evaluator, evaluations=12, seed=seed, progress=False) for seed in (1, 2))
+    panel = BitWidthPanel(evaluator, exploration=first, beside={"another <seed>": second})
+    assert panel.wait(60)
+    (drawn,) = [trace for trace in panel.front.widget.data if trace.meta == "beside another <seed>"]
+    front = second.front_evaluations
+    assert list(drawn.x) == [e.total_bits for e in front] and list(drawn.y) == [e.score for e in front]
+    assert drawn.text[0].startswith("<b>another &lt;seed&gt;, #1</b>")
+    other = explore(evaluator, evaluations=12, cost=lambda widths: widths[0], progress=False)
+    with pytest.raises(DataError, match="they share no axes"):
+        BitWidthPanel(evaluator, exploration=first, beside={"other": other})
+    with pytest.raises(DataError, match="what explore"):
+        BitWidthPanel(evaluator, beside={"other": 3})
