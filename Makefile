@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/installed
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg --nbval-cell-timeout=900
 
-.PHONY: help run test quick style test-oldest lab notebooks docs install clean
+.PHONY: help run test quick style test-oldest lab panel notebooks docs install clean
 
 help: ## show this list (the default)
 	@echo "make TARGET, where TARGET is"
@@ -28,6 +28,9 @@ run: $(INSTALLED) ## search the embedded network's bit widths and print the fron
 
 lab: $(INSTALLED) ## open JupyterLab in notebooks/
 	cd notebooks && $(BIN)/jupyter lab
+
+panel: $(INSTALLED) ## only the sliders of the embedded network, as a page of their own
+	cd notebooks/page && $(BIN)/voila panel.ipynb
 
 test: style ## everything that CI runs, the notebooks included
 	$(PYTEST) notebooks tests $(NBVAL)

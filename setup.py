@@ -94,6 +94,8 @@ setup(
             "import-linter>=2.1",
             "mypy>=1.11",
             "playwright>=1.48",
+            "axe-playwright-python>=0.1.8",
+            "voila>=0.5.8",
             "nbstripout>=0.7",
             "pre-commit>=3.7",
             # What users bring, in the tests.

@@ -6,6 +6,9 @@ and figures are drawn beside the committed ones. What is stored comes from the w
 
 import os
 
+# Which tests/panel/test_page.py opens.
+collect_ignore = ["page"]
+
 
 def pytest_collection_modifyitems(items):
     if not os.environ.get("BRIEF"):

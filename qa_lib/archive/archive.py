@@ -84,6 +84,10 @@ class Archive:
         """Everything known under ``fingerprint``, in the order in which it was first written."""
         return self._sound(self._all(tables.evaluations, "WHERE digest = ?", (fingerprint,)))
 
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What is said of each fingerprint, evaluations' and sensitivities', by its digest. Not to be changed."""
+        return self._living.transact(tables.said)
+
     def scores(self, fingerprint: str, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What is known under ``fingerprint`` of settings that saw ``images``, as far as choosing among many takes.
 

@@ -177,6 +177,12 @@ def scores(
     return widths, np.array([score for _, score, _ in found], float), np.array(sums)
 
 
+def said(connection: sqlite3.Connection) -> dict[str, Facts]:
+    """What is said of each fingerprint, by its digest; nothing of those where that is damaged."""
+    found = connection.execute("SELECT digest, facts, checksum FROM fingerprints")
+    return {digest: _facts(digest, text, check) for digest, text, check in found}
+
+
 def sensitivities(
     connection: sqlite3.Connection, where: str = "", values: tuple[Any, ...] = ()
 ) -> Generator[tuple[str, Facts, Sensitivity | None], None, None]:

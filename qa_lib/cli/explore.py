@@ -2,29 +2,24 @@
 
 import argparse
 import sys
-from typing import Any
+from pathlib import Path
 
-from qa_lib.calibration.calibrating import calibrate
 from qa_lib.cli.arguments.explore import DEFAULT_MIN_ACCURACY
+from qa_lib.cli.model import calibrated_workload, evaluator_of
+from qa_lib.cli.output import Outcome
 from qa_lib.cli.result import report
 from qa_lib.errors import QAError, ReportError
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.metrics import Scale
-from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.search.checked_front import CheckedFront, check_max_drop
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.exploring import explore
-from qa_lib.workloads.workload import Workload, load_workload
+from qa_lib.search.forecast import duration
 
 
-def run(options: argparse.Namespace) -> int:
-    """Searches, writes the files, and returns the exit status."""
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ReportError(
-            f"--out '{options.out}' is no folder that can be made ({error.strerror}): give another one"
-        ) from error
+def run(options: argparse.Namespace) -> Outcome:
+    """Searches, and writes the files."""
+    made_folder(options.out)
     try:
         exploration, holdout = _explore(options)
         checked, unchecked = _checked(exploration, holdout)
@@ -35,32 +30,25 @@ def run(options: argparse.Namespace) -> int:
         raise
 
 
-def calibrated_workload(
-    options: argparse.Namespace,
-) -> tuple[Workload, QuantizedActivationsModel, dict[str, Any]]:
-    """The workload that the command line names, its model calibrated as it says, and what evaluators of it are told."""
-    workload = load_workload(options.workload)
-    how: dict[str, Any] = {
-        "forward": workload.forward,
-        "weights": options.weights,
-        "device": options.device,
-    }
-    qmodel = QuantizedActivationsModel(workload.model, workload.predicate, **how)
-    calibrate(qmodel, workload.calibration_loader(), method=options.calibration)
-    return workload, qmodel, {"metric": workload.metric, "transform": workload.transform}
+def made_folder(folder: Path) -> Path:
+    """``folder``, made if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(
+            f"--out '{folder}' is no folder that can be made ({error.strerror}): give another one"
+        ) from error
+    return folder
 
 
 def _explore(options: argparse.Namespace) -> tuple[Exploration, Evaluator | None]:
-    workload, qmodel, how = calibrated_workload(options)
-    evaluator = Evaluator(qmodel, workload.search_images, workload.search_labels, **how)
+    workload, qmodel = calibrated_workload(options)
+    evaluator = evaluator_of(workload, qmodel)
     if options.max_drop is not None:
         check_max_drop(options.max_drop, Scale.of(evaluator.metric), "--max-drop")
     holdout = None
     if workload.holdout_images is not None:
-        try:
-            holdout = Evaluator(qmodel, workload.holdout_images, workload.holdout_labels, **how)
-        except QAError as error:
-            raise type(error)(f"the hold-out set of the workload: {error}") from error
+        holdout = evaluator_of(workload, qmodel, holdout=True)
     least = options.min_accuracy
     if least is None and options.min_score is None and "accuracy" in evaluator.metric.name:
         least = DEFAULT_MIN_ACCURACY
@@ -93,7 +81,14 @@ def _checked(exploration: Exploration, holdout: Evaluator | None) -> tuple[Check
         return None, "the workload has no hold-out set"
     if not exploration.front_evaluations:
         return None, "there is no front"
-    print(f"Checking the front on {holdout.images:,} items that chose nothing ...", file=sys.stderr)
+    count = 1 + len(exploration.uniform_evaluations) + len(exploration.front_evaluations)
+    measured = (exploration.float_evaluation, *exploration.measured)
+    each = sum(e.seconds for e in measured) / sum(e.images for e in measured)
+    seconds = count * holdout.images * each / holdout.workers
+    print(
+        f"Checking the front on {holdout.images:,} items that chose nothing: {duration(seconds)}, an estimate ...",
+        file=sys.stderr,
+    )
     try:
         return exploration.check(holdout), ""
     except (QAError, KeyboardInterrupt) as error:  # which takes nothing from what was found

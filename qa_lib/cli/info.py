@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 import qa_lib
+from qa_lib.cli.output import Outcome, aligned
 from qa_lib.quantization.digests import environment
 from qa_lib.search.provenance import versions
 
 
-def run(options: argparse.Namespace) -> int:
-    """Prints it, and returns the exit status."""
+def run(options: argparse.Namespace) -> Outcome:
+    """Prints it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     archive = options.archive.absolute()
     facts = {
@@ -27,6 +28,5 @@ def run(options: argparse.Namespace) -> int:
         if archive.is_file()
         else f"none at {archive}",
     }
-    for name, value in facts.items():
-        print(f"{name.replace('_', ' '):28} {value}")
-    return 0
+    print(aligned({name.replace("_", " "): str(value) for name, value in facts.items()}))
+    return 0, facts

@@ -5,9 +5,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import import_module
 from typing import Any
-
-from tqdm import tqdm
 
 from qa_lib.errors import QAWarning
 
@@ -51,7 +50,8 @@ def plain_warnings() -> Iterator[None]:
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, QAWarning):
-            tqdm.write(f"qa_lib: {message}", file=sys.stderr)  # on a line of its own, above a bar
+            # On a line of its own, above a bar. Ctrl-C before main() begins is not caught: so little is imported until then.
+            import_module("tqdm").tqdm.write(f"qa_lib: {message}", file=sys.stderr)
         else:
             before(message, category, *where, **more)
 

@@ -2,11 +2,12 @@
 
 import argparse
 
+from qa_lib.cli.output import Outcome, aligned
 from qa_lib.workloads.workload import described_workloads
 
 
-def run(options: argparse.Namespace) -> int:
-    """Prints them, and returns the exit status."""
-    for name, line in described_workloads().items():
-        print(f"{name:26}{line}")
-    return 0
+def run(options: argparse.Namespace) -> Outcome:
+    """Prints them."""
+    described = described_workloads()
+    print(aligned(described))
+    return 0, described

@@ -25,6 +25,7 @@ class Evaluation:
         fingerprint: What it was measured under, ``Evaluator.fingerprint``; "" if nobody recorded it.
         scale: How the score is called and written.
         divergences: How far each batch's outputs are from the float model's, summed over its images; empty if that was not measured.
+        answered: Whether the archive answered it, so that nothing was run.
     """
 
     bit_widths: Widths
@@ -37,6 +38,7 @@ class Evaluation:
     fingerprint: str = field(default="", repr=False, compare=False)
     scale: Scale = field(default=Scale(), repr=False, compare=False)
     divergences: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    answered: bool = field(default=False, repr=False, compare=False)
 
     @property
     def complete(self) -> bool:

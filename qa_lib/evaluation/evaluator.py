@@ -250,7 +250,9 @@ class Evaluator(Known):
         evaluations: dict[Widths, Evaluation] = {}
 
         def finish(task: Task, *, measured: bool = True) -> None:
-            evaluation = evaluations[task.bit_widths] = self._scoring.evaluation(task, digest)
+            evaluation = evaluations[task.bit_widths] = self._scoring.evaluation(
+                task, digest, answered=not measured
+            )
             if measured:
                 self._records.write(evaluation, facts, again=remeasure)
             if on_evaluation is not None:

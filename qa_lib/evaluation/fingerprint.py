@@ -1,5 +1,6 @@
 """What evaluations depend on: a changed fingerprint never reads an old result."""
 
+import math
 import time
 from typing import Any
 
@@ -7,7 +8,7 @@ from qa_lib.batches.batched_set import BatchedSet
 from qa_lib.batches.structure import item_shape
 from qa_lib.errors import DataError
 from qa_lib.forward.replica_check import behaviour_digest
-from qa_lib.metrics import Metric
+from qa_lib.metrics import Metric, Scale
 from qa_lib.quantization.digests import (
     environment,
     function_digest,
@@ -86,7 +87,7 @@ class Facts:
         }
 
 
-def archived_facts(qmodel: QuantizedActivationsModel, search_set: BatchedSet) -> dict[str, Any]:
+def archived_facts(qmodel: QuantizedActivationsModel, search_set: BatchedSet, scale: Scale) -> dict[str, Any]:
     """What an archive keeps beside these facts: what a reader knows them by, and how its rows are to be read."""
     some = search_set.first_two
     return {
@@ -95,4 +96,10 @@ def archived_facts(qmodel: QuantizedActivationsModel, search_set: BatchedSet) ->
         "images": search_set.images,
         "image_shape": item_shape(some),
         "network": type(qmodel.model).__name__,
+        "scale": {"unit": scale.unit, "best": _finite(scale.best), "worst": _finite(scale.worst)},
     }
+
+
+def _finite(number: float) -> float | None:
+    """``number`` as JSON has it: None if it is infinite."""
+    return number if math.isfinite(number) else None

@@ -138,7 +138,7 @@ class Records:
         self, evaluation: Evaluation, facts: dict[str, Any], *, again: bool = False, items: bytes = b""
     ) -> None:
         """Keeps ``evaluation`` under ``facts``, and which ``items`` were right; ``again`` in place of what is there."""
-        e, described = evaluation, facts | archived_facts(self.qmodel, self.search_set)
+        e, described = evaluation, facts | archived_facts(self.qmodel, self.search_set, self.scoring.scale)
         row = Row(e.bit_widths, e.sums, e.images, e.seconds, e.upper_bound, e.divergences, items=items)
         again = again or e.bit_widths in self._anew
         self.archive.write(digest_of(facts), row, described, again=again)
@@ -189,7 +189,7 @@ class Records:
         return possible
 
     def _evaluation(self, row: Row, digest: str) -> Evaluation:
-        return self.scoring.evaluation(self.scoring.task(row.bit_widths, None, row), digest)
+        return self.scoring.evaluation(self.scoring.task(row.bit_widths, None, row), digest, answered=True)
 
 
 def nearest_to_front(costs: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -79,13 +79,13 @@ class Scoring:
             and (not len(added) or self.metric.possible(added.reshape(len(added), -1), perfect))
         )
 
-    def evaluation(self, task: Task, fingerprint: str = "") -> Evaluation:
-        """What a candidate has scored so far, measured under ``fingerprint``."""
+    def evaluation(self, task: Task, fingerprint: str = "", *, answered: bool = False) -> Evaluation:
+        """What a candidate has scored so far, measured under ``fingerprint``, or ``answered`` from an archive."""
         upper_bound = self._upper_bound(task)
         sums = tuple(tuple(added.tolist()) for added in task.sums) if task.additive else ()
         return Evaluation(
             task.bit_widths, task.images, self.search_set.images, upper_bound, self._estimate(task, upper_bound),
-            task.seconds, sums, fingerprint, self.scale, tuple(task.divergences),
+            task.seconds, sums, fingerprint, self.scale, tuple(task.divergences), answered,
         )  # fmt: skip
 
     def _upper_bound(self, task: Task) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.files import checked_file, checked_path, write_whole
 
 
-def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluation: Evaluation) -> None:
+def save_setting(
+    path: str | Path, name: str, quantizers: Sequence[str], evaluation: Evaluation, *, note: str = ""
+) -> None:
     """Writes a setting and what it scored into the file, beside those that are there; one of the same name is replaced.
 
     Args:
@@ -21,6 +24,7 @@ def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluat
         name: What the setting is to be called.
         quantizers: The names of the quantizers, in order.
         evaluation: The setting, measured.
+        note: What is to be remembered of it.
 
     Raises:
         DataError: The name is empty, or the file is something else or cannot be written; it is left as it was.
@@ -35,8 +39,38 @@ def save_setting(path: str | Path, name: str, quantizers: Sequence[str], evaluat
         "accuracy": evaluation.score,
         "total_bits": evaluation.total_bits,
         "images": evaluation.images,
-    }
+    } | ({"note": note} if note else {})
     write_whole(path, json.dumps(saved, indent=1, ensure_ascii=False), "the settings", DataError)
+
+
+def saved_note(path: str | Path, name: str) -> str:
+    """What was noted of a setting when it was saved; empty if nothing was. Raises ``DataError`` if the file is something else."""
+    return str(_read(checked_path(path, DataError)).get(name, {}).get("note", ""))
+
+
+def as_widths(text: str) -> list[int | None] | dict[str, int | None]:
+    """The widths in a text, as somebody pastes them: numbers and ``float`` or ``None`` in order, with whatever between them, or a mapping
+    from names.
+
+    Raises:
+        DataError: There are none in it.
+
+    Example:
+        >>> as_widths("[8, 4, None]"), as_widths("{'conv1': 4}")
+        ([8, 4, None], {'conv1': 4})
+    """
+    number = {"float": None, "None": None, "null": None, "f": None}
+    if "{" in text:
+        found = re.findall(r"""["']([^"']+)["']\s*:\s*(\d+|None|null)""", text)
+        named = {name: number[width] if width in number else int(width) for name, width in found}
+        if named:
+            return named
+    words = re.findall(r"\w+", text)
+    if not words or "{" in text or not all(word in number or word.isdecimal() for word in words):
+        raise DataError(
+            f"{text!r} holds no widths: give one number for each quantizer, or float, as in '8 4 4 float', or {{'conv1': 4}} for some"
+        )
+    return [number[word] if word in number else int(word) for word in words]
 
 
 def saved_names(path: str | Path) -> list[str]:

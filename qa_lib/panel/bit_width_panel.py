@@ -17,14 +17,18 @@ from qa_lib.panel.comparison import Comparison
 from qa_lib.panel.controls import Suggestions, Toolbar, button, descendants, row, side_by_side, tabs
 from qa_lib.panel.equalizer import Equalizer
 from qa_lib.panel.fits import SIDES
-from qa_lib.panel.front_view import FrontView
-from qa_lib.panel.groups import by_pattern
+from qa_lib.panel.front_view import HEIGHT, FrontView
+from qa_lib.panel.holdout import HoldoutCheck
 from qa_lib.panel.layer_view import LayerView
+from qa_lib.panel.next_steps import Step
 from qa_lib.panel.readout import Readout
 from qa_lib.panel.saving import Saving
+from qa_lib.panel.search_controls import SearchControls
 from qa_lib.panel.session import Session
+from qa_lib.panel.settings_table import SettingsTable
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.panel.view import View
+from qa_lib.panel.width_view import WidthView
 from qa_lib.plots import plot_setting
 from qa_lib.search.checked_front import CheckedFront, check_checked
 from qa_lib.search.exploration import Exploration
@@ -35,6 +39,8 @@ from qa_lib.sensitivities.table import SensitivityTable
 _IMAGES = 128
 # Pixels that a view has at least beside the other.
 _NARROWEST = 420
+# Of the window's height for the front, and how many pixels it has at most.
+_SHARE, _HIGHEST = 0.38, 620
 
 
 class BitWidthPanel(View):
@@ -43,8 +49,10 @@ class BitWidthPanel(View):
     Shows itself as the last value of a notebook cell. While a slider moves, its score is predicted, and said to be; when
     it is released the model gets the widths and is measured on the whole search set. Nothing has to wait: the newest request
     wins, and what a hand asks for is measured beside whatever else runs. ``session`` does from Python what a hand does. A model that
-    is calibrated again is followed with the next measurement; sliders do not follow widths that somebody else sets, another panel,
-    say.
+    is calibrated again is followed with the next measurement.
+
+    Panels of one evaluator with the same widths, least score and costs are views of one session: a cell that is run again goes on where
+    the one before was, and all that a page shows follow each other, as do other panels of the model.
 
     Args:
         evaluator: Measures the settings; everything measured is kept in its archive. The ``bit_widths`` of its model follow
@@ -59,6 +67,8 @@ class BitWidthPanel(View):
         other_costs: More of them, shown beside it; None takes the exploration's.
         checked: What ``exploration.check(holdout)`` returned: what points of the front are worth on that data, and how sure, is shown with
             them, and a button picks the cheapest that surely loses no more than is said.
+        holdout: Measures the model on a hold-out set: a button asks what the present setting scores there, and how sure that is.
+        beside: Name -> another search of the same score and cost, of this model otherwise calibrated, say, whose front is drawn beside.
         groups: Name of a group -> quantizers that one handle moves; None takes the blocks.
         class_names: What the classes are called.
         folder: Where settings, pictures and tables are saved.
@@ -70,7 +80,7 @@ class BitWidthPanel(View):
     Raises:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
-        DataError: ``evaluator`` is none, or exploration or sensitivities are those of another model.
+        DataError: ``evaluator`` is none, exploration or sensitivities are those of another model, or ``holdout`` has items of the search set.
         SearchError: ``min_accuracy`` or ``min_score`` is no score, a cost is none, or ``checked`` is of another front.
 
     Example:
@@ -92,11 +102,13 @@ class BitWidthPanel(View):
         cost: Cost | str | Path | None = None,
         other_costs: Iterable[Cost | str | Path] | None = None,
         checked: CheckedFront | None = None,
+        holdout: Evaluator | None = None,
+        beside: Mapping[str, Exploration] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         class_names: Sequence[str] | None = None,
         folder: str | Path = ".",
     ) -> None:
-        session = self.session = Session(
+        session = self.session = Session.of(
             evaluator, num_bits_lower_limit, num_bits_upper_limit, exploration=exploration,
             sensitivities=sensitivities, min_accuracy=min_accuracy, min_score=min_score, cost=cost, other_costs=other_costs,
         )  # fmt: skip
@@ -107,30 +119,46 @@ class BitWidthPanel(View):
             qmodel.names, types=qmodel.layer_table()["type"], num_bits_lower_limit=lower, num_bits_upper_limit=upper,
             bit_widths=session.bit_widths, groups=groups, space=session.space, weights=qmodel.weight_fake_quantizers,
         )  # fmt: skip
-        self.front = FrontView(session.points, session.float_evaluation)
+        self.front = FrontView(session.points, session.float_evaluation, beside)
         self.comparison = Comparison(qmodel.names, class_names, session.points.cost)
         self.readout = Readout(session.float_evaluation, session.points.costs, checked)
         self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES), self.readout.show_error)
         scale, best = session.points.scale, session.float_evaluation.score
         sureness = None if checked is None else checked.sureness
+        self.holdout = HoldoutCheck(session, holdout, self._show_checked, self.readout.show_error)
+        self.table, self.widths = (
+            SettingsTable(session.points, checked),
+            WidthView(qmodel.names, session.points),
+        )
         self.toolbar = Toolbar([*session.space.widths, None], best - 1 / scale.factor, scale, sureness)
         unit = session.points.cost.unit or session.points.cost.name
-        self.suggestions = Suggestions(lambda step: session.load(step.bit_widths), scale, unit)
+        self.suggestions = Suggestions(self._take_step, scale, unit)
+        self.searching = SearchControls(session.search, self.readout.guarded)
         self.saving = Saving(session, folder, self.readout.show_message, self.equalizer.copy)
+        if holdout is not None:
+            self.toolbar.widget.children += (self.holdout.button,)
         for name in session.locked:
             self.equalizer.lock(name)
         self._connect()
         self.widget = self._lay_out()
         answer_while_a_cell_runs(self.widget)
         # The number first: the figure takes the page a while.
-        session.attach(
-            self.readout, self.equalizer, self.front, self.suggestions, self.comparison, self.layer, self
-        )
+        self._views = (
+            self.readout, self.equalizer, self.front, self.suggestions, self.comparison, self.layer, self.searching, self.table,
+            self.widths, self,
+        )  # fmt: skip
+        session.attach(*self._views)
+        self.equalizer.observe(self._follow_pages, "views")
 
     @property
     def bit_widths(self) -> Widths:
         """Where the sliders are; None is float."""
         return self.session.bit_widths
+
+    @property
+    def exploration(self) -> Exploration | None:
+        """What the latest search that was begun from here has found; None before."""
+        return self.session.search.exploration
 
     @property
     def evaluation(self) -> Evaluation:
@@ -156,12 +184,15 @@ class BitWidthPanel(View):
 
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
-        return self.session.wait(timeout) and self.layer.wait(timeout)
+        return self.session.wait(timeout) and self.layer.wait(timeout) and self.holdout.wait(timeout)
 
     def close(self) -> None:
-        """Takes the panel off the page, and gives back its memory. Saved settings and the archive stay."""
+        """Takes the panel off the page, and gives back its memory, that of the session if no other panel shows it. Saved settings and the
+        archive stay."""
         self.layer.close()
-        self.session.close()
+        self.session.detach(*self._views)
+        if not self.session.attached:
+            self.session.close()
         for widget in descendants(self.widget):
             widget.close()
 
@@ -169,10 +200,22 @@ class BitWidthPanel(View):
         self.toolbar.undo.disabled = not self.session.history.can_undo
         self.toolbar.redo.disabled = not self.session.history.can_redo
 
+    def _follow_pages(self, change: Any) -> None:
+        """What no page shows any more is told nothing, until one shows it again."""
+        here = self in self.session.attached
+        if here and not change["new"]:
+            self.session.detach(*self._views)
+        elif change["new"] and not here:
+            self.session.attach(*self._views)
+
+    def _take_step(self, step: Step) -> None:
+        self.equalizer.reveal(step.layers[0])
+        self.session.load(step.bit_widths)
+
     def _select(self, name: str) -> None:
         if name:
             self.layer.look_at(name, self.bit_widths[self.session.qmodel.names.index(name)])
-            self._pages.selected_index = self._pages.titles.index("inside a layer")
+            self._pages.selected_index = self._pages.titles.index("layer")
 
     def _pick(self, evaluation: Evaluation | None, wanted: str) -> None:
         if evaluation is None:
@@ -181,31 +224,31 @@ class BitWidthPanel(View):
             )
         self.session.load(evaluation.bit_widths)
 
+    def _show_checked(self, checked: CheckedFront) -> None:
+        self.readout.take(checked)
+        self.session.show_again()
+
     def _pick_surest(self) -> None:
         if self._checked is not None:
             most = self.toolbar.drop.value / self.session.points.scale.factor
             self.session.load(self._checked.cheapest(most).bit_widths)
-
-    def _add_group(self) -> None:
-        names, pattern = self.session.qmodel.names, self.toolbar.pattern.value
-        present = {
-            group["name"]: [names[index] for index in group["members"]] for group in self.equalizer.groups
-        }
-        self.equalizer.set_groups({**present, **by_pattern(names, pattern)})
 
     def _connect(self) -> None:
         session, bar = self.session, self.toolbar
         self.equalizer.observe(lambda change: setattr(session, "moving", bool(change["new"])), "moving")
         self.equalizer.on_move(self.readout.guarded(session.move))
         self.equalizer.on_release(self.readout.guarded(session.release))
+        self.equalizer.on_hover(self.layer.peek)
+        self.layer.on_peek = self.equalizer.show_histogram
         self.equalizer.on_select(self.readout.guarded(self._select))
         self.equalizer.observe(
             self.readout.guarded(lambda _: session.lock(self.equalizer.locked_names)), "locked"
         )
         self.equalizer.observe(self.readout.guarded(lambda change: self._set_dark(change["new"])), "dark")
         self.equalizer.observe(
-            self.readout.guarded(lambda change: self._set_width(change["new"])), "page_width"
+            self.readout.guarded(lambda _: self._set_size()), ["page_width", "page_height"]
         )
+        self.table.on_load(self.readout.guarded(session.load))
         self.front.on_click(self.readout.guarded(lambda evaluation: session.load(evaluation.bit_widths)))
         self.hold_buttons = {
             side: button(f"hold as {side}", f"the present setting as {side}") for side in SIDES
@@ -214,8 +257,8 @@ class BitWidthPanel(View):
         actions: dict[ipywidgets.Button, Callable[[], object]] = {
             bar.undo: session.undo,
             bar.redo: session.redo,
+            self.holdout.button: self.holdout.begin,
             bar.reset: session.reset,
-            bar.add_group: self._add_group,
             bar.surest: self._pick_surest,
             bar.knee: lambda: self._pick(points.knee(limits), "feasible"),
             bar.cheapest: lambda: self._pick(
@@ -229,22 +272,27 @@ class BitWidthPanel(View):
             clicked.on_click(self.readout.guarded(partial(lambda action, _: action(), action)))
 
     def _set_dark(self, dark: bool) -> None:
-        self.front.set_dark(dark)
-        self.layer.set_dark(dark)
+        for view in (self.front, self.layer, self.readout, self.widths):
+            view.set_dark(dark)
 
-    def _set_width(self, pixels: int) -> None:
-        """The figures side by side, or below one another where the page is narrow."""
+    def _set_size(self) -> None:
+        """The figures side by side, or below one another where the page is narrow; higher where the window is."""
+        pixels, window = self.equalizer.page_width, self.equalizer.page_height
         width = pixels // 2 if pixels >= 2 * _NARROWEST else pixels
-        self.front.set_width(width - 6)
-        self.layer.set_width(width - 40)  # within the frame of the pages
+        self.front.set_size(width - 6, min(max(HEIGHT, round(_SHARE * window)), _HIGHEST))
+        for view in (self.layer, self.widths):
+            view.set_width(width - 40)  # within the frame of the pages
 
     def _lay_out(self) -> ipywidgets.VBox:
         compare = ipywidgets.VBox([row(*self.hold_buttons.values()), self.comparison.widget])
         self._pages = tabs(
-            what_next=self.suggestions.widget, A_and_B=compare, inside_a_layer=self.layer.widget,
-            keep=self.saving.widget,
+            next=self.suggestions.widget, search=self.searching.widget, settings=self.table, widths=self.widths.widget,
+            A_and_B=compare, layer=self.layer.widget, keep=self.saving.widget,
         )  # fmt: skip
-        views = side_by_side([self.toolbar.picks, self.front.widget], [self._pages], _NARROWEST)
+        self._pages.observe(
+            lambda change: self.widths.open() if self._pages.titles[change["new"]] == "widths" else None, "selected_index"
+        )  # fmt: skip
+        views = side_by_side([self.front.widget], [self._pages], _NARROWEST)
         return ipywidgets.VBox(
             [self.readout.widget, self.readout.message, self.equalizer, self.toolbar.widget, views]
         )

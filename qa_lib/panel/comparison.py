@@ -166,7 +166,7 @@ class Comparison(View):
         heads = "".join(f"<th style='text-align:right;padding:0 6px'>{side}</th>" for side, _ in sides)
         if len(sides) == 2:
             heads += "<th style='text-align:right;padding:0 6px'>B − A</th>"
-        return _scrolling("accuracy of each class", [f"<tr><th></th>{heads}</tr>", *rows])
+        return _scrolling("accuracy of each class", [f"<tr><td></td>{heads}</tr>", *rows])
 
 
 def _bar(side: str, num_bits: int | None, largest: int) -> str:

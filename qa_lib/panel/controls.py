@@ -40,15 +40,21 @@ def descendants(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
         yield from descendants(child)
 
 
-def field(value: str, width: str, *, placeholder: str = "", label: str = "") -> ipywidgets.Text:
-    """A field for text; the label is for screen readers."""
-    made = ipywidgets.Text(value, placeholder=placeholder, layout=ipywidgets.Layout(width=width))
-    made.tooltip = label or placeholder
+def labelled(kind: type[ipywidgets.DOMWidget], label: str, width: str, **options: Any) -> Any:
+    """A field of this ``kind`` with its label, as wide as both are."""
+    style = {"description_width": "initial"}
+    layout = ipywidgets.Layout(width=width, margin="1px 6px 1px 2px")
+    return kind(description=label, style=style, layout=layout, **options)
+
+
+def field(label: str, width: str, value: str = "", placeholder: str = "") -> ipywidgets.Text:
+    """A field for text."""
+    made: ipywidgets.Text = labelled(ipywidgets.Text, label, width, value=value, placeholder=placeholder)
     return made
 
 
 class Toolbar:
-    """Undo, redo, reset, all at once, groups, and the picks from the front.
+    """Undo, redo, reset, all at once, and the picks from the front.
 
     Args:
         widths: What all can be set to at once; None is float.
@@ -58,7 +64,6 @@ class Toolbar:
 
     Attributes:
         widget: What belongs under the sliders.
-        picks: What belongs over the front.
         all: Width -> the button that sets all to it.
     """
 
@@ -77,37 +82,35 @@ class Toolbar:
             )
             for num_bits in widths
         }
-        self.pattern = field("", "110px", placeholder="*.conv1", label="names of a new group's quantizers")
-        self.add_group = button("add group", "a handle for all quantizers whose names match")
         self.knee = button("knee", "the front's point farthest above the line between its ends")
-        self.cheapest = button("cheapest at ≥", f"the cheapest point of the front with this {scale.name}")
+        self.cheapest = button("cheapest", f"the cheapest point of the front with this {scale.name}")
         shown = score * scale.factor
         limits = {"min": 0, "max": 100} if scale.unit == "%" else {"min": -1e300, "max": 1e300}
-        self.least = ipywidgets.BoundedFloatText(
-            round(shown, 2) if scale.unit else float(f"{shown:.4g}"), step=0.5 if scale.unit else abs(shown) / 100,
-            layout=ipywidgets.Layout(width="76px"), **limits,
+        self.least = labelled(
+            ipywidgets.BoundedFloatText, "at ≥", "106px", value=round(shown, 2) if scale.unit else float(f"{shown:.4g}"),
+            step=0.5 if scale.unit else abs(shown) / 100, **limits,
         )  # fmt: skip
         all_at_once = [ipywidgets.Label("all to"), *self.all.values()]
-        groups = [self.pattern, self.add_group]
-        parts = [[self.undo, self.redo, self.reset], all_at_once, groups]
-        for part in parts[:-1]:
-            part[-1].layout.margin = "1px 22px 1px 2px"
-        self.widget = row(*(child for part in parts for child in part))
-        self.picks = row(
+        picks = [
             ipywidgets.Label("from the front:"),
             self.knee,
             self.cheapest,
             self.least,
             ipywidgets.Label(scale.unit),
-        )
+        ]
         self.surest = button(
-            "surely loses ≤", f"the cheapest point that loses no more on the hold-out set, {sureness} sure"
+            "surest", f"the cheapest point that loses no more on the hold-out set, {sureness} sure"
         )
-        self.drop = ipywidgets.BoundedFloatText(
-            1.0, min=0, max=99.99 if scale.unit == "%" else 1e300, step=0.1, layout=self.least.layout
+        most = 99.99 if scale.unit == "%" else 1e300
+        self.drop = labelled(
+            ipywidgets.BoundedFloatText, "losing ≤", "130px", value=1.0, min=0, max=most, step=0.1
         )
         if sureness is not None:
-            self.picks.children += (self.surest, self.drop, ipywidgets.Label(scale.difference_unit))
+            picks += [self.surest, self.drop, ipywidgets.Label(scale.difference_unit)]
+        parts = [[self.undo, self.redo, self.reset], all_at_once, picks]
+        for part in parts[:-1]:
+            part[-1].layout.margin = "1px 22px 1px 2px"
+        self.widget = row(*(child for part in parts for child in part))
 
 
 class Suggestions(View):
@@ -125,7 +128,7 @@ class Suggestions(View):
 
     def __init__(self, take: Callable[[Step], object], scale: Scale, unit: str = "bits") -> None:
         self._unit, self._scale = unit, scale
-        self.steps = NextSteps(None, None)
+        self.steps = NextSteps(None, None, known=False)
         self.gain = button("", "take this step; it is measured then")
         self.save = button("", "take this step; it is measured then")
         self.gain.on_click(lambda _: self.steps.gain and take(self.steps.gain))
@@ -140,7 +143,12 @@ class Suggestions(View):
     def show_steps(self, steps: NextSteps) -> None:
         self.steps = steps
         for widget, step in ((self.gain, steps.gain), (self.save, steps.save)):
-            widget.description = _describe(step, self._unit, self._scale) if step else "none in sight"
+            nothing = (
+                "nothing is known yet: wait, or search"
+                if not steps.known
+                else "none in sight: search, or unlock"
+            )
+            widget.description = _describe(step, self._unit, self._scale) if step else nothing
             widget.disabled = step is None
 
 

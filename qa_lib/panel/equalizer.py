@@ -1,7 +1,6 @@
 """A vertical slider for each quantizer, side by side like an equalizer."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -12,20 +11,25 @@ from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.checks import check_kind, shown
 from qa_lib.errors import BitWidthError
 from qa_lib.panel.fits import check_names, check_positions
-from qa_lib.panel.groups import Groups, by_kind
+from qa_lib.panel.groups import Groups, by_kind, in_blocks, shortened
+from qa_lib.panel.next_steps import NextSteps
+from qa_lib.panel.scripts import script
 from qa_lib.panel.subshell import answer_while_a_cell_runs
 from qa_lib.panel.view import View
+from qa_lib.plots.activation_histogram import ActivationHistogram
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
-_HERE = Path(__file__).parent
+# More levels than this are as good as all values.
+_MOST_LEVELS = 64
 FLOAT = 0  # how the view, which knows no None, says that a quantizer is switched off
 
 
 class Equalizer(anywidget.AnyWidget, View):
     """A vertical slider for each quantizer, with groups, locks, and how much each layer minds each width.
 
-    A slider's top position, "float", switches its quantizer off, and so does its button. Locked ones are left alone by
+    The sliders of a block stand together, under one handle, and can be folded; where there are more than fit, they scroll in a box of
+    their own, below an overview of them all, and are found by name. Arrow keys lead from layer to layer ("?" lists the keys). A slider's top position, "float", switches its quantizer off, and so does its button. Locked ones are left alone by
     their slider and by groups; a whole setting that is loaded moves them, too. It measures nothing:
     ``on_move`` and ``on_release`` say what was asked for.
 
@@ -44,6 +48,8 @@ class Equalizer(anywidget.AnyWidget, View):
         selected: The name of the quantizer that was clicked; empty if none.
         dark: Whether the page around it is dark.
         page_width: How wide it is shown, in pixels; 0 before it is.
+        page_height: How high the window around it is.
+        views: How many pages and cells show it.
 
     Raises:
         BitWidthError: A limit or a width is not allowed.
@@ -55,10 +61,12 @@ class Equalizer(anywidget.AnyWidget, View):
         (8, 4)
     """
 
-    _esm = _HERE / "equalizer.js"
-    _css = _HERE / "equalizer.css"
+    _esm = script("elements.js", "equalizer.js")
+    _css = script("elements.css", "equalizer.css")
 
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    blocks: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     types = traitlets.List(traitlets.Unicode()).tag(sync=True)
     lower = traitlets.Int(2).tag(sync=True)
     upper = traitlets.Int(8).tag(sync=True)
@@ -71,9 +79,12 @@ class Equalizer(anywidget.AnyWidget, View):
     divergence: traitlets.List[list[float]] = traitlets.List().tag(sync=True)
     groups: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     weights = traitlets.List(traitlets.Bool()).tag(sync=True)
+    suggested: traitlets.List[list[int]] = traitlets.List().tag(sync=True)
     selected = traitlets.Unicode("").tag(sync=True)
     dark = traitlets.Bool(False).tag(sync=True)
     page_width = traitlets.Int(0).tag(sync=True)
+    page_height = traitlets.Int(0).tag(sync=True)
+    views = traitlets.Int(0)
 
     def __init__(
         self,
@@ -90,8 +101,14 @@ class Equalizer(anywidget.AnyWidget, View):
         names = check_names("names", names)
         lower, upper = check_limits(num_bits_lower_limit, num_bits_upper_limit)
         space = space or Space.of(names, (lower, upper))
+        blocks = in_blocks(names, weights)
+        short = {
+            name: text for block, of in blocks for name, text in zip(of, shortened(of, block), strict=True)
+        }
         super().__init__(
             names=list(names),
+            labels=[short[name] for name in names],
+            blocks=[{"name": block, "members": [names.index(name) for name in of]} for block, of in blocks],
             allowed=[list(widths) for widths in space.allowed],
             tied=[list(group) for group in space.groups if len(group) > 1],
             types=list(types) or [""] * len(names),
@@ -101,6 +118,8 @@ class Equalizer(anywidget.AnyWidget, View):
             weights=[name in weights for name in names],
         )
         answer_while_a_cell_runs(self)
+        self._hovered: list[Callable[[str], object]] = []
+        self.on_msg(self._hear)
         self.set_groups(by_kind(names, weights) if groups is None else groups)
         self.load([upper] * len(names) if bit_widths is None else bit_widths)
 
@@ -161,6 +180,12 @@ class Equalizer(anywidget.AnyWidget, View):
     def show_setting(self, bit_widths: Widths) -> None:
         self.load(bit_widths)
 
+    def show_steps(self, steps: NextSteps) -> None:
+        found = [step for step in (steps.gain, steps.save) if step is not None]
+        self.suggested = [
+            [self.names.index(name), step.after or FLOAT] for step in found for name in step.layers
+        ]
+
     def show_sensitivities(self, table: SensitivityTable) -> None:
         table.check_fits(self.names, ())
         found = dict(zip(table.widths, table.divergence.T, strict=True))
@@ -179,6 +204,32 @@ class Equalizer(anywidget.AnyWidget, View):
     def on_select(self, callback: Callable[[str], object]) -> None:
         """Calls back with the name of a quantizer when it is clicked; empty when it is clicked again."""
         self.observe(lambda change: callback(change["new"]), "selected")
+
+    def reveal(self, name: str) -> None:
+        """Scrolls a quantizer into view, wherever it is folded or hidden."""
+        self.send({"reveal": self.names.index(name)})
+
+    def _hear(self, _: object, content: Any, buffers: object) -> None:
+        self.views = max(0, self.views + content.get("views", 0))
+        for callback in self._hovered if "hover" in content else ():
+            callback(content["hover"])
+
+    def on_hover(self, callback: Callable[[str], object]) -> None:
+        """Calls back with the name of a quantizer that somebody points at, and rests."""
+        self._hovered.append(callback)
+
+    def show_histogram(self, data: ActivationHistogram) -> None:
+        """Shows, beside the quantizer that is pointed at, what it sees, and its levels."""
+        levels = [] if len(data.levels) > _MOST_LEVELS else data.levels.tolist()
+        ends = [float(data.edges[0]), float(data.edges[-1])]
+        found = {
+            "name": data.name,
+            "ends": ends,
+            "counts": data.counts.tolist(),
+            "levels": levels,
+            "num_bits": data.num_bits,
+        }
+        self.send({"histogram": found | {"clipped": data.clipped}})
 
     def copy(self, text: str) -> None:
         """Puts ``text`` on the clipboard of whoever looks at it."""

@@ -1,6 +1,6 @@
 """Whether what a session is given belongs to its model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any
 
@@ -11,6 +11,7 @@ from qa_lib.bit_widths import Widths, check_num_bits
 from qa_lib.checks import check_kind, shown
 from qa_lib.errors import BitWidthError, DataError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.panel.points import Points
 from qa_lib.search.exploration import Exploration
 from qa_lib.sensitivities.table import SensitivityTable
 
@@ -79,6 +80,20 @@ def check_exploration(
             )
     if table is not None:
         table.check_fits(names, table.widths)
+
+
+def check_beside(beside: Any, points: Points) -> dict[str, Exploration]:
+    """``beside`` if its searches have the score and the cost of ``points``; raises ``DataError`` if not."""
+    what = "a mapping from names to what explore() returned"
+    check_kind("beside", beside, Mapping, DataError, what)
+    for name, other in beside.items():
+        check_kind(f"beside[{name!r}]", other, Exploration, DataError, "what explore() returns")
+        theirs, ours = (other.scale.name, other.cost.name), (points.scale.name, points.cost.name)
+        if theirs != ours:
+            raise DataError(
+                f"beside[{name!r}] is a search for {theirs[0]} over {theirs[1]}, and here is {ours[0]} over {ours[1]}: they share no axes"
+            )
+    return {str(name): other for name, other in beside.items()}
 
 
 def check_names(what: str, given: Any, known: Sequence[str] | None = None) -> tuple[str, ...]:

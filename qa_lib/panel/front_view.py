@@ -2,7 +2,9 @@
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from itertools import cycle
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,14 +12,18 @@ import plotly.graph_objects as go
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import amount, fewer, name_and_unit
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.panel.fits import check_beside
 from qa_lib.panel.points import Points
 from qa_lib.panel.theme import colour_axes, figure_widget, recolour
 from qa_lib.panel.view import View
 from qa_lib.plots import style
+from qa_lib.search.exploration import Exploration
 from qa_lib.search.pareto import Standing
 
 # Widths on one line of what is shown over a point.
 _PER_LINE = 20
+# In pixels, before the page says how high it is.
+HEIGHT = 340
 _HIDDEN_AT_FIRST = "legendonly"
 # What the symbols of the present setting end in.
 _OPEN = {"now": "", "predicted": "-open"}
@@ -32,6 +38,7 @@ class FrontView(View):
     Args:
         points: What it shows; ``show_points`` after a change.
         float_evaluation: The float model.
+        beside: Name -> another search, whose front is drawn beside, by what it minimised.
 
     Attributes:
         widget: The ``plotly.graph_objects.FigureWidget``.
@@ -44,7 +51,13 @@ class FrontView(View):
         >>> view.show_points()
     """
 
-    def __init__(self, points: Points, float_evaluation: Evaluation) -> None:
+    def __init__(
+        self,
+        points: Points,
+        float_evaluation: Evaluation,
+        beside: Mapping[str, Exploration] | None = None,
+    ) -> None:
+        self._beside = check_beside(beside or {}, points)
         self.points, self.float_evaluation = points, float_evaluation
         self.cost, self.min_score = points.cost, points.min_score
         self._shown: dict[str, Sequence[Evaluation]] = {}
@@ -85,9 +98,17 @@ class FrontView(View):
             expected = self._trace("expected")
             expected.x = [self.cost(e.bit_widths) for e in front] if by_divergence else []
             expected.y = [self.points.expected_score(e) for e in front] if by_divergence else []
-            self._draw("uniform", uniform, [f"{n} bits everywhere" for n in self.points.uniform_num_bits])
+            widths = self.points.uniform_num_bits
+            self._draw("uniform", uniform, [f"{n} bits everywhere" for n in widths])
+            self._trace("uniform").customdata = [str(n) for n in widths]
+            self._note.visible = not front
             self._draw("dominated", dominated, ["dominated"] * len(dominated))
             self._draw("infeasible", infeasible, ["infeasible"] * len(infeasible))
+
+    @property
+    def _note(self) -> Any:
+        """What to do while there is no front."""
+        return self.widget.layout.annotations[1]
 
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         self._now = evaluation, standing
@@ -99,7 +120,7 @@ class FrontView(View):
             self._trace("now").error_y.array = [2 * standing.error] if known else []
             self._draw_predicted([], [])
 
-    def show_predicted(self, bit_widths: Widths, score: float, state: str) -> None:
+    def show_predicted(self, bit_widths: Widths, score: float, state: str, error: float) -> None:
         if score == score:
             with self._lock, self.widget.batch_update():
                 self._draw_predicted([self.cost(bit_widths)], [score])
@@ -114,10 +135,10 @@ class FrontView(View):
         with self._lock:
             recolour(self.widget, dark)
 
-    def set_width(self, pixels: int) -> None:
-        """How wide the figure is."""
-        with self._lock:
-            self.widget.layout.width = pixels
+    def set_size(self, width: int, height: int) -> None:
+        """How large the figure is, in pixels."""
+        with self._lock, self.widget.batch_update():
+            self.widget.layout.width, self.widget.layout.height = width, height
 
     def _clicked(self, trace: str, points: Sequence[int]) -> None:
         shown = self._shown.get(trace, ())
@@ -187,7 +208,10 @@ class FrontView(View):
                     marker={"symbol": "x-thin-open", "size": 6, "color": style.INFEASIBLE},
                 ),
                 points("dominated", "not on the front", marker={"size": 6, "color": style.DOMINATED, "opacity": 0.6}),
-                points("uniform", "same width everywhere", marker={"symbol": "square", "size": 8, "color": style.UNIFORM}),
+                points(
+                    "uniform", "same width everywhere, in bits", mode="markers+text", texttemplate="%{customdata}", textposition="bottom right",
+                    marker={"symbol": "square", "size": 8, "color": style.UNIFORM},
+                ),
                 points(
                     "expected", "expected (estimate)", mode="lines", hoverinfo="skip",
                     line={"shape": "hv", "width": 1.8, "color": style.EXPECTED},
@@ -208,13 +232,30 @@ class FrontView(View):
                 ),
             ]
         )  # fmt: skip
+        dashes = cycle(["dot", "dash", "dashdot", "longdash"])
+        for name, other in self._beside.items():
+            front = other.front_evaluations
+            line = {"shape": "hv", "width": 1.5, "color": style.DOMINATED, "dash": next(dashes)}
+            text = [
+                f"<b>{escape(name)}, #{n}</b><br>{e.text}, {amount(other.cost, e.bit_widths)}"
+                for n, e in enumerate(front, 1)
+            ]
+            figure.add_trace(
+                points(
+                    f"beside {name}", name, mode="lines+markers", line=line, marker={"size": 5, "color": style.DOMINATED}, text=text,
+                ).update(x=[other.cost(e.bit_widths) for e in front], y=[e.score for e in front])
+            )  # fmt: skip
         figure.update_traces(
             hovertemplate="predicted, not measured<extra></extra>", selector={"meta": "predicted"}
         )
         figure.update_traces(hovertemplate=None, selector={"meta": "expected"})
         figure.add_hline(
             self.float_evaluation.score, line={"dash": "dash", "width": 1}, name="float",
-            annotation={"text": f"float {self.float_evaluation.text}", "xanchor": "right"},
+            annotation={"text": f"float {self.float_evaluation.text}", "x": 0, "xanchor": "left"},
+        )  # fmt: skip
+        figure.add_annotation(
+            x=0.5, y=0.08, yanchor="bottom", xref="paper", yref="paper", showarrow=False, visible=False, name="empty",
+            text="Nothing here is on a front yet:<br>let a search find settings (“search”, beside),<br>or move a slider and let go",
         )  # fmt: skip
         scale, limited = self.points.scale, self.min_score > self.points.scale.worst
         if limited:
@@ -222,7 +263,7 @@ class FrontView(View):
                 self.min_score, line={"dash": "dot", "width": 1, "color": style.LIMIT}, name="limit"
             )
         figure.update_layout(
-            height=400,
+            height=HEIGHT,
             margin={"l": 60, "r": 12, "t": 26, "b": 48},
             hovermode="closest",
             legend={
@@ -244,6 +285,7 @@ class FrontView(View):
                 "title": {"text": f"{scale.axis}  (more is better →)", "standoff": 8},
                 "automargin": True,
                 "tickformat": ".1%" if scale.unit == "%" else "",
+                "autorangeoptions": {"clipmin": 0.0, "clipmax": 1.03} if scale.unit == "%" else {},
             },
             uirevision="as the user left it",
         )

@@ -31,6 +31,7 @@ class LayerView(View):
         on_error: Called with what goes wrong in the background.
 
     Attributes:
+        on_peek: Called with what was asked for by ``peek``.
         widget: What to show; the figure in it is made when a layer is shown first.
         shown: What it shows at present; None before ``show``.
 
@@ -56,6 +57,8 @@ class LayerView(View):
         self._width: int | None = None
         self._lock = threading.RLock()
         self._looks: LatestOnly[tuple[str, int | None]] = LatestOnly(self._look, on_error)
+        self._peeks: LatestOnly[str] = LatestOnly(self._peek, on_error)
+        self.on_peek: Callable[[ActivationHistogram], object] = lambda data: None
         self.widget = ipywidgets.VBox([self._text])
 
     def show(self, name: str, num_bits: int | None) -> None:
@@ -82,17 +85,26 @@ class LayerView(View):
         self._followed = name
         self._looks.submit((name, num_bits))
 
+    def peek(self, name: str) -> None:
+        """Hands what the quantizer ``name`` sees, at its present width, to ``on_peek``; returns at once."""
+        self._peeks.submit(name)
+
+    def _peek(self, name: str, superseded: Callable[[], bool]) -> None:
+        width = self.qmodel.bit_widths[self.qmodel.names.index(name)]
+        self.on_peek(activation_histogram(self.qmodel, self.images, name, width or 16))
+
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         if self._followed is not None:
             self.look_at(self._followed, evaluation.bit_widths[self.qmodel.names.index(self._followed)])
 
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until what was asked for is shown; whether it is."""
-        return self._looks.wait(timeout)
+        return self._looks.wait(timeout) and self._peeks.wait(timeout)
 
     def close(self) -> None:
         """Drops what was asked for."""
         self._looks.cancel()
+        self._peeks.cancel()
 
     def _look(self, asked: tuple[str, int | None], superseded: Callable[[], bool]) -> None:
         self.show(*asked)
@@ -143,6 +155,7 @@ class LayerView(View):
             "mode": "lines",
             "line": {"color": style.FRONT, "width": 1.2},
             "name": "levels",
+            "meta": "levels",
         }
         figure = go.Figure([go.Bar(x=[], y=[], **bars), go.Scatter(x=[], y=[], hoverinfo="skip", **grid)])
         figure.add_vrect(0, 1, fillcolor=style.FRONT, opacity=0.15, line_width=0, visible=False)

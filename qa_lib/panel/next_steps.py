@@ -18,7 +18,7 @@ class Step:
     """A change of one layer, and what it is expected to do.
 
     Attributes:
-        layer: The quantizer; of those that share a width all, with "+" between them.
+        layers: The quantizer, or those that share a width.
         before: Its width now; None is float.
         after: Its width then.
         cost: What it adds to the cost; negative if it saves.
@@ -26,12 +26,17 @@ class Step:
         bit_widths: The whole setting then.
     """
 
-    layer: str
+    layers: tuple[str, ...]
     before: int | None
     after: int | None
     cost: float
     score: float
     bit_widths: Widths
+
+    @property
+    def layer(self) -> str:
+        """``layers`` in words."""
+        return " + ".join(self.layers)
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,12 @@ class NextSteps:
     Attributes:
         gain: The cheapest step that is predicted to gain score; of equals, the one that gains most.
         save: The step that saves most cost for the score that it is predicted to lose.
+        known: Whether anything is known to predict from.
     """
 
     gain: Step | None
     save: Step | None
+    known: bool = True
 
 
 def next_steps(
@@ -90,7 +97,7 @@ def next_steps(
     expected = predict([bit_widths, *settings])
     steps = [
         Step(
-            " + ".join(names[index] for index in group), bit_widths[group[0]], width, known_amount(cost, setting) - now,
+            tuple(names[index] for index in group), bit_widths[group[0]], width, known_amount(cost, setting) - now,
             float(score - expected[0]), setting,
         )
         for (group, width), setting, score in zip(changes, settings, expected[1:], strict=True)

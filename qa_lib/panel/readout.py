@@ -1,6 +1,7 @@
 """What a setting scores, in one line: measured, or predicted and said to be so."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
@@ -14,7 +15,17 @@ from qa_lib.panel.view import View
 from qa_lib.search.checked_front import CheckedFront
 from qa_lib.search.pareto import Standing
 
-_LINE = "grid-area:1/1;display:flex;flex-wrap:wrap;align-content:flex-start;gap:0 2.2em"
+# On a light page, and on a dark one.
+_ERROR = {False: "#a84300", True: "#ff9a5c"}
+_LINE = "grid-area:1/1;display:flex;flex-wrap:wrap;align-content:flex-start;gap:0 1.4em"
+_TAG = re.compile("<[^>]*>")
+_LONGEST_STATE = "dominated by #88 and 88 more"
+
+
+def _measured(text: str, images: int, expected: str) -> str:
+    found = f"<b class='qa-score' style='font-size:15px'>{text}</b> <b>measured</b> on {images:,} images"
+    luckless = f", <i title='without the luck of these images; an estimate'>expected {expected}</i>"
+    return found + luckless if expected else found
 
 
 class Readout(View):
@@ -40,35 +51,71 @@ class Readout(View):
         self._held_out = {} if checked is None else checked.texts()
         self._longest = ""
         self.widget = ipywidgets.HTML()
-        self.message = ipywidgets.HTML()
+        # One line of it is always there, so that nothing moves when it says something.
+        self.message = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="20px", margin="0"))
+        self._message = self._preparing = ""
+        self._dark = False
+
+    def set_dark(self, dark: bool) -> None:
+        """Colours that are seen on a dark page, or on a light one."""
+        self._message = self._message.replace(_ERROR[self._dark], _ERROR[dark])
+        self._dark = dark
+        self._say(self._message)
+
+    def take(self, checked: CheckedFront) -> None:
+        """Shows with these settings what they are worth on the hold-out set."""
+        self._held_out |= checked.texts()
 
     def show_float(self, evaluation: Evaluation) -> None:
         self.float_evaluation = evaluation
 
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
-        found = f"<b class='qa-score'>{evaluation.text}</b> <b>measured</b> on {evaluation.images:,} images"
-        if standing.expected_score == standing.expected_score:
-            expected = evaluation.scale.text(standing.expected_score)
-            found += f", <i title='without the luck of these images; an estimate'>expected {expected}</i>"
+        known = standing.expected_score == standing.expected_score
+        expected = evaluation.scale.text(standing.expected_score) if known else ""
+        found = _measured(evaluation.text, evaluation.images, expected)
         self._show(found, evaluation.score, evaluation.bit_widths, str(standing), standing.error)
 
-    def show_predicted(self, bit_widths: Widths, score: float, state: str) -> None:
-        number = "?" if score != score else f"≈ {self.float_evaluation.scale.text(score, 1)}"
-        guess = f"<i class='qa-score'>{number}</i> <i>predicted</i>"
+    def show_predicted(self, bit_widths: Widths, score: float, state: str, error: float) -> None:
+        scale = self.float_evaluation.scale
+        number = "?" if score != score else f"≈ {scale.text(score, 1)}"
+        if score == score and error == error:
+            title = "what the latest predictions were off by: the root of their mean square"
+            number += f" <span title='{title}'>± {scale.difference(error)}</span>"
+        guess = f"<i class='qa-score' style='font-size:15px'>{number}</i> <i>predicted</i>"
         self._show(guess, score, bit_widths, state)
 
     def show_error(self, error: BaseException) -> None:
         name, text = type(error).__name__, escape(str(error))
-        self.message.value = (
-            f"<div role='alert' style='color:#D55E00;line-height:1.4'><b>{name}:</b> {text}</div>"
+        self._say(
+            f"<div role='alert' style='color:{_ERROR[self._dark]};line-height:1.4'><b>{name}:</b> {text}</div>"
         )
 
     def show_message(self, text: str) -> None:
-        self.message.value = (
-            f"<div role='status' style='line-height:1.4'>{escape(text)}</div>" if text else ""
+        self._say(f"<div role='status' style='line-height:1.4'>{escape(text)}</div>" if text else "")
+
+    def show_preparing(self, text: str) -> None:
+        self._preparing = (
+            f"<div role='status' style='line-height:1.4'><i>{escape(text)} …</i></div>" if text else ""
         )
+        self._say(self._message)
+
+    def _say(self, message: str) -> None:
+        self._message = message
+        self.message.value = message or self._preparing
 
     def _show(self, text: str, score: float, bit_widths: Widths, state: str, error: float = math.nan) -> None:
+        line = self._line(text, score, bit_widths, state, error)
+        # As high as for the longest that is to be expected, which lies behind it unseen: nothing below moves under a hand.
+        images = self.float_evaluation.images
+        most = _measured(self.float_evaluation.text, images, self.float_evaluation.text)
+        longest = self._line(most, 0.0, bit_widths, _LONGEST_STATE, 0.1 * abs(self.float_evaluation.score))
+        self._longest = max(self._longest, longest, line, key=lambda each: len(_TAG.sub("", each)))
+        self.widget.value = (
+            f"<div style='display:grid;font-size:13px;line-height:1.7'><div class='qa-readout' role='status' aria-live='polite' style='{_LINE}'>{line}"
+            f"</div><div aria-hidden='true' style='{_LINE};visibility:hidden'>{self._longest}</div></div>"
+        )
+
+    def _line(self, text: str, score: float, bit_widths: Widths, state: str, error: float) -> str:
         float_model, scale = self.float_evaluation, self.float_evaluation.scale
         drop = "?" if score != score else scale.difference(float_model.score - score)
         if error == error:
@@ -88,13 +135,7 @@ class Readout(View):
             *([escape(self._held_out[bit_widths])] if bit_widths in self._held_out else []),
             f"<span class='qa-state'>{escape(state)}</span>",
         ]
-        line = "".join(f"<span>{part}</span>" for part in parts)
-        self._longest = max(self._longest, line, key=len)
-        # As high as for the longest so far, which lies behind it unseen: nothing below moves under a hand.
-        self.widget.value = (
-            f"<div style='display:grid;font-size:115%;line-height:1.7'><div class='qa-readout' role='status' aria-live='polite' style='{_LINE}'>{line}"
-            f"</div><div aria-hidden='true' style='{_LINE};visibility:hidden'>{self._longest}</div></div>"
-        )
+        return "".join(f"<span>{part}</span>" for part in parts)
 
     def guarded(self, action: Callable[[Any], object]) -> Callable[[Any], None]:
         """``action`` for a hand: what it raises is shown in the panel."""

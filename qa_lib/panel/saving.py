@@ -11,9 +11,17 @@ import ipywidgets
 from qa_lib.errors import DataError
 from qa_lib.evaluation.tables import write_csv
 from qa_lib.export import FORMATS, export_setting
-from qa_lib.export.settings import as_code, delete_setting, load_settings, save_setting, saved_names
+from qa_lib.export.settings import (
+    as_code,
+    as_widths,
+    delete_setting,
+    load_settings,
+    save_setting,
+    saved_names,
+    saved_note,
+)
 from qa_lib.files import checked_path
-from qa_lib.panel.controls import button, field, row
+from qa_lib.panel.controls import button, field, labelled, row
 from qa_lib.panel.session import Session
 from qa_lib.plots import plot_setting
 from qa_lib.plots.style import save_figure
@@ -42,17 +50,16 @@ class Saving:
     ) -> None:
         self.session, self._say, self._to_clipboard = session, say, copy
         self._asked: tuple[str, str] | None = None
-        self.name = field("", "170px", placeholder="name of the setting")
-        self.file = field(
-            str(checked_path(folder, DataError) / "bit_widths.json"),
-            "230px",
-            label="file of saved settings",
-        )
+        self.name = field("name", "200px", placeholder="of the setting")
+        self.file = field("file", "290px", str(checked_path(folder, DataError) / "bit_widths.json"))
+        self.note = field("note", "230px", placeholder="kept with it")
         self.save = button("save", "into the file, under this name")
-        self.saved = ipywidgets.Dropdown(options=[], layout=ipywidgets.Layout(width="170px"))
+        self.saved = labelled(ipywidgets.Dropdown, "saved", "220px", options=[])
         self.load = button("load", "put the chosen setting on the sliders")
         self.delete = button("delete", "take the chosen setting out of the file")
         self.list = button("look into the file", "list what the file holds")
+        self.pasted = field("widths", "340px", placeholder="8 4 4 …, or {'conv1': 4}")
+        self.paste = button("put on the sliders", "these widths, in order or by name")
         self.copy = button("copy as code", "Python code that sets these widths, to the clipboard")
         self.png = button("PNG", "a picture of the setting, beside the file, under this name")
         self.csv = button("CSV", "everything measured in this panel, beside the file")
@@ -66,14 +73,12 @@ class Saving:
             ),
             "qonnx": button("QONNX", "the whole model as FINN, hls4ml and Brevitas read it, beside the file"),
         }
-        self.code = ipywidgets.Textarea(
-            layout=ipywidgets.Layout(width="98%", height="130px"),
-            placeholder="code appears here",
-            disabled=True,
+        self.code = labelled(
+            ipywidgets.Textarea, "code", "98%", rows=6, placeholder="appears here", disabled=True
         )
         self.widget = ipywidgets.VBox(
-            [row(ipywidgets.Label("file"), self.file, self.list), row(self.name, self.save),
-             row(self.saved, self.load, self.delete), row(self.copy, self.png, self.csv),
+            [row(self.file, self.list), row(self.name, self.note, self.save),
+             row(self.saved, self.load, self.delete), row(self.pasted, self.paste), row(self.copy, self.png, self.csv),
              row(ipywidgets.Label("hand over as"), *self.exports.values()), self.code]
         )  # fmt: skip
         self.actions: dict[ipywidgets.Button, Callable[[], object]] = {
@@ -81,6 +86,7 @@ class Saving:
             self.list: self._list,
             self.load: self._load,
             self.delete: self._delete,
+            self.paste: self._paste,
             self.copy: self._copy,
             self.png: self._draw,
             self.csv: self._write_table,
@@ -111,7 +117,7 @@ class Saving:
     def _save(self) -> None:
         path, name, evaluation = self._path(), self.name.value.strip(), self.session.settled()
         if self._sure("save", f"{name!r} in {path}", there=name in saved_names(path)):
-            save_setting(path, name, self._names, evaluation)
+            save_setting(path, name, self._names, evaluation, note=self.note.value.strip())
             self._list()
             self._say(f"saved as {name!r} in {path}")
 
@@ -125,6 +131,7 @@ class Saving:
         if self.saved.value not in settings:
             raise DataError("choose a saved setting first: look into the file")
         self.session.load(settings[self.saved.value])
+        self._say(saved_note(self._path(), self.saved.value))
 
     def _delete(self) -> None:
         path, name = self._path(), self.saved.value
@@ -134,6 +141,12 @@ class Saving:
             delete_setting(path, name)
             self._list()
             self._say(f"deleted: {name!r} in {path}")
+
+    def _paste(self) -> None:
+        present = dict(zip(self._names, self.session.bit_widths, strict=True))
+        given = as_widths(self.pasted.value)
+        asked = present | given if isinstance(given, dict) else given
+        self.session.load(self.session.qmodel.check_bit_widths(asked))
 
     def _copy(self) -> None:
         self.code.value = as_code(self._names, self.session.bit_widths)

@@ -1,10 +1,10 @@
 """What the instrument does, without a widget: a setting that is moved, predicted, measured, and compared."""
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
+from typing import Any
 
 from qa_lib.bit_widths import BitWidths, Widths, check_limits
 from qa_lib.checks import check_kind
@@ -14,11 +14,14 @@ from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.live import LiveEvaluator
+from qa_lib.panel.ahead import Ahead
 from qa_lib.panel.fits import check_exploration, check_names, check_positions, check_settled, check_side
 from qa_lib.panel.history import History
 from qa_lib.panel.knowledge import Knowledge
 from qa_lib.panel.points import points_of
 from qa_lib.panel.requests import Gathering, LatestOnly
+from qa_lib.panel.searching import Search
+from qa_lib.panel.together import join, leave, like, tell_others
 from qa_lib.panel.view import View, Views
 from qa_lib.search.exploration import Exploration
 from qa_lib.sensitivities.table import SensitivityTable
@@ -26,15 +29,13 @@ from qa_lib.space import Space
 
 Table = tuple[SensitivityTable | None]
 
-# How long a hand rests before what it is at is measured, in seconds: while it moves, the processor is for what it sees.
-_REST = 0.05
-
 
 class Session:
     """One setting of the bit widths, and everything that is measured around it.
 
     While the setting is moved, its score is predicted; when it is let go of, the model gets the widths and is measured on
-    the whole search set. Nothing has to wait: the newest request wins. ``attach`` a view, and it is told.
+    the whole search set. Nothing has to wait: the newest request wins. ``attach`` a view, and it is told. All sessions of one model
+    follow each other's setting.
 
     Args:
         evaluator: Measures the settings; everything measured is kept in its archive. The ``bit_widths`` of its model follow
@@ -58,7 +59,10 @@ class Session:
         knowledge: What is expected from that.
         history: The settings it went through.
         locked: The quantizers that ``reset``, ``set_all`` and suggestions leave alone.
+        given: The evaluator that was given, which may measure on a cluster; ``evaluator`` measures here.
         moving: Whether a hand is moving the setting.
+        search: Searches within the limits of the sliders.
+        table: The sensitivities; None before they are known.
 
     Raises:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
@@ -87,6 +91,7 @@ class Session:
         other_costs: Iterable[Cost | str | Path] | None = None,
     ) -> None:
         check_evaluator(evaluator).check_measures_here()
+        self.given = evaluator
         if evaluator.measures_elsewhere:
             evaluator = evaluator.on(None)  # a hand does not wait for a cluster
         self.evaluator = evaluator
@@ -115,35 +120,65 @@ class Session:
             other_costs,
             self.space,
         )
+        self.points.add([self.evaluation])
         self.knowledge = Knowledge(self.live, self.points, self.space, self.float_evaluation)
         # What a search was told to leave alone, a hand leaves alone unless it is unlocked.
         fixed = [n for n in range(len(qmodel.names)) if n not in self.space.varying]
         self.locked: tuple[str, ...] = tuple(qmodel.names[index] for index in fixed)
         if exploration is not None:
             self.points.add((*exploration.measured, *exploration.archived))
-        self._table = sensitivities or (exploration.sensitivities if exploration else None)
+        self.table = sensitivities or (exploration.sensitivities if exploration else None)
         self.history: History[Widths] = History(self.bit_widths)
         self._views, self._showing, self.moving = Views(), threading.RLock(), False
         self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
-        # What it raises is raised again when the hand lets go.
-        self._ahead: LatestOnly[Widths] = LatestOnly(self._measure_ahead, lambda error: None)
-        self._under_the_hand: Widths = ()
+        self._ahead = Ahead(lambda widths, superseded: self.live.evaluate(widths, superseded=superseded))
         self._lessons: LatestOnly[Widths] = LatestOnly(self._learn, self._views.show_error)
         self._feeding: Gathering[Evaluation] = Gathering(self._add_fed, self._views.show_error)
         self._holds: LatestOnly[tuple[str, Widths]] = LatestOnly(self._hold, self._views.show_error)
         self._preparing: LatestOnly[Table] = LatestOnly(self._prepare, self._views.show_error)
+        self.search = Search(self, self._views)
+        join(self)
+
+    @classmethod
+    def of(cls, evaluator: Evaluator, *limits: int, **options: Any) -> "Session":
+        """The session that is there for ``evaluator`` and shows the same widths, least score and costs, which takes in what is new in
+        ``options``; else a new one. Takes and raises what a new one does."""
+        made = cls(evaluator, *limits, **options)
+        there = like(made)
+        if there is None:
+            return made
+        there.points.add(made.points.evaluations)
+        there.table = options.get("sensitivities") or there.table or made.table
+        if there.bit_widths != made.bit_widths:
+            there.load(made.bit_widths)
+        return there
+
+    @property
+    def look(self) -> tuple[Any, ...]:
+        """What sessions of an evaluator differ in: the widths that there are, the least score, the costs, what settings are compared by."""
+        points = self.points
+        return self.limits, self.space, points.min_score, points.costs, points.cost, points.by
+
+    @property
+    def attached(self) -> tuple[View, ...]:
+        """The views that are told."""
+        return tuple(self._views.all)
+
+    def detach(self, *views: View) -> None:
+        """Tells these views nothing any more."""
+        self._views.all = [view for view in self._views.all if view not in views]
 
     def attach(self, *views: View) -> None:
         """Shows ``views`` where the session is, and tells them what happens from here on. With the first ones it begins to
         prepare what makes it quick: activations, sensitivities, the uniform widths."""
         first = not self._views.all
-        self._views.all += views
+        self._views.all = [*self._views.all, *views]
         for view in views:
             view.show_setting(self.bit_widths)
             view.show_points()
-        self._show_again()
+        self.show_again()
         if first:
-            self._preparing.submit((self._table,))
+            self._preparing.submit((self.table,))
 
     def set_bit_widths(self, bit_widths: BitWidths) -> Evaluation:
         """Changes the setting, gives the model these widths, and returns what they score: measured once, or known.
@@ -157,10 +192,11 @@ class Session:
         present = dict(zip(self.qmodel.names, self.bit_widths, strict=True))
         asked = present | dict(bit_widths) if isinstance(bit_widths, Mapping) else bit_widths
         widths = check_positions(self.qmodel.names, self.qmodel.check_bit_widths(asked), self.limits)
-        self._ahead.cancel()
+        self._ahead.give_up()
         self._requests.cancel()
         self._move_to(widths)
         self.history.push(widths)
+        tell_others(self)
         try:
             self._measure(widths, lambda: False)
         except BaseException as error:  # Ctrl-C, too: the setting stands where nothing was measured
@@ -180,29 +216,38 @@ class Session:
     def move(self, bit_widths: Widths) -> None:
         """A hand has moved to these widths, and goes on: they are predicted. They are measured already, for it may let go here."""
         self._show_predicted(bit_widths, "let go to measure")
-        self._under_the_hand = bit_widths
-        self._ahead.submit(bit_widths)
+        self._ahead.moved_to(bit_widths)
 
     def release(self, bit_widths: Widths) -> None:
         """A hand has let go at these widths: they are measured. Returns at once."""
-        self.bit_widths = bit_widths
+        self._move_to(bit_widths)
         self.history.push(bit_widths)
         self._request(bit_widths)
+        tell_others(self)
 
     def load(self, bit_widths: Widths) -> None:
         """Changes the setting and asks for what it scores; returns at once. ``wait`` waits for the answer."""
-        self._move_to(check_positions(self.qmodel.names, bit_widths, self.limits))
-        self.release(self.bit_widths)
+        self.release(check_positions(self.qmodel.names, bit_widths, self.limits))
 
     def undo(self) -> None:
         """Back to the setting before, as ``load`` does."""
         self._move_to(self.history.undo())
         self._request(self.bit_widths)
+        tell_others(self)
 
     def redo(self) -> None:
         """Forward again, as ``load`` does."""
         self._move_to(self.history.redo())
         self._request(self.bit_widths)
+        tell_others(self)
+
+    def follow(self, bit_widths: Widths) -> None:
+        """Another session has given the model these widths: they are shown here, too, if the sliders can show them."""
+        lower, upper = self.limits
+        if bit_widths != self.bit_widths and all(n is None or lower <= n <= upper for n in bit_widths):
+            self._move_to(bit_widths)
+            self.history.push(bit_widths)
+            self._request(bit_widths)
 
     def reset(self) -> None:
         """Back to where the session began, but for locked layers; as ``load`` does."""
@@ -230,6 +275,12 @@ class Session:
         if evaluation.complete:
             self._feeding.add(evaluation)
 
+    def take_all(self, evaluations: Iterable[Evaluation]) -> None:
+        """Takes in what a search has found in the end."""
+        self._add(evaluations)
+        self._lessons.submit(self.bit_widths)
+        self.show_again()
+
     def hold(self, side: str) -> None:
         """Holds the setting as ``"A"`` or ``"B"`` of a comparison; returns at once."""
         check_side(side)
@@ -244,18 +295,29 @@ class Session:
     def close(self) -> None:
         """Drops what was asked for, tells no view any more, and gives back the memory of the kept activations."""
         self._views.all = []
-        queues = (self._ahead, self._preparing, self._requests, self._lessons, self._holds)
+        leave(self)
+        self.search.stop()
+        queues = (self._preparing, self._requests, self._lessons, self._holds)
+        self._ahead.give_up()
         for queue in queues:
             queue.cancel()
+        self._ahead.wait()
         for queue in queues:
             queue.wait()
         self.live.let_go()
 
     def _prepare(self, given: Table, superseded: Callable[[], bool]) -> None:
-        self.knowledge.prepare(*given, self._views.show_sensitivities, superseded)
+        try:
+            self.knowledge.prepare(*given, self._show_sensitivities, self._views.show_preparing, superseded)
+        finally:
+            self._views.show_preparing("")
         self._views.show_points()
         self._lessons.submit(self.bit_widths)
-        self._show_again()
+        self.show_again()
+
+    def _show_sensitivities(self, table: SensitivityTable) -> None:
+        self.table = table
+        self._views.show_sensitivities(table)
 
     def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> None:
         self.qmodel.bit_widths = widths
@@ -265,16 +327,14 @@ class Session:
             self._follow_the_model()
         if evaluation is not None and not superseded():
             self._views.show_message("")
+            guess = self.knowledge.predict(widths)
             new = self.points.add([evaluation])
+            if new:
+                self.knowledge.was_off(guess - evaluation.score)
             self._show(evaluation)  # the number first
             if new:
                 self._views.show_points()
             self._lessons.submit(widths)
-
-    def _measure_ahead(self, widths: Widths, superseded: Callable[[], bool]) -> None:
-        time.sleep(_REST)
-        if not superseded():
-            self.live.evaluate(widths, superseded=superseded)
 
     def _follow_the_model(self) -> None:
         if self.knowledge.outdated():
@@ -282,6 +342,7 @@ class Session:
             self.knowledge.float_evaluation = self.points.float_evaluation = self.float_evaluation
             self._views.show_float(self.float_evaluation)
             self._views.show_points()
+            self.table = None
             self._preparing.submit((None,))
 
     def _learn(self, widths: Widths, superseded: Callable[[], bool]) -> None:
@@ -302,8 +363,7 @@ class Session:
         return tuple(present if name in self.locked else new for name, new, present in named)
 
     def _request(self, widths: Widths) -> None:
-        if widths != self._under_the_hand:
-            self._ahead.cancel()
+        self._ahead.give_up(but_for=widths)
         self._show_predicted(widths, "measuring …")
         self._requests.submit(widths)
 
@@ -313,20 +373,21 @@ class Session:
 
     def _add_fed(self, evaluations: list[Evaluation]) -> None:
         self._add(evaluations)
-        self._show_again()
+        self.show_again()
 
     def _show(self, evaluation: Evaluation) -> None:
         with self._showing:
             self.evaluation = evaluation
             self._views.show_measured(evaluation, self.points.standing(evaluation))
 
-    def _show_again(self) -> None:
+    def show_again(self) -> None:
         """Shows the latest measurement anew, unless the setting has gone on."""
         if self.evaluation.bit_widths == self.bit_widths and not self.moving:
             self._show(self.evaluation)
 
     def _show_predicted(self, widths: Widths, state: str) -> None:
-        self._views.show_predicted(widths, self.knowledge.predict(widths), state)
+        guess, error = self.knowledge.predict(widths), self.knowledge.prediction_error
+        self._views.show_predicted(widths, guess, state, error)
 
     def _show_unmeasured(self, error: BaseException) -> None:
         self._views.show_error(error)

@@ -68,8 +68,8 @@ def colour_axes(figure: go.Figure, *, dark: bool) -> None:
         hoverlabel={"bgcolor": "#303030" if dark else "#ffffff", "font": {"color": _INK[dark]}},
     )
     blue = {"line": {"color": _FRONT[dark]}, "marker": {"color": _FRONT[dark]}}
-    for name in ("front", "levels"):
-        figure.update_traces(blue, selector={"name": name})
+    for meta in ("front", "levels"):
+        figure.update_traces(blue, selector={"meta": meta})
     figure.update_shapes({"line": {"color": _INK[dark]}}, selector={"name": "float"})
 
 

@@ -21,8 +21,9 @@ class View:
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         """The setting has been measured."""
 
-    def show_predicted(self, bit_widths: Widths, score: float, state: str) -> None:
-        """A setting that is not measured: what to expect of it, or NaN, and what is happening to it."""
+    def show_predicted(self, bit_widths: Widths, score: float, state: str, error: float) -> None:
+        """A setting that is not measured: what to expect of it, what is happening to it, and how far off such guesses were so far. NaN
+        where nobody knows."""
 
     def show_float(self, evaluation: Evaluation) -> None:
         """The float model is another by now."""
@@ -41,6 +42,12 @@ class View:
 
     def show_error(self, error: BaseException) -> None:
         """Something went wrong that nobody waits for."""
+
+    def show_preparing(self, text: str) -> None:
+        """What is being prepared, and how far that is; empty when it is done."""
+
+    def show_search(self, text: str, share: float | None) -> None:
+        """How a search that was begun from here goes: in words, and as a share of it; None if none runs."""
 
     def show_message(self, text: str) -> None:
         """News; empty takes away what was there."""

@@ -22,6 +22,19 @@ def report_facts(exploration: Exploration) -> list[Fact]:
             "None: nobody recorded model, calibration, data, seed and versions of this search.",
         )
         return [missing, ("Quantizers", f"{len(exploration.names)}"), *_search_facts(exploration)]
+    if made.archive:
+        return [
+            (
+                "Record",
+                f"The archive {made.archive}: of calibration, seed and versions nothing was recorded.",
+            ),
+            ("Model", made.model),
+            ("Quantizers", f"{len(exploration.names)}: {', '.join(exploration.names)}"),
+            ("Search set", _search_set(made)),
+            *_search_facts(exploration),
+            ("Begun", _date(made.date) or "not recorded"),
+            ("Machine", _pairs(made.environment.items(), ": ")),
+        ]
     return [
         ("Model", f"{made.model}, {made.parameters:,} parameters"),
         ("Quantizers", _quantizers(made.quantizers)),
@@ -44,7 +57,7 @@ def _search_facts(exploration: Exploration) -> list[Fact]:
         (f"Minimum {scale.name}", minimum),
         ("Minimised beside the error", exploration.cost.name),
     ]
-    if exploration.made is not None:
+    if exploration.made is not None and exploration.made.settings:
         facts.append(("Asked for", _settings(exploration.made.settings)))
     spent = f"{exploration.full_passes:.1f} full passes over the search set"
     if exploration.interrupted:

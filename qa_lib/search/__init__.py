@@ -1,5 +1,6 @@
 """Which settings are worth it: the problem, its operators, budgets, and ``explore``."""
 
+from qa_lib.search.archived import archived_exploration
 from qa_lib.search.budgets import FullPasses, Seconds, StalledHypervolume
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.exploring import explore
@@ -17,5 +18,6 @@ __all__ = [
     "SensitivitySampling",
     "StalledHypervolume",
     "StepMutation",
+    "archived_exploration",
     "explore",
 ]

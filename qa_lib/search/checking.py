@@ -12,11 +12,9 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.metrics import Scale
 from qa_lib.search.checked_front import CheckedFront
-from qa_lib.search.intervals import counts_right_items, drops_of
+from qa_lib.search.drops import measured_drops
 from qa_lib.search.provenance import Provenance
 
-# Fewer items, or batches where a metric is a sum of those alone, say nothing.
-_FEWEST, _FEWEST_BATCHES = 30, 8
 # More items of a set than this share that are there before do not count as items of their own.
 _FEW_REPEATED = 0.01
 
@@ -32,6 +30,10 @@ def check_holdout(holdout: Any, names: tuple[str, ...], scale: Scale, made: Prov
         )
     if made is None:
         return
+    if made.archive:
+        raise DataError(
+            f"the archive {made.archive} does not say which items have chosen the front: explore with it, which measures next to nothing again, and check that"
+        )
     facts = holdout.facts(at_once=True)
     for name, what in (
         ("model", "model, or it was calibrated or changed since"),
@@ -64,41 +66,16 @@ def check_front(
 ) -> CheckedFront:
     """Measures ``searched``, cheapest first, the float model and the ``uniform`` widths on ``holdout``; raises ``DataError`` if that is too
     small."""
-    metric = holdout.metric
-    if holdout.images < _FEWEST:
-        raise DataError(
-            f"the hold-out set has {holdout.images} items, too few to say anything: give {_FEWEST} or more, and better thousands"
-        )
-    if not metric.additive:
-        raise DataError(
-            f"{metric.name} is no sum over items or batches, so that nothing says how sure it is: measure the front with "
-            "holdout.evaluate_many([e.bit_widths for e in exploration.front_evaluations])"
-        )
     settings = [e.bit_widths for e in (*searched, *uniform.values())]
-    (float_held_out, *held_out), sums = holdout.evaluate_items([(None,) * len(names), *settings])
-    if sums is not None:
-        low, high = drops_of(metric, sums[0], sums[1:], level)
-        exact = counts_right_items(metric, sums)
-        how = "Tango's score interval for paired shares" if exact else "bootstrap over items"
-        units = holdout.images
-    else:
-        units = len(holdout.search_set.batches)
-        if units < _FEWEST_BATCHES:
-            raise DataError(
-                f"{metric.name} is no sum over items, and the hold-out set has {units} batches, too few to say anything: give "
-                f"Evaluator(..., batch_size={max(1, holdout.images // 32)}), or more items"
-            )
-        rows = [np.array(e.sums) for e in (float_held_out, *held_out)]
-        low, high = drops_of(metric, rows[0], rows[1:], level)
-        how = "bootstrap over batches, of which the metric is a sum"
-    count = len(searched)
+    found = measured_drops(holdout, settings, level, "the hold-out set")
+    held_out, low, high, count = found.evaluations, found.low, found.high, len(searched)
     return CheckedFront(
         names=names,
         searched=tuple(searched),
-        held_out=tuple(held_out[:count]),
+        held_out=held_out[:count],
         expected=np.array(expected, float),
         float_searched=float_searched,
-        float_held_out=float_held_out,
+        float_held_out=found.float_evaluation,
         low=low[:count],
         high=high[:count],
         uniform={
@@ -106,10 +83,10 @@ def check_front(
             for index, (width, evaluation) in enumerate(zip(uniform, held_out[count:], strict=True), count)
         },
         level=level,
-        method=f"{how}, paired, simultaneous over {len(settings)} settings",
-        units=units,
+        method=f"{found.method}, paired, simultaneous over {len(settings)} settings",
+        units=found.units,
         cost=cost,
         costs=dict(costs),
-        metric=metric,
-        items=tuple(sums[1 : count + 1]) if sums is not None else (),
+        metric=holdout.metric,
+        items=found.items[:count],
     )

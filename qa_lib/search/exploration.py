@@ -93,6 +93,11 @@ class Exploration(ExplorationTables):
         return self.min_score
 
     @property
+    def answered(self) -> int:
+        """How many of the candidates the archive answered; the others were measured."""
+        return sum(evaluation.answered for evaluation in self.candidates)
+
+    @property
     def images_saved(self) -> float:
         """The share of images, 0 to 1, that stopping early left out."""
         return images_saved(self.candidates)

@@ -21,7 +21,8 @@ from qa_lib.interrupts import uninterrupted
 from qa_lib.search.algorithms import default_algorithm
 from qa_lib.search.budgets import StalledHypervolume, termination
 from qa_lib.search.exploration import Exploration
-from qa_lib.search.preparing import measure_sensitivities, warn_if_costly
+from qa_lib.search.forecast import forecast
+from qa_lib.search.preparing import count_for_sensitivities, measure_sensitivities, warn_if_costly
 from qa_lib.search.problem import LayerwiseQuantizationProblem
 from qa_lib.search.progress import search_progress_bar
 from qa_lib.search.provenance import Provenance
@@ -125,7 +126,7 @@ def explore(
         archive: Where evaluations and sensitivities are kept, in place of the evaluator's own archive.
         client: A ``distributed.Client``: candidates are measured on the workers of a cluster, with the same results (``Evaluator``).
         progress: Show a progress bar with the best so far, on standard error (in a notebook, under
-            the cell).
+            the cell; in a log, lines), and before it how long it will take and how much memory: an estimate.
         on_evaluation: Called with each evaluation as soon as it is there, in this thread.
 
     Returns:
@@ -241,6 +242,10 @@ def explore(
         run.on_evaluation = take
         try:
             run.evaluate_many(uniform.values())
+            if progress:
+                given = sensitivities is not None or algorithm is not None
+                images = 0 if given else count_for_sensitivities(evaluator, len(space.widths))
+                bar.say(forecast(run, budgets, patience, images))
             if sensitivities is not None:
                 run.passes_before = sensitivities.divergence.size * sensitivities.images / evaluator.images
                 warn_if_costly(run.passes_before, budgets["full_passes"])

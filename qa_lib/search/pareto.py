@@ -78,11 +78,10 @@ class Standing:
 
     def __str__(self) -> str:
         if self.dominated_by:
-            return f"dominated by {', '.join(f'#{number}' for number in self.dominated_by[:3])}" + (
-                f" and {len(self.dominated_by) - 3} more" if len(self.dominated_by) > 3 else ""
-            )
+            first, *more = self.dominated_by
+            return f"dominated by #{first}" + (f" and {len(more)} more" if more else "")
         if not self.feasible:
-            return "below the score that is asked for"
+            return "below the least score"
         return "on the front" if self.on_front else "beyond the front"
 
 

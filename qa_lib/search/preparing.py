@@ -18,11 +18,16 @@ _SENSITIVITY_IMAGES, _FEWEST_SENSITIVITY_IMAGES = 128, 16
 _SENSITIVITY_PASSES = 15.0
 
 
-def images_for_sensitivities(evaluator: Evaluator, widths: int) -> Any:
-    """The images of the search set on which each layer is measured at so many ``widths``."""
+def count_for_sensitivities(evaluator: Evaluator, widths: int) -> int:
+    """On how many images of the search set each layer is measured at so many ``widths``."""
     settings = len(evaluator.qmodel.names) * widths
     affordable = max(_FEWEST_SENSITIVITY_IMAGES, int(_SENSITIVITY_PASSES * evaluator.images / settings))
-    return evaluator.sample_images(min(_SENSITIVITY_IMAGES, affordable))
+    return min(_SENSITIVITY_IMAGES, affordable)
+
+
+def images_for_sensitivities(evaluator: Evaluator, widths: int) -> Any:
+    """These images, from the hardest to the easiest."""
+    return evaluator.sample_images(count_for_sensitivities(evaluator, widths))
 
 
 def measure_sensitivities(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import Cost, counted_in, total_bits
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
-from qa_lib.progress_bar import progress_bar
+from qa_lib.progress_bar import is_narrow, progress_bar, say
 from qa_lib.search.budgets import StalledHypervolume
 from qa_lib.search.pareto import feasible_front
 from qa_lib.search.run import SearchRun
@@ -64,6 +64,10 @@ class SearchProgressBar:
             # The last generation may go beyond the budget; a bar cannot.
             self.bar.update(min(used[self.budget], self.bar.total) - self.bar.n)
 
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        say(self.bar, text)
+
     def conclude(self, archived: tuple[Evaluation, ...], by: Yardstick) -> None:
         """Takes in what the search ends with: what the archive knows beside, and what settings are compared by in the end."""
         self._concluded = archived, by
@@ -79,6 +83,8 @@ class SearchProgressBar:
         archived, by = self._concluded or ((), self.run.yardstick)
         found = list(self.evaluations.values())
         text = best_so_far(found, self.run.min_score, self.run.cost, by, archived)
+        if is_narrow(self.bar):
+            text = text.rpartition(", images saved")[0]
         self.bar.set_postfix_str(text, refresh=False)
 
 

@@ -53,6 +53,8 @@ class Provenance:
         seconds: How long the search took.
         digests: Of what was searched on, ``"model"`` and ``"metric_digest"``, as ``Evaluator.facts`` has them.
         items: A digest of each item of the search set.
+        archive: The archive that it was read from, which knows neither parameters, types, calibration, settings, versions nor items; "" if a
+            search has said it.
     """
 
     date: str
@@ -70,6 +72,7 @@ class Provenance:
     seconds: float = 0.0
     digests: dict[str, Any] = field(default_factory=dict, hash=False, repr=False)
     items: frozenset[bytes] = field(default=frozenset(), repr=False)
+    archive: str = ""
 
     @classmethod
     def begin(cls, evaluator: Evaluator, settings: Mapping[str, Any]) -> "Provenance":

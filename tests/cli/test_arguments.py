@@ -44,7 +44,15 @@ sys.exit(status)
             0,
             "how amax is found, for each width: mse, max, percentile, entropy, output",
         ),
-        (["export", "--help"], 0, "as of explore (default: fashion_mnist)"),
+        ([], 0, "examples: python -m qa_lib explore"),
+        (["export", "--help"], 0, "front.csv:3 (a row that explore wrote)"),
+        (["evaluate", "--help"], 0, "python -m qa_lib evaluate out/front.csv:3 --holdout"),
+        (["calibrate", "--help"], 0, "python -m qa_lib explore --calibration output.pt"),
+        (["report", "--help"], 0, "python -m qa_lib report out/archive.sqlite"),
+        (["evaluate", "four"], 2, "'four' is no setting; give 4 (one width everywhere)"),
+        (["evaluate", "4", "--cost", "energy.csv"], 2, "there is no table 'energy.csv'"),
+        (["calibrate", "--methods", "mse,median"], 2, "'median' is no method; known are mse, max"),
+        (["report", "a.sqlite", "--by", "luck"], 2, "invalid choice: 'luck'"),
         (["archive", "merge", "--help"], 0, "the archive that grows"),
         (["explore", "--min-acuracy", "0.9"], 2, "unrecognized arguments: --min-acuracy 0.9"),
         (
@@ -73,3 +81,5 @@ def test_help_and_mistakes_do_not_wait_for_torch(arguments, status, said, tmp_pa
     )
     assert done.returncode == status, done.stderr
     assert said in " ".join((done.stdout + done.stderr).split())
+    if "--help" in arguments:
+        assert max(map(len, done.stdout.splitlines())) <= 80

@@ -12,20 +12,18 @@ import torch
 from qa_lib import Archive, Exploration, Workload, conv2d_predicate
 from qa_lib.__main__ import main
 from qa_lib.archive.file import ArchiveFile
-from qa_lib.cli.arguments import types
 from qa_lib.cli.result import report
 from qa_lib.errors import ArchiveError
 from qa_lib.export import load_setting
 from qa_lib.sensitivities import SensitivityTable
 from qa_lib.workloads import workload as workloads
 
+pytestmark = pytest.mark.usefixtures("tiny_workload")
 
-@pytest.fixture(autouse=True)
-def tiny_workload(tiny_model, images, labels, monkeypatch):
-    tiny = Workload("tiny", tiny_model, conv2d_predicate, *[images, labels] * 3, class_names=tuple("abcde"))
-    fresh = lambda: dataclasses.replace(tiny, model=copy.deepcopy(tiny_model))  # noqa: E731
-    monkeypatch.setattr(workloads, "_builders", {"tiny": fresh})
-    monkeypatch.setattr(types, "WORKLOADS", ("tiny",))
+
+def text(printed):
+    """What was printed, however it was wrapped."""
+    return " ".join(printed.split())
 
 
 ARGUMENTS = ["explore", "--workload", "tiny", "--evaluations", "20", "--population-size", "10"]
@@ -34,7 +32,9 @@ ARGUMENTS = ["explore", "--workload", "tiny", "--evaluations", "20", "--populati
 @pytest.mark.slow
 def test_explore_prints_the_front_and_writes_it(tmp_path, capsys):
     assert main([*ARGUMENTS, "--min-accuracy", "0.5", "--out", str(tmp_path / "a" / "b")]) == 0
-    shown = capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert max(len(line) for line in printed.splitlines() if not line.startswith("Written")) <= 80
+    shown = text(printed)
     front = pd.read_csv(tmp_path / "a" / "b" / "front.csv")
     assert front.columns.tolist() == [
         "accuracy",
@@ -74,10 +74,11 @@ def test_nothing_feasible_says_which_layers_to_relax(tmp_path, capsys):
         ("input", "conv"), (setting((3, 3), 60),), setting((None, None), 90), {2: setting((2, 2), 5, images=20)},
         0.8, (2, 4), sensitivities=table,
     )  # fmt: skip
-    assert report(exploration, tmp_path) == 1
-    shown = capsys.readouterr().out
+    assert report(exploration, tmp_path)[0] == 1
+    printed = capsys.readouterr().out
+    shown = text(printed)
     assert "these layers disturb most: conv (3 bits, 80 %), input (3 bits, 20 %)" in shown
-    assert [line.split()[2] for line in shown.splitlines() if line.startswith("2 bits")] == ["infeasible"]
+    assert [line.split()[2] for line in printed.splitlines() if line.startswith("2 bits")] == ["infeasible"]
 
 
 @pytest.mark.slow
@@ -170,22 +171,22 @@ def test_a_front_is_checked_on_images_that_chose_nothing(
     assert main([*ARGUMENTS, *options, "0.9"]) == 0
     printed = capsys.readouterr()
     assert "Checking the front on 300 items" in printed.err
-    assert "hold-out: 300 items that chose nothing" in printed.out and "Tango" in printed.out
+    assert "hold-out: 300 items that chose nothing" in text(printed.out) and "Tango" in text(printed.out)
     checked, front = pd.read_csv(tmp_path / "holdout.csv"), pd.read_csv(tmp_path / "front.csv")
     assert checked["total_bits"].tolist() == front["total_bits"].tolist()
     row = checked.iloc[0]
-    assert f"{row['holdout_score']:.2%}" in printed.out
-    assert f"{100 * row['low']:.2f} to {100 * row['high']:.2f}" in printed.out
-    assert f"loses at most 90.00 points: {row['total_bits']:.0f} total bits" in printed.out
-    assert "On 300 items that chose nothing the front loses" in printed.out
+    assert f"{row['holdout_score']:.2%}" in text(printed.out)
+    assert f"{100 * row['low']:.2f} to {100 * row['high']:.2f}" in text(printed.out)
+    assert f"loses at most 90.00 points: {row['total_bits']:.0f} total bits" in text(printed.out)
+    assert "On 300 items that chose nothing the front loses" in text(printed.out)
     assert main([*ARGUMENTS, *options, "0"]) == 0
-    assert "No setting of the front loses nothing with 95% confidence" in capsys.readouterr().out
+    assert "No setting of the front loses nothing with 95% confidence" in text(capsys.readouterr().out)
     for wrong in ("-1", "nan", "inf", "1%"):
         with pytest.raises(SystemExit):
             main([*ARGUMENTS, *options, wrong])
         assert "argument --max-drop" in capsys.readouterr().err
     assert main([*ARGUMENTS, "--by", "score", *options, "0.5"]) == 0
-    assert "compared by measured accuracy" in capsys.readouterr().out
+    assert "compared by measured accuracy" in text(capsys.readouterr().out)
     # What an earlier run has written of another front is gone.
     assert main([*ARGUMENTS, "--min-accuracy", "1", "--upper", "3", "--out", str(tmp_path)]) == 1
     assert not (tmp_path / "holdout.csv").exists()
@@ -197,11 +198,10 @@ def test_a_hold_out_set_that_has_chosen_the_front_takes_nothing_from_it(tmp_path
     assert main([*ARGUMENTS, *options]) == 0
     printed = capsys.readouterr()
     assert "the front is not checked: 96 of the hold-out set's 96 items are in the search set" in printed.err
-    assert (
-        "on a hold-out set (--max-drop): 96 of the hold-out set's 96 items are in the search set"
-        in printed.out
+    assert "on a hold-out set (--max-drop): 96 of the hold-out set's 96 items are in the search set" in text(
+        printed.out
     )
-    assert "front 1" in printed.out
+    assert "front 1" in text(printed.out)
     assert not (tmp_path / "holdout.csv").exists() and (tmp_path / "front.csv").exists()
 
 
@@ -219,18 +219,19 @@ def test_words_that_are_no_numbers_are_said_to_be_none(capsys, options, said):
 
 
 @pytest.mark.slow
-def test_a_search_by_another_cost_shows_it_and_others(tmp_path, capsys):
+def test_a_search_by_another_cost_shows_it_and_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     options = ["--cost", "peak_activation_memory", "--other-costs", "bit_operations", "--min-accuracy", "0.5"]
     assert main([*ARGUMENTS, *options, "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     front = pd.read_csv(tmp_path / "front.csv")
     assert front.columns[4:6].tolist() == ["peak_activation_memory", "bit_operations"]
-    for text in (
+    for said in (
         "peak activation memory (kB)",
         "bit operations (GBOPs)",
         f"{front['bit_operations'][0]:.6g}",
     ):
-        assert text in shown.out
+        assert said in shown.out
     assert f"{front['peak_activation_memory'][0]:.6g} kB" in shown.out
     page = (tmp_path / "front.html").read_text(encoding="utf-8")
     assert "peak activation memory (kB)" in page and "bit operations (GBOPs)" in page
@@ -271,7 +272,7 @@ def test_what_no_width_can_reach_is_said(tmp_path, capsys):
         0.95,
         (2, 4),
     )
-    assert report(exploration, tmp_path) == 1
+    assert report(exploration, tmp_path)[0] == 1
     assert "The float model itself has 90.00%: ask for less." in capsys.readouterr().out
 
 

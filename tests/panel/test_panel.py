@@ -14,6 +14,7 @@ from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.export import load_setting
 from qa_lib.panel import BitWidthPanel, Equalizer
 from qa_lib.panel.controls import descendants
+from qa_lib.plots.activation_histogram import activation_histogram
 from qa_lib.search.pareto import standing
 
 pytestmark = pytest.mark.slow
@@ -185,9 +186,9 @@ def test_an_error_behind_a_slider_is_shown_and_not_lost(panel, qmodel):
 
 
 def test_an_error_behind_a_button_is_shown_and_not_lost(panel):
-    panel.toolbar.pattern.value = "nothing*"
-    panel.toolbar.add_group.click()
-    assert "matches no quantizer" in panel.readout.message.value
+    panel.saving.pasted.value = "wide"
+    panel.saving.paste.click()
+    assert "wide&#x27; holds no widths" in panel.readout.message.value
 
 
 def test_what_is_not_measured_yet_is_not_saved_under_a_name(panel, tmp_path, monkeypatch):
@@ -287,7 +288,7 @@ def test_of_a_checked_front_a_button_picks_what_surely_loses_no_more(qmodel, eva
     exploration = explore(evaluator, min_accuracy=0.3, evaluations=40, progress=False)
     checked = exploration.check(Evaluator(qmodel, more, answers))
     panel = BitWidthPanel(evaluator, exploration=exploration, checked=checked)
-    assert panel.toolbar.surest in panel.toolbar.picks.children
+    assert panel.toolbar.surest in panel.toolbar.widget.children
     middle = sorted(checked.high)[len(checked.high) // 2]
     panel.toolbar.drop.value = 100 * middle + 0.001
     panel.toolbar.surest.click()
@@ -303,7 +304,7 @@ def test_of_a_checked_front_a_button_picks_what_surely_loses_no_more(qmodel, eva
     assert "hold-out" not in readout(panel) or (2, 2, 2, 2) in checked.texts()
     panel.close()
     plain = BitWidthPanel(evaluator, exploration=exploration)
-    assert plain.toolbar.surest not in plain.toolbar.picks.children
+    assert plain.toolbar.surest not in plain.toolbar.widget.children
     plain.close()
     with pytest.raises(SearchError, match="checked is of another front"):
         BitWidthPanel(evaluator, checked=checked)
@@ -516,11 +517,8 @@ def test_a_setting_says_where_it_stands():
     assert str(standing(front[1], front)) == "on the front"
     assert standing(scored((4, 4), 65), front).dominated_by == (2, 3)
     assert str(standing(scored((2, 3), 65), front)) == "beyond the front"
-    assert str(standing(scored((2, 2), 30), front[1:], 0.5)) == "below the score that is asked for"
-    assert (
-        str(standing(scored((5, 5), 10), [*front, scored((4, 5), 90)]))
-        == "dominated by #1, #2, #3 and 1 more"
-    )
+    assert str(standing(scored((2, 2), 30), front[1:], 0.5)) == "below the least score"
+    assert str(standing(scored((5, 5), 10), [*front, scored((4, 5), 90)])) == "dominated by #1 and 3 more"
 
 
 def test_reset_leaves_locked_layers(panel, qmodel):
@@ -590,3 +588,162 @@ def test_weights_have_sliders_and_a_look_inside(tiny_model, images, labels):
     assert panel.layer.shown.counts.sum() == 4 * 4 * 9 and abs(panel.layer.shown.levels).max() <= 4 / 3
     assert "images" not in panel.layer._text.value
     panel.close()
+
+
+def test_a_cell_that_is_run_again_makes_a_view(panel, evaluator, tmp_path):
+    panel.equalizer.release((8, 8, 3, 8))
+    assert panel.wait(60)
+    again = BitWidthPanel(evaluator, folder=tmp_path)
+    assert again.session is panel.session and again.equalizer is not panel.equalizer
+    assert "measured" in readout(again) and again.bit_widths == (8, 8, 3, 8)
+    again.toolbar.undo.click()
+    assert again.wait(60) and panel.equalizer.widths == again.equalizer.widths == (8, 8, 8, 8)
+    panel.equalizer.release((8, 3, 8, 8))
+    assert again.wait(60) and again.equalizer.widths == (8, 3, 8, 8)
+    again.close()
+    panel.equalizer.release((8, 3, 3, 8))
+    assert panel.wait(60) and "measured" in readout(panel)
+
+
+def test_a_panel_that_no_page_shows_is_let_go_of_until_one_does(panel):
+    says = panel.equalizer._handle_custom_msg
+    says({"views": 1}, [])
+    says({"views": 1}, [])
+    says({"views": -1}, [])
+    assert panel in panel.session.attached
+    says({"views": -1}, [])
+    assert panel.session.attached == ()
+    panel.session.set_bit_widths({"conv1": 3})
+    assert panel.equalizer.widths == (8, 8, 8, 8)
+    says({"views": 1}, [])
+    assert panel.wait(60) and panel.equalizer.widths == (8, 8, 3, 8) and "measured" in readout(panel)
+
+
+def test_a_search_is_begun_and_stopped_from_the_panel(panel):
+    note = panel.front.widget.layout.annotations[1]
+    searching = panel.searching
+    assert searching.stop.disabled and panel.exploration is None
+    searching.passes.value = 30
+    searching.begin.click()
+    assert searching.begin.disabled and not searching.stop.disabled
+    assert panel.session.search.wait(60) and panel.wait(60)
+    assert searching.text.value.startswith("done after") and not searching.begin.disabled
+    assert panel.exploration.front_evaluations and not note.visible
+    searching.passes.value = 1e5
+    searching.begin.click()
+    searching.stop.click()
+    assert panel.session.search.wait(60) and panel.exploration.interrupted
+
+
+def test_an_empty_front_says_what_to_do(evaluator):
+    panel = BitWidthPanel(evaluator, min_accuracy=1.0)
+    assert panel.wait(60)
+    nothing = not panel.session.points.front
+    assert panel.front.widget.layout.annotations[1].visible == nothing
+    panel.session.points.clear()
+    panel.front.show_points()
+    note = panel.front.widget.layout.annotations[1]
+    assert note.visible and "search" in note.text
+
+
+def test_the_table_holds_what_was_measured(panel):
+    table = panel.table
+    assert table.rows == []  # nobody looks
+    table.looking = True
+    assert panel.wait(60)
+    points = panel.session.points
+    named = [row["cells"][0][1] for row in table.rows]
+    front = [f"#{n}" for n in range(1, len(points.front) + 1)]
+    assert [name.split(",")[0] for name in named[: len(front)]] == front
+    assert sorted(name[-12:] for name in named if "everywhere" in name) == [
+        f"{n} everywhere" for n in range(2, 9)
+    ]
+    for row, evaluation in zip(table.rows, points.front, strict=False):
+        cells = dict(zip(table.columns, row["cells"], strict=True))
+        assert cells["accuracy"] == [100 * evaluation.score, evaluation.text]
+        assert cells["total bits"] == [evaluation.total_bits, str(evaluation.total_bits)]
+        assert row["widths"] == " ".join(map(str, evaluation.bit_widths))
+    table.everything = True
+    assert {row["widths"] for row in table.rows} == {
+        " ".join(map(str, e.bit_widths)) for e in points.evaluations
+    }
+    table._handle_custom_msg({"load": "4 f 4 4"}, [])
+    assert panel.wait(60) and panel.bit_widths == (4, None, 4, 4) and table.present == "4 f 4 4"
+    json.dumps(table.rows, allow_nan=False)
+
+
+def test_the_widths_of_the_front_are_drawn_once_somebody_looks(panel):
+    assert panel.widths.figure is None
+    panel._pages.selected_index = panel._pages.titles.index("widths")
+    front = panel.session.points.front
+    (lines,) = panel.widths.figure.data
+    drawn = {dimension.label: list(dimension["values"]) for dimension in lines.dimensions}
+    assert drawn["conv1"] == [e.bit_widths[1] for e in front]
+    assert drawn["total bits"] == [e.total_bits for e in front]
+    assert list(drawn)[-1].startswith("accuracy") and len(drawn) == 6
+    panel.equalizer.dark = True
+    assert panel.widths.figure.layout.font.color == panel.front.widget.layout.font.color
+
+
+def test_widths_are_pasted_and_notes_are_kept(panel):
+    panel.saving.pasted.value = "[4, 3, None, 5]"
+    panel.saving.paste.click()
+    assert panel.wait(60) and panel.bit_widths == (4, 3, None, 5)
+    panel.saving.name.value, panel.saving.note.value = "mine", "for the <small> board"
+    panel.saving.save.click()
+    panel.saving.pasted.value = "{'conv1': 6, \"conv2\": null}"
+    panel.saving.paste.click()
+    assert panel.wait(60) and panel.bit_widths == (4, 3, 6, None)
+    panel.saving.load.click()
+    assert "for the &lt;small&gt; board" in panel.readout.message.value
+    assert panel.wait(60) and panel.bit_widths == (4, 3, None, 5)
+    panel.saving.pasted.value = "8 8"
+    panel.saving.paste.click()
+    assert "BitWidthError" in panel.readout.message.value and panel.bit_widths == (4, 3, None, 5)
+
+
+def test_the_present_setting_is_measured_on_a_hold_out_set(qmodel, evaluator, images, labels):
+    torch.manual_seed(5)
+    others = images + 0.3 * torch.randn_like(images)
+    holdout = Evaluator(qmodel, others, labels, batch_size=40)
+    panel = BitWidthPanel(evaluator, holdout=holdout)
+    assert panel.holdout.button in panel.toolbar.widget.children
+    panel.set_bit_widths([4, 3, 3, 3])
+    panel.holdout.button.click()
+    assert panel.wait(60)
+    found = holdout.evaluate([4, 3, 3, 3])
+    assert f"on the hold-out set {found.text}, drop " in readout(panel) and "(95%)" in readout(panel)
+    panel.set_bit_widths([4, 3, 3, 4])
+    assert panel.wait(60) and "hold-out" not in readout(panel)
+    with pytest.raises(DataError, match="are in the search set, too"):
+        BitWidthPanel(evaluator, holdout=evaluator)
+    plain = BitWidthPanel(evaluator)
+    assert plain.holdout.button not in plain.toolbar.widget.children
+
+
+def test_who_points_at_a_name_sees_what_the_layer_sees(panel, monkeypatch):
+    told = []
+    monkeypatch.setattr(panel.equalizer, "send", told.append)
+    panel.set_bit_widths({"conv1": 3})
+    panel.equalizer._handle_custom_msg({"hover": "conv1"}, [])
+    assert panel.wait(60)
+    (found,) = [message["histogram"] for message in told if "histogram" in message]
+    shown = activation_histogram(panel.session.qmodel, panel.layer.images, "conv1", 3)
+    assert found["counts"] == shown.counts.tolist() and found["levels"] == shown.levels.tolist()
+    assert (found["name"], found["num_bits"], found["clipped"]) == ("conv1", 3, shown.clipped)
+    assert panel.bit_widths[2] == 3
+
+
+def test_fronts_of_other_searches_are_drawn_beside(evaluator):
+    first, second = (explore(evaluator, evaluations=12, seed=seed, progress=False) for seed in (1, 2))
+    panel = BitWidthPanel(evaluator, exploration=first, beside={"another <seed>": second})
+    assert panel.wait(60)
+    (drawn,) = [trace for trace in panel.front.widget.data if trace.meta == "beside another <seed>"]
+    front = second.front_evaluations
+    assert list(drawn.x) == [e.total_bits for e in front] and list(drawn.y) == [e.score for e in front]
+    assert drawn.text[0].startswith("<b>another &lt;seed&gt;, #1</b>")
+    other = explore(evaluator, evaluations=12, cost=lambda widths: widths[0], progress=False)
+    with pytest.raises(DataError, match="they share no axes"):
+        BitWidthPanel(evaluator, exploration=first, beside={"other": other})
+    with pytest.raises(DataError, match="what explore"):
+        BitWidthPanel(evaluator, beside={"other": 3})

@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from browser import SCREENSHOTS
 from playwright.sync_api import TimeoutError
 
@@ -106,6 +107,26 @@ MEASURED = "document.querySelector('.qa-readout').innerText.includes('measured')
 RUNNING = "[...document.querySelectorAll('.jp-CodeCell')].find(cell => cell.innerText.includes('[*]'))?.innerText ?? ''"
 
 
+def problems_for_some(page):
+    """What axe finds of WCAG 2.2 AA in the panel, whichever of its pages is open."""
+    page.evaluate("document.querySelector('.qa-readout').closest('.widget-vbox').id = 'panel'")
+    found = set()
+    for tab in ("search", "settings", "widths", "A and B", "layer", "keep", "next"):
+        page.click(f".lm-TabBar-tabLabel:text-is('{tab}')")
+        page.wait_for_timeout(400)
+        answer = Axe().run(
+            page,
+            context="#panel",
+            options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]},
+        )
+        found |= {
+            (tab, each["id"], str(node["html"]))
+            for each in answer.response["violations"]
+            for node in each["nodes"]
+        }
+    return sorted(found)
+
+
 def shows(bits):
     return f"document.querySelector('.qa-bits').innerText === '{bits}' && {MEASURED}"
 
@@ -178,7 +199,11 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
             "document.querySelector('.js-plotly-plot')._fullData.filter((trace) => trace.mode).map((trace) => [trace.meta, trace.mode])"
         )
     )
-    assert modes["expected"] == "lines" and {*modes.values()} == {"lines", "markers"} and "dominated" in modes
+    assert (
+        modes["expected"] == "lines"
+        and {*modes.values()} == {"lines", "markers", "markers+text"}
+        and "dominated" in modes
+    )
     lines = page.locator(".hoverlayer .hovertext tspan.line").all_text_contents()
     page.mouse.down()
     page.mouse.up()
@@ -191,6 +216,9 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
     page.evaluate("document.querySelector('.qa-equalizer').scrollIntoView()")
     assert page.evaluate("document.body.scrollWidth <= innerWidth")
     page.screenshot(path=SCREENSHOTS / "panel.png")
+
+    if threads == "as shipped":
+        assert problems_for_some(page) == []
 
     # The figure can be kept as a picture, and sent nowhere.
     buttons = page.locator(".modebar-btn").evaluate_all("all => all.map(button => button.dataset.title)")

@@ -32,7 +32,7 @@ class Recorder(View):
     def show_measured(self, evaluation, standing):
         self.told.append(("measured", evaluation.bit_widths))
 
-    def show_predicted(self, bit_widths, accuracy, state):
+    def show_predicted(self, bit_widths, accuracy, state, error):
         self.told.append((state, bit_widths))
 
     def show_float(self, evaluation):
@@ -75,8 +75,8 @@ def test_what_a_hand_does_is_predicted_then_measured(session, view, qmodel):
     session.release((8, 8, 3, 8))
     assert session.wait(60) and qmodel.bit_widths == (8, 8, 3, 8)
     assert view.of("measuring …", "measured") == [("measuring …", (8, 8, 3, 8)), ("measured", (8, 8, 3, 8))]
-    # The hand has moved the sliders itself.
-    assert not view.of("setting")
+    # All views, but the hand's own, which is there already.
+    assert view.of("setting") == [("setting", (8, 8, 3, 8))]
 
 
 def until(condition, seconds=20):
@@ -409,3 +409,134 @@ def test_sliders_keep_to_what_was_searched(evaluator):
     # A call may set anything.
     assert session.set_bit_widths([12, 3, 5, 8]).total_bits == 28
     assert np.isnan(session.knowledge.predict((12, 3, 5, 8)))
+
+
+def test_a_session_is_there_once_for_what_shows_the_same(evaluator):
+    first = Session.of(evaluator, min_accuracy=0.5)
+    first.load((3, 4, 5, 6))
+    assert first.wait(60)
+    again = Session.of(evaluator, min_accuracy=0.5)
+    assert again is first and again.history.can_undo
+    evaluator.qmodel.bit_widths = [4, 4, 4, 4]  # whoever sets them wants them to be shown
+    assert Session.of(evaluator, min_accuracy=0.5) is first and first.bit_widths == (4, 4, 4, 4)
+    assert first.wait(60)
+    exploration = explore(evaluator, min_accuracy=0.5, evaluations=12, progress=False)
+    assert Session.of(evaluator, exploration=exploration) is first
+    assert {e.bit_widths for e in exploration.measured} <= {e.bit_widths for e in first.points.evaluations}
+    for other in ({}, {"min_accuracy": 0.6}, {"min_accuracy": 0.5, "cost": lambda widths: widths[0]}):
+        assert Session.of(evaluator, **other) is not first
+    assert Session.of(evaluator, 3, min_accuracy=0.5) is not first
+    first.close()
+    assert Session.of(evaluator, min_accuracy=0.5) is not first
+
+
+def test_sessions_of_one_model_follow_each_other(session, view, evaluator):
+    other = Session(evaluator, 3, 8)
+    other.attach(Recorder())
+    session.release((8, 8, 3, 8))
+    assert session.wait(60) and other.wait(60)
+    assert other.bit_widths == (8, 8, 3, 8) and other.settled().score == session.settled().score
+    other.undo()
+    assert session.wait(60) and other.wait(60)
+    assert session.bit_widths == (8, 8, 8, 8) and session.history.can_undo
+    session.set_bit_widths({"conv1": 2})  # which the other's sliders cannot show
+    assert other.bit_widths == (8, 8, 8, 8) and evaluator.qmodel.bit_widths == session.bit_widths
+
+
+def test_what_is_detached_is_told_nothing_until_it_is_attached_again(session, view):
+    session.detach(view)
+    view.told.clear()
+    session.set_bit_widths({"conv1": 5})
+    assert session.wait(60) and view.told == []
+    session.attach(view)
+    assert session.wait(60)
+    assert view.of("setting") == [("setting", session.bit_widths)]
+    assert {*view.of("measured")} == {("measured", session.bit_widths)}
+
+
+class Searched(View):
+    """Writes down how searches go."""
+
+    def __init__(self):
+        self.texts, self.shares, self.errors = [], [], []
+
+    def show_search(self, text, share):
+        self.texts.append(text)
+        self.shares.append(share)
+
+    def show_error(self, error):
+        self.errors.append(error)
+
+
+def test_a_search_from_the_instrument_is_what_explore_does(session, evaluator):
+    session.attach(listening := Searched())
+    session.search.begin(30, seed=3)
+    with pytest.raises(SearchError, match="stop it first"):
+        session.search.begin(30)
+    assert session.search.wait(60) and session.wait(60) and not listening.errors
+    alone = explore(
+        evaluator.using(Archive()), full_passes=30, seed=3, sensitivities=session.table, progress=False
+    )
+    found = session.search.exploration
+    assert [e.bit_widths for e in found.measured] == [e.bit_widths for e in alone.measured]
+    assert found.front.equals(alone.front) and not found.interrupted
+    assert {e.bit_widths for e in found.front_evaluations} <= {e.bit_widths for e in session.points.front}
+    assert listening.texts[-1].startswith("done after 3") and listening.shares[-1] is None
+    running = listening.shares[:-1]
+    assert running[0] == 0.0 and running == sorted(running) and 0.2 < running[-1] <= 1.0
+
+
+def test_a_search_leaves_locked_layers_and_can_be_stopped(session, evaluator):
+    session.attach(listening := Searched())
+    session.set_bit_widths({"conv1": 5})
+    session.lock(["conv1"])
+    session.search.begin(30)
+    assert session.search.wait(60) and not listening.errors
+    assert {e.bit_widths[2] for e in session.search.exploration.measured} == {5}
+    session.search.begin(1e5)
+    session.search.stop()
+    assert session.search.wait(60) and session.search.exploration.interrupted
+    assert listening.texts[-1].startswith("stopped after") and not listening.errors
+    with pytest.raises(SearchError, match="give 30 or more"):
+        session.search.begin(29)
+    session.set_bit_widths({"conv1": None})
+    with pytest.raises(SearchError, match="'conv1' is locked in float"):
+        session.search.begin()
+
+
+def test_how_far_predictions_were_off_is_told(session):
+    class Predicted(View):
+        def __init__(self):
+            self.errors = []
+
+        def show_predicted(self, bit_widths, score, state, error):
+            self.errors.append((score, error))
+
+    session.attach(listening := Predicted())
+    off = []
+    for setting in ((8, 8, 2, 8), (8, 2, 2, 8), (8, 2, 2, 2), (2, 2, 2, 2)):
+        guess = session.knowledge.predict(setting)
+        session.load(setting)
+        assert session.wait(60)
+        off.append(guess - session.settled().score)
+        session.load(setting)  # of what is known nothing is learned
+        assert session.wait(60)
+    session.move((8, 8, 2, 3))
+    (_, none), *_, (_, last) = listening.errors
+    # What is the same everywhere was measured before.
+    assert np.isnan(none) and last == pytest.approx(np.sqrt(np.mean(np.square(off[:3]))))
+
+
+def test_what_is_prepared_is_said_until_it_is_done(evaluator):
+    class Preparing(View):
+        def __init__(self):
+            self.texts = []
+
+        def show_preparing(self, text):
+            self.texts.append(text)
+
+    session = Session(evaluator)
+    session.attach(listening := Preparing())
+    assert session.wait(60)
+    assert "preparing: how much each layer minds each width, 28 of 28" in listening.texts
+    assert listening.texts[-1] == ""

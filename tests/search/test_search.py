@@ -340,7 +340,7 @@ def test_without_a_budget_it_ends_when_the_front_stands_still(qmodel, evaluator)
 
 def test_the_bar_of_a_search_without_a_budget_goes_to_where_it_would_end(qmodel, evaluator, capsys):
     found = explore(evaluator, min_accuracy=0.7, population_size=12)
-    shown = re.findall(r"(\d+)/(\d+) \[", capsys.readouterr().err)
+    shown = re.findall(r"(\d+)/(\d+) full passes", capsys.readouterr().err)
     passes, end = map(int, shown[-1])
     assert abs(passes - found.full_passes) < 1 and 20 < end <= passes + 1
 

@@ -1,9 +1,11 @@
 import copy
 import itertools
+from types import SimpleNamespace
 
 import pytest
 
 from qa_lib.errors import BitWidthError
+from qa_lib.progress_bar import progress_bar
 from qa_lib.search.progress import SearchProgressBar, best_so_far
 from qa_lib.search.run import SearchRun
 
@@ -70,8 +72,15 @@ def test_progress_begins_with_the_passes_that_were_spent_before(evaluator):
     bar.update()
     assert bar.bar.n == 6.0
     bar.close()
-    bar.bar.set_postfix_str("fewest bits 52 at 86.35%, front 28, images saved 31%", refresh=False)
-    assert "front 28" in str(bar.bar) and len(str(bar.bar)) <= 105  # one line of a notebook 1280 pixels wide
+
+
+def test_progress_is_one_line_of_a_notebook_1280_pixels_wide(monkeypatch):
+    monkeypatch.setattr("qa_lib.progress_bar.get_ipython", lambda: SimpleNamespace(kernel=None))
+    with progress_bar(60, " passes", shown=True) as bar:
+        bar.start_t -= 30
+        bar.update(59)
+        bar.set_postfix_str("fewest bits 52 at 86.35%, front 28, images saved 31%", refresh=False)
+        assert "passes/s" in str(bar) and "front 28" in str(bar) and len(str(bar)) <= 105
 
 
 def test_every_image_counts_once_also_of_what_was_stopped_and_then_completed(evaluator):

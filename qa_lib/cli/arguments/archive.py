@@ -2,13 +2,14 @@
 
 import argparse
 
-from qa_lib.cli.arguments.types import user_path
+from qa_lib.cli.arguments.types import add_json, user_path
 
 DESCRIPTION = """\
-Look into an archive of evaluations, copy it while it is in use, or put two together.
+Look into an archive of evaluations, copy it while it is in use, or put two
+together.
 
-Exit status: 0 if all is well, 1 if `check` finds damage or `merge` finds measurements that contradict each other,
-2 for a mistake in the arguments.
+Exit status: 0 if all is well, 1 if `check` finds damage or `merge` finds
+measurements that contradict each other, 2 for a mistake in the arguments.
 """
 
 
@@ -32,3 +33,5 @@ def fill(command: argparse.ArgumentParser) -> None:
         "file", type=user_path, metavar="FILE", help="the archive that grows, made if there is none"
     )
     merge.add_argument("others", type=user_path, nargs="+", metavar="OTHER")
+    for action in (check, copy, merge):
+        add_json(action)

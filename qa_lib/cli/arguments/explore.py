@@ -4,30 +4,48 @@ import argparse
 import math
 from pathlib import Path
 
-from qa_lib.cli.arguments.choices import BY, CALIBRATIONS, COSTS, DEFAULT_PATIENCE, WORKLOADS
-from qa_lib.cli.arguments.types import above_zero, cost, share, user_path, whole, workload
+from qa_lib.cli.arguments.choices import BY, COSTS, DEFAULT_PATIENCE
+from qa_lib.cli.arguments.model import add_model
+from qa_lib.cli.arguments.types import (
+    above_zero,
+    add_json,
+    cost,
+    list_of_names,
+    list_of_widths,
+    share,
+    user_path,
+    whole,
+)
 
 DESCRIPTION = """\
-Search the bit width of every layer's activations with NSGA-II and print the Pareto front of
-the score (accuracy, say) against total bits or another cost, beside the float model and the uniform widths.
+Search the bit width of every layer's activations with NSGA-II and print the
+Pareto front of the score (accuracy, say) against total bits or another cost,
+beside the float model and the uniform widths.
 
-Every score is measured on the workload's whole search set. These files go to --out:
-  front.csv       the score (accuracy: 0 to 1), expected_score, total_bits, mean_bits, other costs, and one column of widths per quantizer
-  holdout.csv     the same settings on the workload's hold-out set, if it has one: what each loses there, and how sure that is
-  front.png       the front, everything else that was measured, and the baselines
-  front.html      the same as a page to open in a browser, with the widths of each point, and how it was made
-  archive.sqlite  every evaluation, as soon as it is finished; the next run begins with what it knows
+Every score is measured on the workload's whole search set. These files go to
+--out:
+  front.csv       the score (accuracy: 0 to 1), expected_score, total_bits,
+                  mean_bits, other costs, and a column of widths per quantizer
+  holdout.csv     the same settings on the workload's hold-out set, if it has
+                  one: what each loses there, and how sure that is
+  front.png       the front, everything else that was measured, the baselines
+  front.html      the same as a page to open in a browser, with the widths of
+                  each point, and how it was made
+  archive.sqlite  every evaluation, as soon as it is finished; the next run
+                  begins with what it knows
 """
 
 EPILOG = """\
 examples:
   python -m qa_lib explore
-  python -m qa_lib explore --min-accuracy 0.90 --full-passes 200 --seed 7 --out results/run7
+  python -m qa_lib explore --min-accuracy 0.90 --full-passes 200 --out run7
 
-The same seed asks for the same candidates. Ctrl-C ends the search early and keeps what it has; the same
-command again goes on from there, also after a crash.
-Exit status: 0 with a front, 1 if nothing reaches the least score, 2 for a mistake in the arguments or a file that cannot be
-written, 130 if Ctrl-C ended it before there was anything to show.
+Before it begins it says how long it will take, which is an estimate. The same
+seed asks for the same candidates. Ctrl-C ends the search early and keeps what
+it has; the same command again goes on from there, also after a crash.
+Exit status: 0 with a front, 1 if nothing reaches the least score, 2 for a
+mistake in the arguments or a file that cannot be written, 130 if Ctrl-C ended
+it before there was anything to show.
 """
 
 DEFAULT_MIN_ACCURACY = 0.85
@@ -37,22 +55,7 @@ def fill(command: argparse.ArgumentParser) -> None:
     """Says what ``python -m qa_lib explore`` takes and does."""
     command.description, command.epilog = DESCRIPTION, EPILOG
     add = command.add_argument
-    add("--workload", type=workload, default="fashion_mnist", metavar="NAME",
-        help=f"model and data: {', '.join(WORKLOADS)}, or package.module:function of your own, which returns a "
-        "qa_lib.Workload (default: %(default)s)")  # fmt: skip
-    add("--calibration", default="mse", choices=CALIBRATIONS, metavar="METHOD",
-        help=f"how amax is found, for each width: {', '.join(CALIBRATIONS)} (default: %(default)s); max is what "
-        "the toolkit does, output takes a minute and is better below 5 bits")  # fmt: skip
-    add(
-        "--weights",
-        action="store_true",
-        help="quantize the weights of the chosen layers, too, each with a width of its own",
-    )
-    add(
-        "--device",
-        metavar="DEVICE",
-        help="where the model runs: cpu, cuda (default: where the workload has it)",
-    )
+    add_model(command)
     add("--min-accuracy", type=share, metavar="A",
         help=f"accuracy, 0 to 1, that a solution has to reach (default: {DEFAULT_MIN_ACCURACY})")  # fmt: skip
     add("--min-score", type=float, metavar="S",
@@ -73,7 +76,7 @@ def fill(command: argparse.ArgumentParser) -> None:
         "value (default: %(default)s)")  # fmt: skip
     add(
         "--other-costs",
-        type=_list_of_names,
+        type=list_of_names,
         default=[],
         metavar="C,C,...",
         help="more of them, shown beside it",
@@ -81,7 +84,7 @@ def fill(command: argparse.ArgumentParser) -> None:
     add("--population-size", type=whole(2), default=20, metavar="P",
         help="candidates in the first generation, and what the population keeps (default: %(default)s)")  # fmt: skip
     add("--lower", type=whole(2, 16), default=2, metavar="BITS", help="smallest width (default: %(default)s)")
-    add("--widths", type=_list_of_widths, metavar="N,N,...",
+    add("--widths", type=list_of_widths, metavar="N,N,...",
         help="the widths that the search may use, 2,4,8 say (default: all from --lower to --upper)")  # fmt: skip
     add("--upper", type=whole(2, 16), default=8, metavar="BITS", help="largest width (default: %(default)s)")
     add("--seed", type=whole(0), default=1, metavar="S", help="seed of the search (default: %(default)s)")
@@ -89,6 +92,7 @@ def fill(command: argparse.ArgumentParser) -> None:
         help="where every evaluation is kept, made if missing (default: archive.sqlite in --out)")  # fmt: skip
     add("--out", type=user_path, default=Path("out"), metavar="DIR",
         help="folder for the front and the archive, made if missing (default: %(default)s)")  # fmt: skip
+    add_json(command)
 
 
 def _drop(text: str) -> float:
@@ -101,14 +105,3 @@ def _drop(text: str) -> float:
             f"{text!r} is no drop: give a number from 0 up, 0.01 for one point of accuracy"
         )
     return drop
-
-
-def _list_of_widths(text: str) -> list[int]:
-    try:
-        return [int(each) for each in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} are no widths: give whole numbers, 2,4,8 say") from None
-
-
-def _list_of_names(text: str) -> list[str]:
-    return [each.strip() for each in text.split(",") if each.strip()]

@@ -1,14 +1,16 @@
 """What ``python -m qa_lib export`` takes."""
 
 import argparse
-from pathlib import Path
 
-from qa_lib.cli.arguments.choices import CALIBRATIONS, FORMATS
-from qa_lib.cli.arguments.types import user_path, workload
+from qa_lib.cli.arguments.choices import FORMATS
+from qa_lib.cli.arguments.model import SETTING_HELP, add_model, setting
+from qa_lib.cli.arguments.types import add_json, user_path
 
 DESCRIPTION = """\
-Writes a setting of a front that explore has found for the next tool: widths, amax, scales, zero points and levels of each
-quantizer, with its name and place. The setting is measured again first, or read from the archive, and has to score what the front says.
+Writes a setting, of a front that explore has found say, for the next tool:
+widths, amax, scales, zero points and levels of each quantizer, with its name
+and place. It is measured again first, or read from the archive, and has to
+score what the front says.
 """
 
 EPILOG = """\
@@ -16,7 +18,8 @@ example, for the third solution of a front:
   python -m qa_lib explore --out out
   python -m qa_lib export --setting out/front.csv:3 --out setting.json
 
-Give the same --workload and --calibration as to explore. In Python: qa_lib.export.load_setting reads it.
+Give the same --workload and --calibration as to explore. In Python,
+qa_lib.export.load_setting reads it.
 """
 
 
@@ -24,28 +27,8 @@ def fill(command: argparse.ArgumentParser) -> None:
     """Says what ``python -m qa_lib export`` takes and does."""
     command.description, command.epilog = DESCRIPTION, EPILOG
     add = command.add_argument
-    add(
-        "--setting",
-        required=True,
-        type=_row,
-        metavar="FILE:N",
-        help="a front.csv, and which of its rows, from 1 on",
-    )
-    add(
-        "--workload",
-        type=workload,
-        default="fashion_mnist",
-        metavar="NAME",
-        help="as of explore (default: %(default)s)",
-    )
-    add(
-        "--calibration",
-        default="mse",
-        choices=CALIBRATIONS,
-        metavar="METHOD",
-        help="as of explore (default: %(default)s)",
-    )
-    add("--device", metavar="DEVICE", help="as of explore")
+    add("--setting", required=True, type=setting, metavar="SETTING", help=SETTING_HELP)
+    add_model(command)
     add(
         "--format",
         default="json",
@@ -64,12 +47,4 @@ def fill(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the file to write (default: setting.json, .onnx or .pt)",
     )
-
-
-def _row(text: str) -> tuple[Path, int]:
-    file, _, number = text.rpartition(":")
-    if not file or not number.isdecimal() or int(number) < 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} names no row of a file: give front.csv:3, say, for the third solution"
-        )
-    return user_path(file), int(number)
+    add_json(command)

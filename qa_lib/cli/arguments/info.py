@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from qa_lib.cli.arguments.types import user_path
+from qa_lib.cli.arguments.types import add_json, user_path
 
 DESCRIPTION = """\
-Versions, device, threads, instruction set, and where the archive lies: put it into a report of a fault.
+Versions, device, threads, instruction set, and where the archive lies: put it
+into a report of a fault.
 """
 
 
@@ -17,3 +18,4 @@ def fill(command: argparse.ArgumentParser) -> None:
         "--archive", type=user_path, default=Path("out/archive.sqlite"), metavar="FILE",
         help="an archive to look for (default: %(default)s, where explore puts it)",
     )  # fmt: skip
+    add_json(command)

@@ -8,6 +8,15 @@ from pathlib import Path
 from qa_lib.cli.arguments.choices import COSTS, WORKLOADS
 
 
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Lets a command print for scripts."""
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="print what is found as one JSON document, and all else on standard error",
+    )
+
+
 def user_path(text: str) -> Path:
     """A path, in which "~" is the home also where the shell has left it alone (``--out=~/x``, quotes)."""
     return Path(text).expanduser()
@@ -68,3 +77,16 @@ def cost(text: str) -> str:
     if not Path(text).exists():
         raise argparse.ArgumentTypeError(f"there is no table {text!r}")
     return text
+
+
+def list_of_widths(text: str) -> list[int]:
+    """Whole numbers with commas between them."""
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} are no widths: give whole numbers, 2,4,8 say") from None
+
+
+def list_of_names(text: str) -> list[str]:
+    """Names with commas between them."""
+    return [each.strip() for each in text.split(",") if each.strip()]

@@ -1,0 +1,119 @@
+"""A search that is begun from the instrument, runs beside it, and can be stopped."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qa_lib.checks import check_positive
+from qa_lib.errors import SearchError
+from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.panel.requests import LatestOnly
+from qa_lib.panel.view import Views
+from qa_lib.search.exploration import Exploration
+from qa_lib.search.exploring import explore
+
+if TYPE_CHECKING:
+    from qa_lib.panel.session import Session
+
+# Full passes that a search from here takes if nothing else is asked for.
+PASSES = 60.0
+
+
+class Search:
+    """Runs ``explore`` on a session's model, in a thread of its own: with its least score, cost and widths, and with locked layers
+    fixed where they are.
+
+    Args:
+        session: Which takes in what is measured.
+        views: Are told how far it is.
+
+    Attributes:
+        exploration: Of the latest search that ended or was stopped; None before.
+    """
+
+    def __init__(self, session: "Session", views: Views) -> None:
+        self.session, self._views = session, views
+        self.exploration: Exploration | None = None
+        self._stopped = False
+        self._requests: LatestOnly[tuple[float, int]] = LatestOnly(self._run, self._show_error)
+
+    @property
+    def running(self) -> bool:
+        """Whether one runs."""
+        return self._requests.busy
+
+    def begin(self, full_passes: float = PASSES, seed: int = 1) -> None:
+        """Begins a search; returns at once.
+
+        Args:
+            full_passes: Passes over the search set that it may cost.
+            seed: The same seed asks for the same candidates; another goes other ways.
+
+        Raises:
+            SearchError: One runs, ``full_passes`` is none or too few, or a layer is locked in float.
+        """
+        if self.running:
+            raise SearchError("a search runs already: stop it first")
+        check_positive("full_passes", full_passes, SearchError)
+        self._allowed()
+        table, images = self.session.table, self.session.evaluator.images
+        least = 2 * table.divergence.size * table.images / images if table is not None else 0.0
+        if full_passes < least:
+            raise SearchError(
+                f"a search counts its sensitivities, and {full_passes:g} full passes would go on little else: give {math.ceil(least)} or more"
+            )
+        self._stopped = False
+        self._views.show_search("the search begins …", 0.0)
+        self._requests.submit((full_passes, seed))
+
+    def stop(self) -> None:
+        """Ends the search after the candidates that are being measured; what was measured stays."""
+        self._stopped = True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until none runs; whether that is so."""
+        return self._requests.wait(timeout)
+
+    def _allowed(self) -> dict[str, list[int]]:
+        """The widths that each layer may have: locked ones keep theirs."""
+        session, allowed = self.session, {}
+        for name, widths, now in zip(
+            session.qmodel.names, session.space.allowed, session.bit_widths, strict=True
+        ):
+            if name in session.locked and now is None:
+                raise SearchError(
+                    f"'{name}' is locked in float, which no search keeps: unlock it, or give it a width"
+                )
+            allowed[name] = [now] if name in session.locked and now is not None else list(widths)
+        return allowed
+
+    def _run(self, asked: tuple[float, int], superseded: Callable[[], bool]) -> None:
+        (passes, seed), session, points = asked, self.session, self.session.points
+        lower, upper = session.limits
+        names, shown = session.qmodel.names, 0.0
+
+        def take(evaluation: Evaluation) -> None:
+            nonlocal shown
+            if self._stopped or superseded():
+                raise KeyboardInterrupt  # as whoever interrupts the cell of a search
+            shown += evaluation.images / evaluation.search_images
+            session.take(evaluation)
+            self._views.show_search(f"about {shown:.0f} of {passes:g} passes", min(shown / passes, 1.0))
+
+        self.exploration = explore(
+            session.evaluator, num_bits_lower_limit=lower, num_bits_upper_limit=upper, min_score=points.min_score,
+            full_passes=passes, seed=seed, cost=points.cost, other_costs=points.costs, widths=self._allowed(),
+            tied=[[names[i] for i in group] for group in session.space.groups if len(group) > 1], by=points.by,
+            sensitivities=session.table, progress=False, on_evaluation=take,
+        )  # fmt: skip
+        found = self.exploration
+        session.take_all((*found.measured, *found.archived))
+        ended = "stopped" if found.interrupted else "done"
+        front = len(found.front_evaluations)
+        self._views.show_search(
+            f"{ended} after {found.full_passes:.0f} passes: {front} settings on its front, as panel.exploration", None
+        )  # fmt: skip
+
+    def _show_error(self, error: BaseException) -> None:
+        self._views.show_search("", None)
+        self._views.show_error(error)
