@@ -24,7 +24,8 @@ def as_seen(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """What a reader sees in the end: one text for each stream, of a progress bar its last state."""
     seen: list[NotebookNode] = []
     for output in outputs:
-        output.get("data", {}).pop(WIDGET_VIEW, None)
+        if output.get("data", {}).pop(WIDGET_VIEW, None) and not output.data.get("text/plain"):
+            continue  # its picture is an output of its own
         previous = seen[-1] if seen else None
         if output.output_type == "stream" and previous and previous.get("name") == output.name:
             previous.text += output.text

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
-from IPython.core.pylabtools import print_figure
 
 from qa_lib.bit_widths import BitWidths, Widths
 from qa_lib.costs import Cost
@@ -21,6 +20,7 @@ from qa_lib.panel.front_view import HEIGHT, FrontView
 from qa_lib.panel.holdout import HoldoutCheck
 from qa_lib.panel.layer_view import LayerView
 from qa_lib.panel.next_steps import Step
+from qa_lib.panel.picture import show_with_picture
 from qa_lib.panel.readout import Readout
 from qa_lib.panel.saving import Saving
 from qa_lib.panel.search_controls import SearchControls
@@ -308,9 +308,5 @@ class BitWidthPanel(View):
             f"bit_widths={evaluation.bit_widths})"
         )
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = self.widget._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        # Where there is no kernel, a picture takes the place of the sliders.
-        picture = print_figure(self.figure(), "png", base64=True)
-        return data | {"text/plain": repr(self), "image/png": picture}, metadata
+    def _ipython_display_(self) -> None:
+        show_with_picture(self.widget, self.figure(), repr(self))

@@ -500,9 +500,14 @@ def test_limits_are_checked(qmodel, evaluator):
         BitWidthPanel(evaluator, 2, 6)
 
 
-def test_a_page_without_a_kernel_shows_numbers_and_a_picture(panel):
-    data, _ = panel._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in data and len(data["image/png"]) > 1000
+def test_a_page_without_a_kernel_shows_numbers_and_a_picture(panel, monkeypatch):
+    shown = []
+    monkeypatch.setattr("qa_lib.panel.picture.display", lambda data, **options: shown.append(data))
+    panel._ipython_display_()
+    live, still = shown
+    assert "application/vnd.jupyter.widget-view+json" in live and not live["text/plain"]
+    data = still
+    assert len(data["image/png"]) > 1000 and data["image/png"].strip() in data["text/html"]
     accuracy = f"{panel.evaluation.score:.4f}"
     assert data["text/plain"] == (
         f"BitWidthPanel(accuracy={accuracy}, total_bits=32, bit_widths=(8, 8, 8, 8))"

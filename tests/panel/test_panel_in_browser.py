@@ -240,4 +240,14 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
     page.screenshot(path=SCREENSHOTS / "panel_reloaded.png")
     assert readout(page) == before
     assert complaints == []
+    assert page.locator(".qa-picture").is_hidden()
+    if threads == "as shipped":
+        # Opened without its kernel, a picture stands where the sliders stood, and no complaint.
+        (session,) = json.load(urllib.request.urlopen(f"{lab}/api/sessions?token=t"))
+        end = urllib.request.Request(f"{lab}/api/sessions/{session['id']}?token=t", method="DELETE")
+        urllib.request.urlopen(end).close()
+        page.reload()
+        wait_for(page, "document.querySelector('.qa-picture')?.checkVisibility()", 60)
+        assert page.locator(".qa-slider").count() == 0
+        assert page.locator("text=Error displaying widget").is_hidden()
     page.close()
