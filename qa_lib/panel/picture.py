@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 # own: seen wherever the widget beside it is not, and then without what is said of that.
 _RULES = """\
 .jp-OutputArea:has(.qa-equalizer) .qa-picture, body:not(:has(.jp-OutputArea)):has(.qa-equalizer) .qa-picture { display: none; }
-.jp-OutputArea-child:has(+ .jp-OutputArea-child .qa-picture) .jupyter-widgets:not(:has(*)) { display: none; }
+.jp-OutputArea-child:has(+ .jp-OutputArea-child .qa-picture) > .jp-OutputArea-output.jupyter-widgets:not(:has(*)) { display: none; }
 """
 
 

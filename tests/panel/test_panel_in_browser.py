@@ -186,7 +186,9 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
 
     # A point is clicked, and the sliders follow.
     before = readout(page)
-    page.click("text=knee")
+    page.evaluate("document.querySelector('.qa-equalizer').scrollIntoView()")
+    page.wait_for_timeout(500)
+    page.click(".widget-button:text-is('knee')")
     wait_for(
         page, f"document.querySelector('.qa-readout').innerText !== {json.dumps(before)} && {MEASURED}", 20
     )
