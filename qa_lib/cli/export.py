@@ -7,11 +7,11 @@ import pandas as pd
 
 from qa_lib.bit_widths import Widths, check_num_bits, width_columns
 from qa_lib.cli.explore import calibrated_workload
+from qa_lib.costs.dataflow import WEIGHT_SUFFIXES
 from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.export import FORMATS, RUN, export_setting
 from qa_lib.metrics import Scale
-from qa_lib.quantization.quantize_weight import SUFFIXES
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     """Measures the setting, writes the file, and returns the exit status."""
     file, number = options.setting
     front = _read(file, number)
-    options.weights = any(str(column).endswith(SUFFIXES) for column in front.index)
+    options.weights = any(str(column).endswith(WEIGHT_SUFFIXES) for column in front.index)
     workload, qmodel, how = calibrated_workload(options)
     archive = options.archive or file.with_name("archive.sqlite")
     how["archive"] = archive if archive.exists() else None

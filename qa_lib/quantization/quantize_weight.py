@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qa_lib.costs.dataflow import WEIGHT_SUFFIXES
 from qa_lib.errors import LayerError, PredicateError
 from qa_lib.quantization.predicates import Predicate, choose_modules
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 # What a weight's quantizer is called: the module's name, and this; the toolkit's own: the module's name, and what it calls it.
-SUFFIX, TOOLKIT_SUFFIX = ".weight", "._weight_quantizer"
-SUFFIXES = (SUFFIX, TOOLKIT_SUFFIX)
+SUFFIX, TOOLKIT_SUFFIX = WEIGHT_SUFFIXES
 # The axis of the output channels in a weight.
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _AXIS: dict[type[nn.Module], int] = {

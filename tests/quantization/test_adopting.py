@@ -176,7 +176,7 @@ def test_calibrate_finds_an_amax_for_each_width(theirs, images):
     assert stored[:6] == [*(read["first"], ("",), read["left"], ("behind",)), ("", "behind"), read["right"]]
     assert stored[-2:] == [read["head"], ("",)]
     bits = [8] * len(qmodel.names)
-    assert BitOperations.of(qmodel)(bits) == 64 * sum(each.macs for each in qmodel.dataflow.products)
+    assert BitOperations.of(qmodel)(bits) == 64 * sum(each.macs for each in qmodel.dataflow.products) / 1e9
     assert PeakActivationMemory.of(qmodel)(bits) > 0
 
 
