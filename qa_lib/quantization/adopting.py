@@ -101,6 +101,23 @@ def choose_toolkit_quantizers(model: nn.Module, predicate: Predicate | None) -> 
     return Adopted(activations, weights, theirs, ours)
 
 
+def left_on(model: nn.Module) -> dict[str, TensorQuantizer]:
+    """Name -> what each quantizer of the toolkit does that is switched on in ``model`` still, as part of the network.
+
+    Raises:
+        LayerError: One does what a quantizer of this library cannot.
+        CalibrationError: It has no ``amax``, or one of another shape than its axis asks, or is being calibrated.
+    """
+    modules = dict(model.named_modules())
+    return {
+        name: _ours(name, module, _weighted(name, modules, module) if name.endswith(TOOLKIT_SUFFIX) else None)
+        for name, module in modules.items()
+        if isinstance(module, toolkit_nn.TensorQuantizer)
+        and not isinstance(module, TensorQuantizer)
+        and _is_on(name, module)
+    }
+
+
 def _is_on(name: str, quantizer: Any) -> bool:
     """Whether the toolkit quantizes with it; raises ``CalibrationError`` if it is collecting for its calibrator."""
     own = vars(quantizer)
