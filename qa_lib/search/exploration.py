@@ -260,7 +260,8 @@ class Exploration(ExplorationTables):
 
     def apply(self, setting: Evaluation | BitWidths, toolkit_model: nn.Module | Mapping[str, Any]) -> None:
         """Writes a setting back into a plain model of NVIDIA's toolkit, in place: widths, signs and ``amax``, as they were measured. From there on its own evaluation
-        loop gives the score that was measured here, without this library. A quantizer of the toolkit whose grid is unsigned raises an error where ours counts negative
+        loop gives the score that was measured here, without this library. To the bit that is on the same batches, in the same memory layout and on one thread
+        (``Evaluator(..., batch_size=256, channels_last=False, hardest_first=False)`` takes those of a plain loop); otherwise torch adds up in another order, and an item may differ. A quantizer of the toolkit whose grid is unsigned raises an error where ours counts negative
         values as 0.
 
         Args:
