@@ -16,6 +16,8 @@ EXPORT = [
     "onnxruntime>=1.22",
     "qonnx>=1.0",
 ]
+# With what its quantization needs; it installs beside this torch.
+MODELOPT = ["nvidia-modelopt>=0.47"]
 CLUSTER = ["distributed>=2024.8"]
 
 
@@ -75,6 +77,8 @@ setup(
         "export": EXPORT,
         # Candidates on the workers of a Dask cluster.
         "cluster": CLUSTER,
+        # NVIDIA's successor of the toolkit, to run settings in; in no default install.
+        "modelopt": MODELOPT,
         "dev": [
             *EXPORT,
             *CLUSTER,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         any_of,
         conv2d_predicate,
         linear_predicate,
+        load_toolkit_checkpoint,
         name_matches,
         not_,
     )
@@ -46,6 +47,7 @@ _FOLDERS = {
     "conv2d_predicate": "quantization",
     "explore": "search",
     "linear_predicate": "quantization",
+    "load_toolkit_checkpoint": "quantization",
     "load_workload": "workloads",
     "name_matches": "quantization",
     "not_": "quantization",
@@ -70,6 +72,7 @@ __all__ = [
     "conv2d_predicate",
     "explore",
     "linear_predicate",
+    "load_toolkit_checkpoint",
     "load_workload",
     "name_matches",
     "not_",

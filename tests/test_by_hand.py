@@ -8,7 +8,7 @@ import pytest
 from qa_lib import sensitivity
 from qa_lib.errors import BitWidthError, DataError
 from qa_lib.export.settings import as_code, load_settings, save_setting
-from qa_lib.panel.groups import by_block, by_pattern
+from qa_lib.panel.groups import by_block, by_pattern, in_blocks, layer_of, shortened
 from qa_lib.panel.history import History
 from qa_lib.panel.next_steps import next_steps
 from qa_lib.panel.predictor import ScorePredictor
@@ -23,6 +23,36 @@ def test_blocks_are_what_is_named_alike_up_to_the_first_number():
         "blocks.0": ("blocks.0.conv1", "blocks.0.conv2"),
         "layer1.1": ("layer1.1.conv1", "layer1.1.down.0"),
     }
+
+
+def test_where_no_part_is_a_number_blocks_are_parts_of_the_module_tree():
+    dense = [
+        f"features.denseblock{b}.denselayer{n}.conv{c}" for b in (1, 2) for n in range(1, 20) for c in (1, 2)
+    ]
+    names = ["input", "features.conv0", *dense, "head.norm", "head.fc", "fc"]
+    blocks = by_block(names)
+    assert {name: len(members) for name, members in blocks.items()} == {
+        "features.denseblock1": 38, "features.denseblock2": 38, "head": 2,
+    }  # fmt: skip
+    assert [(block, len(members)) for block, members in in_blocks(names)] == [
+        ("", 2), ("features.denseblock1", 38), ("features.denseblock2", 38), ("head", 2), ("", 1),
+    ]  # fmt: skip
+    short = shortened(blocks["features.denseblock1"], "features.denseblock1")
+    assert len(set(short)) == 38 and max(map(len, short)) <= 14
+    # Whatever there is stands in a block once.
+    assert [name for _, members in in_blocks(names) for name in members] == names
+
+
+def test_weights_belong_to_their_layers_block():
+    names = ["b.0.x", "b.0.y", "c.0.x", "b.0.x.weight", "other.weight"]
+    assert in_blocks(names, names[3:]) == [
+        ("b.0", ("b.0.x", "b.0.y", "b.0.x.weight")),
+        ("", ("c.0.x", "other.weight")),
+    ]
+    toolkit = ["b.0.x._input_quantizer", "b.0.y._input_quantizer", "b.0.x._weight_quantizer"]
+    assert layer_of(toolkit[2], toolkit) == toolkit[0]
+    assert in_blocks(toolkit, toolkit[2:]) == [("b.0", tuple(toolkit))]
+    assert shortened(toolkit[:2], "b.0") == ("x", "y")
 
 
 def test_patterns_make_groups():

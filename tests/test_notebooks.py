@@ -23,7 +23,7 @@ def outputs(notebook):
     return [output for cell in code_cells(notebook) for output in cell.outputs]
 
 
-def test_there_are_the_eight():
+def test_there_are_the_nine():
     assert [path.stem for path in NOTEBOOKS] == [
         "01_setup",
         "02_calibration",
@@ -33,6 +33,7 @@ def test_there_are_the_eight():
         "06_your_own_model",
         "07_for_your_accelerator",
         "08_on_a_cluster",
+        "09_from_the_toolkit",
     ]
 
 

@@ -86,6 +86,11 @@ def calibrate(
             "QuantizedActivationsModel(model, predicate)"
         )
     qmodel.check_usable()
+    if channels := [n for n, q in qmodel.activation_fake_quantizers.items() if q.axis is not None]:
+        raise CalibrationError(
+            f"{', '.join(channels)} have an amax for each channel, and calibrate finds one for all of an activation: keep what came along, or adopt the "
+            "model with axis=None in their descriptors"
+        )
     how = finder(method)
     how.check(options)
     _check_one_of("per_width", per_width, (True, False))

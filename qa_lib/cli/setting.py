@@ -7,10 +7,10 @@ import pandas as pd
 
 from qa_lib.bit_widths import Widths, check_num_bits, width_columns
 from qa_lib.cli.arguments.model import Setting
+from qa_lib.costs.dataflow import WEIGHT_SUFFIXES
 from qa_lib.errors import DataError
 from qa_lib.export import HandedOver, load_setting
 from qa_lib.metrics import Scale
-from qa_lib.quantization.quantize_weight import SUFFIX
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 # What quantizers have that are not named.
@@ -48,7 +48,7 @@ class Chosen:
             named += map(str, self.row.index)
         if self.handed_over is not None:
             named += self.handed_over.grids
-        return any(name.endswith(SUFFIX) for name in named)
+        return any(name.endswith(WEIGHT_SUFFIXES) for name in named)
 
     @property
     def where(self) -> str:

@@ -10,6 +10,8 @@ from qa_lib.costs.bits import FLOAT_BITS, float_as_bits
 
 # Stands among quantizers for what none of them writes: float32.
 FLOAT = ""
+# What the quantizer of a layer's weight is called, behind the name of the layer: ours, and the toolkit's own.
+WEIGHT_SUFFIXES = (".weight", "._weight_quantizer")
 
 
 @dataclass(frozen=True)

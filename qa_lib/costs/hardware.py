@@ -10,7 +10,7 @@ import numpy as np
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.checks import shown
 from qa_lib.costs.bits import FLOAT_BITS, float_as_bits
-from qa_lib.costs.dataflow import Dataflow, Network, StoredTensor, Widest
+from qa_lib.costs.dataflow import WEIGHT_SUFFIXES, Dataflow, Network, StoredTensor, Widest
 from qa_lib.errors import SearchError
 
 _BITS_PER_KB = 8_000  # a kB is 1,000 bytes
@@ -214,9 +214,10 @@ class BitOperations:
         """Of each operation the quantizer of its weight; empty if it has none."""
         names = set(self.names)
         weights = [
-            f"{each.layer}.weight" if len(each.operands) == 1 else "" for each in self.dataflow.products
+            [each.layer + suffix for suffix in WEIGHT_SUFFIXES if len(each.operands) == 1]
+            for each in self.dataflow.products
         ]
-        return [weight if weight in names else "" for weight in weights]
+        return [next((name for name in own if name in names), "") for own in weights]
 
     @cached_property
     def _in_float(self) -> np.ndarray:

@@ -109,7 +109,7 @@ def setting_schema() -> dict[str, Any]:
 
 def _amax_shape(qmodel: QuantizedActivationsModel, name: str, grid: Grid) -> tuple[int, ...]:
     """The shape of the ``amax`` that the quantizer ``name`` of ``qmodel`` takes; raises ``DataError`` unless ``grid`` has so many."""
-    quantizer, shape = qmodel.fake_quantizers[name], qmodel.weight_amax_shapes.get(name, ())
+    quantizer, shape = qmodel.fake_quantizers[name], qmodel.amax_shapes.get(name, ())
     if grid.amax is not None and (quantizer.axis != grid.axis or math.prod(shape) != len(grid.amax)):
         raise DataError(
             f"the setting has {len(grid.amax)} scales of {name!r} on axis {grid.axis}, and this model {math.prod(shape)} on axis {quantizer.axis}: wrap the "

@@ -15,8 +15,10 @@ from qa_lib.costs import total_bits
 from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
+from qa_lib.export.aimet_encodings import aimet_encodings
 from qa_lib.export.grid import grid_of
 from qa_lib.export.handed_over import FORMAT, VERSION, HandedOver
+from qa_lib.export.modelopt_config import modelopt_config
 from qa_lib.export.onnx_file import write_onnx
 from qa_lib.export.settings import as_code
 from qa_lib.export.verification import verify as verification
@@ -27,7 +29,9 @@ from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 # What can be written, and what its file is called.
-FORMATS = {"json": ".json", "onnx": ".onnx", "qonnx": ".onnx", "state_dict": ".pt", "code": ".py"}
+FORMATS = {
+    "json": ".json", "onnx": ".onnx", "qonnx": ".onnx", "state_dict": ".pt", "code": ".py", "modelopt": ".modelopt", "aimet": ".encodings",
+}  # fmt: skip
 # Those that are whole models, which can be run.
 RUN = ("onnx", "qonnx")
 
@@ -50,6 +54,11 @@ def export_setting(
     - ``"onnx"``: the whole model, with ``QuantizeLinear``, ``Clip`` to the levels of the width and ``DequantizeLinear`` for each quantizer, in 8-bit types up
       to 8 bits (opset 18) and 16-bit types beyond (opset 21); weights that have quantizers are stored as integers.
     - ``"qonnx"``: the whole model with ``Quant`` nodes, as FINN, hls4ml and Brevitas read it.
+    - ``"modelopt"``: for NVIDIA ModelOpt, a JSON file with ``"config"``, which ``mtq.quantize(model, config)`` takes, and ``"amax"``: name of a quantizer of the model
+      that this returns -> what to set there, ``model.get_submodule(name).amax = torch.tensor(amax)``. ``model`` is the float one, of an adopted model the same
+      network of torch's own layers with its weights. The input's quantizer becomes that of the layers that read it.
+    - ``"aimet"``: AIMET's encodings, in version 0.6.1 of its specification, of widths from 4 on: bitwidth, min, max, scale and offset of each tensor, by the names of modules
+      and parameters; a runtime of another graph wants those of its tensors.
     - ``"code"``: Python that sets the widths by name.
     - ``"state_dict"``: what ``qmodel.state_dict()`` is at this setting; ``torch.load(path, weights_only=True)`` reads it.
 
@@ -102,6 +111,10 @@ def export_setting(
             "this evaluation is of another model, or of this one before a calibration or another change: measure the setting again, "
             "evaluator.evaluate(evaluation.bit_widths), or give its widths, which have no score"
         )
+    if channels := [n for n, q in qmodel.activation_fake_quantizers.items() if q.axis is not None]:
+        raise DataError(
+            f"{', '.join(channels)} have an amax for each channel of an activation, which none of these formats holds: give qmodel.state_dict() to torch.save"
+        )
     table = qmodel.layer_table().set_index("name")
     grids = {
         name: grid_of(quantizer, width)
@@ -137,12 +150,20 @@ def export_setting(
         "score": score if measured and math.isfinite(measured.score) else None,
         "fingerprint": (measured.fingerprint or None) if measured else None,
     }
+    other: dict[str, Any] = {}
+    if format == "modelopt":
+        other = modelopt_config(qmodel, widths)
+    elif format == "aimet":
+        other = aimet_encodings(qmodel, grids)
     content = {"format": FORMAT, "version": VERSION, **facts, "quantizers": rows}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(
         file if format == "json" else file.with_suffix(".json"), text + "\n", "the setting", DataError
     )
     verified = None
+    if other:
+        text = json.dumps(other, indent=1, ensure_ascii=False, allow_nan=False)
+        write_whole(file, text + "\n", f"the {format} file", DataError)
     if format == "code":
         write_whole(file, as_code(qmodel.names, widths) + "\n", "the code", DataError)
     if format == "state_dict":

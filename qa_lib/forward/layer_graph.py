@@ -1,7 +1,7 @@
 """A quantized model as a graph of operations that can be run from the middle on."""
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -186,7 +186,8 @@ class LayerGraph:
             if isinstance(acting, QuantizeOutput):
                 found[acting.name].append(node)
             elif node.op == "call_module":
-                for module in submodules[node.target].modules():
+                inside = list(submodules[node.target].modules())
+                for module in (*inside, *_called_in_hooks(inside)):
                     if module in name_of:
                         found[name_of[module]].append(node)
                     for hook in (*module._forward_hooks.values(), hook_of(module)):
@@ -196,6 +197,17 @@ class LayerGraph:
         if missed:
             raise LayerError(f"its trace does not reach {', '.join(missed)}")
         return found
+
+
+def _called_in_hooks(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The modules, a quantizer of the toolkit say, that a user's own hooks on ``modules`` hold."""
+    for module in modules:
+        for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
+            owner = getattr(hook, "__self__", hook)
+            if not isinstance(owner, (QuantizeOutput, QuantizeWeight)):
+                held = (*getattr(owner, "__dict__", {}).values(), *getattr(owner, "args", ()))
+                for each in held:
+                    yield from each.modules() if isinstance(each, nn.Module) else ()
 
 
 class _Tracer(Tracer):

@@ -169,9 +169,13 @@ def watch_dataflow(
         recorder.inside.pop()
 
     def mark(site: str) -> Callable[..., None]:
-        def hook(module: nn.Module, given: Any, output: Any) -> None:
-            if (number := recorder.number_of(output)) is not None:
-                recorder.values[number].site = site
+        def hook(module: nn.Module, given: Any, output: Any) -> Any:
+            if recorder.number_of(output) is None:
+                return output
+            # A value of its own: others may read what the quantizer was given, before it quantizes.
+            written = output.view_as(output)
+            recorder.values[recorder.number_of(written) or 0].site = site
+            return written
 
         return hook
 

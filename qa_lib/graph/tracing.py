@@ -17,8 +17,9 @@ class Tracer(fx.Tracer):
     """A ``torch.fx`` tracer that leaves alone what other threads do meanwhile."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Leaves whole what was made a module before."""
-        return isinstance(m, Whole) or super().is_leaf_module(m, module_qualified_name)
+        """Leaves whole what was made a module before, and a fake quantizer of the toolkit, whose forward depends on what it is given."""
+        whole = isinstance(m, Whole) or "TensorQuantizer" in (kind.__name__ for kind in type(m).__mro__)
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
     def trace(
         self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None

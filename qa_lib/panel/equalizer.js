@@ -502,18 +502,16 @@ function render({ model, el }) {
     columns = model.get("names").map(makeColumn);
     blocks = model.get("blocks").map(makeBlock);
     // A weight stands below its layer, smaller, where that has a column.
-    const place = new Map(model.get("names").map((name, index) => [name, index]));
-    const above = model.get("names").map((name, index) =>
-      model.get("weights")[index] ? place.get(name.replace(/\.weight$/, "")) : undefined);
+    const above = model.get("below");
     columns.forEach((column, index) => {
-      if (above[index] === undefined) return;
+      if (above[index] < 0) return;
       column.root.classList.add("qa-weight");
       column.name.firstChild.textContent = "weight";
       columns[above[index]].name.before(column.root);
     });
     for (const block of blocks) {
-      const roots = block.members.filter((index) => above[index] === undefined).map((index) => columns[index].root);
-      if (above.some((index) => index !== undefined)) {
+      const roots = block.members.filter((index) => above[index] < 0).map((index) => columns[index].root);
+      if (above.some((index) => index >= 0)) {
         for (const each of roots.filter((one) => !one.querySelector(".qa-weight")))
           each.lastChild.before(element("div", "qa-weight"));
       }

@@ -11,7 +11,7 @@ from qa_lib.bit_widths import Widths, check_limits
 from qa_lib.checks import check_kind, shown
 from qa_lib.errors import BitWidthError
 from qa_lib.panel.fits import check_names, check_positions
-from qa_lib.panel.groups import Groups, by_kind, in_blocks, shortened
+from qa_lib.panel.groups import Groups, by_kind, in_blocks, layer_of, shortened
 from qa_lib.panel.next_steps import NextSteps
 from qa_lib.panel.scripts import script
 from qa_lib.panel.subshell import answer_while_a_cell_runs
@@ -78,7 +78,7 @@ class Equalizer(anywidget.AnyWidget, View):
     tied: traitlets.List[list[int]] = traitlets.List().tag(sync=True)
     divergence: traitlets.List[list[float]] = traitlets.List().tag(sync=True)
     groups: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
-    weights = traitlets.List(traitlets.Bool()).tag(sync=True)
+    below = traitlets.List(traitlets.Int()).tag(sync=True)
     suggested: traitlets.List[list[int]] = traitlets.List().tag(sync=True)
     selected = traitlets.Unicode("").tag(sync=True)
     dark = traitlets.Bool(False).tag(sync=True)
@@ -115,7 +115,10 @@ class Equalizer(anywidget.AnyWidget, View):
             lower=lower,
             upper=upper,
             locked=[False] * len(names),
-            weights=[name in weights for name in names],
+            below=[
+                names.index(layer_of(name, names)) if name in weights and layer_of(name, names) else -1
+                for name in names
+            ],
         )
         answer_while_a_cell_runs(self)
         self._hovered: list[Callable[[str], object]] = []

@@ -10,6 +10,8 @@ Groups = dict[str, tuple[str, ...]]
 
 # A part of a network with more quantizers than this is taken apart, where its names have more parts.
 _LARGEST = 64
+# What the toolkit calls the quantizer of a layer's input.
+_TOOLKIT = "._input_quantizer"
 # Longer names lose their first parts where there is little room.
 _LONGEST = 14
 
@@ -52,7 +54,7 @@ def in_blocks(names: Sequence[str], weights: Collection[str] = ()) -> list[tuple
     one follows the other, without a name. A weight belongs to its layer's block."""
     groups = by_block([name for name in names if name not in weights])
     found = {member: block for block, members in groups.items() for member in members}
-    found |= {name: found.get(name.removesuffix(".weight"), "") for name in weights}
+    found |= {name: found.get(layer_of(name, names), "") for name in weights}
     blocks: list[tuple[str, list[str]]] = []
     for name in names:
         block = found.get(name, "")
@@ -66,6 +68,12 @@ def in_blocks(names: Sequence[str], weights: Collection[str] = ()) -> list[tuple
     return [(block, tuple(members)) for block, members in blocks]
 
 
+def layer_of(weight: str, names: Sequence[str]) -> str:
+    """The quantizer whose column that of a ``weight`` stands below: the one of its layer's output, or input; "" if there is none."""
+    layer = weight.removesuffix(".weight").removesuffix("._weight_quantizer")
+    return next((name for name in (layer, layer + _TOOLKIT) if name in names), "")
+
+
 def shortened(members: Sequence[str], block: str = "") -> tuple[str, ...]:
     """The names of a block's ``members`` without the block's, for a narrow place; where they are still long, the last parts that tell them
     apart, or no more than the end.
@@ -74,7 +82,7 @@ def shortened(members: Sequence[str], block: str = "") -> tuple[str, ...]:
         >>> shortened(["layer.0.attention.self.query", "layer.0.attention.self.key", "layer.0.dense"], "layer.0")
         ('…query', '…key', 'dense')
     """
-    inside = [name.removeprefix(f"{block}.") for name in members]
+    inside = [name.removeprefix(f"{block}.").removesuffix(_TOOLKIT) for name in members]
 
     def last(name: str, parts: int) -> str:
         return ".".join(name.split(".")[-parts:])

@@ -8,6 +8,7 @@ from qa_lib.plots.calibration_size import calibration_size, plot_calibration_siz
 from qa_lib.plots.checked_front import checked_drops, plot_checked_front
 from qa_lib.plots.fake_quantization import fake_quantization, plot_fake_quantization
 from qa_lib.plots.fronts_by_cost import fronts_by_cost, plot_fronts_by_cost
+from qa_lib.plots.fronts_of_models import fronts_of_models, plot_fronts_of_models
 from qa_lib.plots.held_out import held_out_curve, plot_held_out
 from qa_lib.plots.hypervolume_by_cost import hypervolume_by_cost, plot_hypervolume_by_cost
 from qa_lib.plots.images import plot_images
@@ -26,6 +27,7 @@ __all__ = [
     "checked_drops",
     "fake_quantization",
     "fronts_by_cost",
+    "fronts_of_models",
     "held_out_curve",
     "hypervolume_by_cost",
     "objective_space",
@@ -37,6 +39,7 @@ __all__ = [
     "plot_checked_front",
     "plot_fake_quantization",
     "plot_fronts_by_cost",
+    "plot_fronts_of_models",
     "plot_held_out",
     "plot_hypervolume_by_cost",
     "plot_images",

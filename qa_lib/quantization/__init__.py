@@ -12,6 +12,7 @@ from qa_lib.quantization.predicates import (
 )
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
+from qa_lib.quantization.toolkit_checkpoint import load_toolkit_checkpoint
 
 __all__ = [
     "ActivationStatistics",
@@ -23,6 +24,7 @@ __all__ = [
     "any_of",
     "conv2d_predicate",
     "linear_predicate",
+    "load_toolkit_checkpoint",
     "name_matches",
     "not_",
 ]

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+# The method of a record where nobody here has calibrated: ``amax`` came with the model.
+AS_IT_CAME = "as it came"
+
 
 @dataclass(frozen=True)
 class CalibrationRecord:

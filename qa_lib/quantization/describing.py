@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from qa_lib.batches.digests import tensor_digest
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
+from qa_lib.quantization.toolkit import toolkit_nn
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, range)
 _SAID_BY_REPR = (*_PLAIN, Decimal, Fraction, PurePath, date, time, timedelta, re.Pattern)
@@ -50,6 +52,10 @@ def module_settings(name: str, module: nn.Module) -> dict[str, str]:
         for key, value in sorted(vars(module).items())
         if key not in _NOT_DESCRIBED
     }
+    if isinstance(module, toolkit_nn.TensorQuantizer) and not isinstance(module, TensorQuantizer):
+        # One of the user's network, whose width no evaluation sets.
+        disabled, num_bits = vars(module)["_disabled"], vars(module)["_num_bits"]
+        found[f"{name}.num_bits"] = "float" if disabled else repr(num_bits)
     hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
     return found | {f"{name}, hook {index}": described(hook) for index, hook in enumerate(hooks)}
 

@@ -17,7 +17,7 @@ from qa_lib.graph.call_order import Calls, recording_output_shapes, summarize_ca
 from qa_lib.graph.dataflow import watch_dataflow
 from qa_lib.quantization.inputs import ArgumentsSeen
 from qa_lib.quantization.named_quantizers import NamedQuantizers
-from qa_lib.quantization.quantize_weight import SUFFIX
+from qa_lib.quantization.quantize_weight import layer_of
 from qa_lib.quantization.sites import hint_for_missed
 
 
@@ -72,7 +72,7 @@ class LearnedQuantizers(NamedQuantizers):
         """
         with recording_output_shapes(self._quantizers) as shapes:
             yield
-        missed = [name.removesuffix(SUFFIX) for name in (*self._chosen, *self._weights) if name not in shapes]
+        missed = [layer_of(name) for name in (*self._chosen, *self._weights) if name not in shapes]
         if missed:
             raise LayerError(
                 f"the forward pass never reaches {', '.join(missed)}: {hint_for_missed(self.model, missed)}leave them out of the "

@@ -162,9 +162,11 @@ class NamedQuantizers(nn.Module):
         write_cost_template(path, self.names, widths)
 
     @property
-    def weight_amax_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name of each quantizer of a weight -> the shape of its ``amax`` at one width: ``()`` where there is one for all channels."""
-        shapes = {}
+    def amax_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name of each quantizer of a weight, and of each that has an ``amax`` for each channel of an activation -> the shape of its ``amax`` at one
+        width: ``()`` where there is one for all channels."""
+        activations = self.activation_fake_quantizers.items()
+        shapes = {name: tuple(q.amax_in_use.shape) for name, q in activations if q.axis is not None}
         for name, module in self._weights.items():
             axis = self._quantizers[name].axis
             sizes = enumerate(module.get_parameter("weight").shape)
@@ -202,7 +204,7 @@ class NamedQuantizers(nn.Module):
         what it says of the quantizers is another model's, or damaged."""
         sites = saved_inputs(state_dict)
         names = self.names if sites is None else (*sites.values(), *self._chosen, *self._weights)
-        check_state_dict(state_dict, names, self.weight_amax_shapes)
+        check_state_dict(state_dict, names, self.amax_shapes)
         if sites is not None:
             self._set_inputs(sites)
         return super().load_state_dict(state_dict, *args, **kwargs)

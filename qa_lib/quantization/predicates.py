@@ -14,13 +14,14 @@ from torch import nn
 
 from qa_lib.checks import naming, shown
 from qa_lib.errors import PredicateError
+from qa_lib.quantization.toolkit import toolkit_nn
 
 Predicate = Callable[[nn.Module], bool]
 
 
 def conv2d_predicate(module: nn.Module) -> bool:
-    """Chooses every ``torch.nn.Conv2d``."""
-    return isinstance(module, nn.Conv2d)
+    """Chooses every ``torch.nn.Conv2d``, and the toolkit's ``QuantConv2d``, which is none."""
+    return isinstance(module, (nn.Conv2d, toolkit_nn.QuantConv2d))
 
 
 def linear_predicate(module: nn.Module) -> bool:

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qa_lib.costs.dataflow import WEIGHT_SUFFIXES
 from qa_lib.errors import LayerError, PredicateError
 from qa_lib.quantization.predicates import Predicate, choose_modules
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
-# What a weight's quantizer is called: the module's name, and this.
-SUFFIX = ".weight"
+# What a weight's quantizer is called: the module's name, and this; the toolkit's own: the module's name, and what it calls it.
+SUFFIX, TOOLKIT_SUFFIX = WEIGHT_SUFFIXES
 # The axis of the output channels in a weight.
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _AXIS: dict[type[nn.Module], int] = {
@@ -103,6 +104,11 @@ def hook_of(module: nn.Module) -> QuantizeWeight | None:
     """What quantizes the weight of ``module``; None if nothing does."""
     owners = (getattr(hook, "__self__", None) for hook in module._forward_pre_hooks.values())
     return next((owner for owner in owners if isinstance(owner, QuantizeWeight)), None)
+
+
+def layer_of(name: str) -> str:
+    """The name of the module whose weight the quantizer ``name`` is of."""
+    return name.removesuffix(SUFFIX).removesuffix(TOOLKIT_SUFFIX)
 
 
 def is_weight_hook(hook: Callable[..., Any]) -> bool:

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from qa_lib.batches.reading import check_inputs
 from qa_lib.bit_widths import check_num_bits
 from qa_lib.checks import kind_of
-from qa_lib.costs import Dataflow
-from qa_lib.errors import PredicateError, RemovedError
-from qa_lib.graph.call_order import Calls, traced_call_order
+from qa_lib.errors import AlreadyQuantizedError, PredicateError, RemovedError
+from qa_lib.graph.call_order import traced_call_order
 from qa_lib.quantization.activation_statistics import ActivationStatistics
+from qa_lib.quantization.adopting import choose_toolkit_quantizers
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.inputs import INPUT, ArgumentsSeen, Inputs
 from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.learning import LearnedQuantizers
 from qa_lib.quantization.predicates import Predicate
 from qa_lib.quantization.quantize_output import QuantizeOutput, check_outputs
-from qa_lib.quantization.quantize_weight import SUFFIX, QuantizeWeight, axis_of, choose_weights, hook_of
+from qa_lib.quantization.quantize_weight import QuantizeWeight, axis_of, choose_weights, hook_of, layer_of
 from qa_lib.quantization.sites import check_sites, checked_device, choose_sites, device_of
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -103,34 +103,90 @@ class QuantizedActivationsModel(LearnedQuantizers):
             raise PredicateError(
                 f"a chosen module is called {', '.join(taken)}, as the quantizer of a weight is: rename it"
             )
+        self._inputs, self._run = Inputs(model, inputs), forward
+        quantizers = {name: TensorQuantizer(num_bits) for name in (*self._inputs.sites.values(), *chosen)}
+        for name, module in weighted.items():
+            axis = axis_of(module) if per_channel else None
+            quantizers[name] = TensorQuantizer(weight_num_bits, axis=axis)
+        self._set_up(model, chosen, weighted, quantizers, outputs or {})
+        self.to(device_of(model) if device is None else checked_device(device))
+
+    @classmethod
+    def adopt(
+        cls,
+        model: nn.Module,
+        predicate: Predicate | None = None,
+        *,
+        forward: Callable[[Any, Any], Any] | None = None,
+    ) -> "QuantizedActivationsModel":
+        """The fake quantizers that ``model`` has of pytorch-quantization's own, those of ``quant_modules.initialize()`` and ``QuantConv2d`` say, as those
+        of a quantized model: nothing is added, and every setting returns what setting ``num_bits`` on the toolkit's modules would, bit for bit.
+
+        Their names are the model's, ``"layer1.0.conv1._input_quantizer"``: those of activations in the order of the forward pass, then those of weights; there
+        is no ``"input"``. Width, axis, sign and ``amax`` are as they stand. The one ``amax`` that came along serves all widths, until ``calibrate``
+        finds one for each. Quantizers of other layers, and those that are switched off, stay as they are: part of the network. Until ``remove()``, which
+        leaves the model as it came, the toolkit's quantizers are switched off, and ours work in their place: what is set on them has no effect.
+
+        Args:
+            model: Calibrated or trained with the toolkit, or neither, and then ``calibrate`` it here.
+            predicate: Which layers' quantizers, of a quantizer that is a module of its own which ones; None is all.
+            forward: As of the class.
+
+        Raises:
+            AlreadyQuantizedError: ``model`` has fake quantizers of this library.
+            PredicateError: ``model`` or ``predicate`` is none, or there is no quantizer that is switched on.
+            LayerError: A quantizer does what cannot be taken over: it learns its amax, say.
+            CalibrationError: Some have an ``amax`` and others do not, or one of another shape than its axis asks; or they are being calibrated.
+            BitWidthError: A width is none of 2 to 16.
+
+        Example:
+            >>> from pytorch_quantization.nn import QuantConv2d
+            >>> toolkit_model = torch.nn.Sequential(QuantConv2d(1, 4, 3), torch.nn.ReLU(), QuantConv2d(4, 4, 3))
+            >>> QuantizedActivationsModel.adopt(toolkit_model).names
+            ('0._input_quantizer', '2._input_quantizer', '0._weight_quantizer', '2._weight_quantizer')
+        """
+        if not (forward is None or callable(forward)):
+            raise PredicateError(
+                f"forward is {kind_of(forward)}; give a function of a model and inputs, or None"
+            )
+        adopted = choose_toolkit_quantizers(model, predicate)
+        qmodel = cls.__new__(cls)
+        super(QuantizedActivationsModel, qmodel).__init__()
+        qmodel._inputs, qmodel._run = Inputs(model, ()), forward
+        qmodel._set_up(model, adopted.activations, adopted.weights, adopted.ours, {})
+        qmodel._adopted, qmodel.calibration = adopted.theirs, adopted.record
+        for theirs in adopted.theirs.values():
+            theirs.disable()
+        return qmodel.to(device_of(model))
+
+    def _set_up(
+        self,
+        model: nn.Module,
+        chosen: Mapping[str, nn.Module],
+        weighted: Mapping[str, nn.Module],
+        quantizers: Mapping[str, TensorQuantizer],
+        outputs: Mapping[str, int],
+    ) -> None:
+        """Puts ``quantizers`` on the outputs of ``chosen`` modules and around ``weighted`` ones."""
         self.lock = threading.RLock()
         self._chosen = {name: chosen[name] for name in traced_call_order(model, chosen)}
-        modules = {name.removesuffix(SUFFIX): module for name, module in weighted.items()}
-        self._weights = {name + SUFFIX: modules[name] for name in traced_call_order(model, modules)}
-        self._inputs, self._run, self._learning = Inputs(model, inputs), forward, 0
-        self._calls: Mapping[str, Calls] = {}
-        self._dataflow: Dataflow | None = None
-        self._removed = False
+        layers = {layer_of(name): module for name, module in weighted.items()}
+        order = {name: place for place, name in enumerate(traced_call_order(model, layers))}
+        self._weights = {name: weighted[name] for name in sorted(weighted, key=lambda n: order[layer_of(n)])}
+        self._learning, self._removed, self._calls, self._dataflow = 0, False, {}, None
+        self._adopted: Mapping[str, Any] = {}
         self.volatile: frozenset[str] = frozenset()
         self.statistics: ActivationStatistics | None = None
         self.calibration: CalibrationRecord | None = None
-        self._quantizers = {
-            name: TensorQuantizer(weight_num_bits, axis=axis_of(weighted[name]) if per_channel else None)
-            if name in weighted
-            else TensorQuantizer(num_bits)
-            for name in self.names
-        }
+        self._quantizers = {name: quantizers[name] for name in self.names}
         self.quantizers, self.sequential = nn.ModuleDict(), nn.Sequential(nn.Identity(), model)
         self._register()
         self._handles = [
-            module.register_forward_hook(
-                QuantizeOutput(name, self._quantizers[name], (outputs or {}).get(name, 0))
-            )
+            module.register_forward_hook(QuantizeOutput(name, self._quantizers[name], outputs.get(name, 0)))
             for name, module in self._chosen.items()
         ]
         for name, module in self._weights.items():
             self._handles += QuantizeWeight(name, self._quantizers[name]).hook(module)
-        self.to(device_of(model) if device is None else checked_device(device))
 
     @property
     def chosen_modules(self) -> dict[str, nn.Module]:
@@ -176,7 +232,11 @@ class QuantizedActivationsModel(LearnedQuantizers):
             raise RemovedError(
                 "the fake quantizers of this model were removed: make a new QuantizedActivationsModel"
             )
-        check_sites(self.model, self._chosen | {n.removesuffix(SUFFIX): m for n, m in self._weights.items()})
+        check_sites(self.model, self._chosen | {layer_of(n): m for n, m in self._weights.items()})
+        if on := [name for name, theirs in self._adopted.items() if not vars(theirs)["_disabled"]]:
+            raise AlreadyQuantizedError(
+                f"'{on[0]}' of the toolkit was switched on again (enable()), and would quantize twice: disable() it, and set widths on this model"
+            )
 
     def check_device(self, inputs: Any) -> None:
         """Raises ``DeviceError`` unless ``inputs`` are where the model is, ``DataError`` unless there are tensors in them."""
@@ -200,6 +260,10 @@ class QuantizedActivationsModel(LearnedQuantizers):
         modules = self._chosen | self._weights
         types = {n: type(modules[n]).__name__ if n in modules else INPUT for n in self.names}
         types |= {name: f"{types[name]} weight" for name in self._weights}
+        for name in self._adopted:
+            layer, _, attribute = name.rpartition(".")
+            if attribute == "_input_quantizer":
+                types[name] = f"{type(self.model.get_submodule(layer)).__name__} input"
         known = self._calls, self.weight_elements, self._dataflow
         return layer_table(types, self.fake_quantizers, *known, all_widths=all_widths)
 
@@ -220,5 +284,7 @@ class QuantizedActivationsModel(LearnedQuantizers):
         with self.lock:
             for handle in self._handles:
                 handle.remove()
+            for theirs in () if self._removed else self._adopted.values():
+                theirs.enable()
             self._removed = True
         return self.model

@@ -12,13 +12,12 @@ from typing import Any
 
 from qa_lib.bit_widths import check_bit_widths
 from qa_lib.checks import check_kind
-from qa_lib.costs import Dataflow
+from qa_lib.costs.dataflow import WEIGHT_SUFFIXES, Dataflow
 from qa_lib.errors import CalibrationError, LayerError
 from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
 from qa_lib.quantization.inputs import name_sites
-from qa_lib.quantization.quantize_weight import SUFFIX
 from qa_lib.quantization.saved_amax import check_saved_amax
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -81,7 +80,8 @@ def check_state_dict(
     if EXTRA_STATE in state_dict:
         _parsed(state_dict[EXTRA_STATE], names)
     for key, value in state_dict.items():
-        if key.endswith(("._amax", "._amax_by_width")):
+        # Not those of the user's model, which its own modules look at.
+        if not key.startswith("sequential.1.") and key.endswith(("._amax", "._amax_by_width")):
             check_saved_amax(key, value)
             shape = value.shape if key.endswith("._amax") else value.shape[1:]
             of_weight = channels.get(key.rpartition(".")[0])
@@ -125,7 +125,7 @@ def _parsed(state: Any, names: Sequence[str]) -> tuple[tuple[int | None, ...], M
             raise ValueError("signs that are none")
         statistics = state.get("statistics") and ActivationStatistics.from_state(state["statistics"])
         if statistics and list(statistics.layers) != [
-            name for name in saved if not name.endswith(SUFFIX) or name in statistics.layers
+            name for name in saved if not name.endswith(WEIGHT_SUFFIXES) or name in statistics.layers
         ]:
             raise ValueError("statistics of other quantizers")
         learned = Learned(

@@ -8,9 +8,11 @@ from torch import nn
 
 from qa_lib.checks import shown
 from qa_lib.errors import AlreadyQuantizedError, DeviceError, LayerError, PredicateError
+from qa_lib.quantization.foreign import check_not_foreign
 from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.predicates import Predicate, choose_modules
 from qa_lib.quantization.quantize_output import QuantizeOutput
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 from qa_lib.quantization.toolkit import toolkit_nn
 
 
@@ -21,13 +23,25 @@ def choose_sites(model: nn.Module, predicate: Predicate) -> dict[str, nn.Module]
         AlreadyQuantizedError: ``model`` has fake quantizers already.
         PredicateError: ``model`` is none, compiled or scripted; ``predicate`` is not one, or chooses nothing, or modules whose names cannot be told apart.
     """
-    _check_not_quantized(model)
+    check_has_none_of_ours(model)
+    for name, module in model.named_modules():
+        if isinstance(module, toolkit_nn.TensorQuantizer):
+            raise AlreadyQuantizedError(
+                f"'{name or type(model).__name__}' is a fake quantizer of pytorch-quantization's already, and a second one would quantize twice: "
+                "QuantizedActivationsModel.adopt(model) takes those that are there, or give the model without them"
+            )
     chosen = choose_modules(model, predicate)
     if INPUT in chosen:
         raise PredicateError(
             f"a chosen module is called '{INPUT}', which is what the input's own quantizer is "
             "called: wrap the model, torch.nn.Sequential(OrderedDict(network=model))"
         )
+    check_names(chosen)
+    return chosen
+
+
+def check_names(chosen: Iterable[str]) -> None:
+    """Raises ``PredicateError`` if two names are one where dots are not allowed."""
     alike: dict[str, str] = {}
     for name in chosen:
         first = alike.setdefault(name.replace(".", "/"), name)
@@ -35,7 +49,6 @@ def choose_sites(model: nn.Module, predicate: Predicate) -> dict[str, nn.Module]
             raise PredicateError(
                 f"chosen modules '{first}' and '{name}' differ in '.' and '/' only: rename one"
             )
-    return chosen
 
 
 def check_sites(model: nn.Module, chosen: Mapping[str, nn.Module]) -> None:
@@ -57,15 +70,16 @@ def hint_for_missed(model: nn.Module, missed: Iterable[str]) -> str:
     return ""
 
 
-def _check_not_quantized(model: nn.Module) -> None:
+def check_has_none_of_ours(model: nn.Module) -> None:
+    """Raises ``AlreadyQuantizedError`` if this library or another tool, but not the toolkit, has quantized ``model``, ``PredicateError`` if it is no
+    module, or of a form that takes no hooks."""
     if not isinstance(model, nn.Module):
         raise PredicateError(f"model is {type(model).__name__}; it has to be a torch.nn.Module")
     for name, module in model.named_modules():
         _check_form(name or type(model).__name__, module)
+        check_not_foreign(name or type(model).__name__, module)
         hooks = module._forward_hooks.values()
-        if isinstance(module, toolkit_nn.TensorQuantizer) or any(
-            isinstance(hook, QuantizeOutput) for hook in hooks
-        ):
+        if isinstance(module, TensorQuantizer) or any(isinstance(hook, QuantizeOutput) for hook in hooks):
             raise AlreadyQuantizedError(
                 f"'{name or type(model).__name__}' has a fake quantizer already, and a second one "
                 "would quantize twice: call remove() on the first QuantizedActivationsModel"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from qa_lib.quantization.calibration_record import CalibrationRecord
+from qa_lib.quantization.calibration_record import AS_IT_CAME, CalibrationRecord
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.provenance import Provenance, QuantizerPlace
 
@@ -110,6 +110,8 @@ def _place(place: QuantizerPlace) -> str:
 def _calibration(record: CalibrationRecord | None) -> str:
     if record is None:
         return "no record: amax was set or loaded without one"
+    if record.method == AS_IT_CAME:
+        return f"none: the amax that came with the model, one for all widths; {len(record.unsigned)} of the grids unsigned"
     options = f" ({_pairs(record.options.items(), '=')})" if record.options else ""
     return (
         f"method “{record.method}”{options} on {record.images:,} images, "

@@ -11,6 +11,7 @@ import numpy as np
 from qa_lib.archive import Archive, Row
 from qa_lib.bit_widths import check_limits
 from qa_lib.costs import Cost, CostTable, total_bits
+from qa_lib.costs.dataflow import WEIGHT_SUFFIXES
 from qa_lib.errors import DataError, QAError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.fingerprint import MEASURED_ON
@@ -26,7 +27,6 @@ from qa_lib.metrics import (
     Scale,
 )
 from qa_lib.quantization.digests import object_digest
-from qa_lib.quantization.quantize_weight import SUFFIX
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.provenance import Provenance, QuantizerPlace
 from qa_lib.sensitivities.table import SensitivityTable
@@ -214,7 +214,7 @@ def _made(archive: Archive, facts: Facts, rows: Sequence[Row], names: tuple[str,
         model=str(facts.get("network", "unknown")),
         parameters=0,
         quantizers=tuple(
-            QuantizerPlace(name, "layer weight" if name.endswith(SUFFIX) else "layer", None, False)
+            QuantizerPlace(name, "layer weight" if name.endswith(WEIGHT_SUFFIXES) else "layer", None, False)
             for name in names
         ),
         calibration=None,

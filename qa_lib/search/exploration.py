@@ -2,19 +2,23 @@
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
+from qa_lib.bit_widths import BitWidths
 from qa_lib.checks import shown
 from qa_lib.costs import Cost, amounts, distinct, named_cost, parts, same, total_bits
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation, images_saved
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.metrics import Metric
+from qa_lib.search.applying import apply_setting
 from qa_lib.search.checked_front import CheckedFront
 from qa_lib.search.checking import check_front, check_holdout
 from qa_lib.search.expected import ExpectedScore, cross_fitted
@@ -258,6 +262,31 @@ class Exploration(ExplorationTables):
             self.costs_shown,
             float(level),
         )
+
+    def apply(self, setting: Evaluation | BitWidths, toolkit_model: nn.Module | Mapping[str, Any]) -> None:
+        """Writes a setting back into a plain model of NVIDIA's toolkit, in place: widths, signs and ``amax``, as they were measured. From there on its own evaluation
+        loop gives the score that was measured here, without this library. To the bit that is on the same batches, in the same memory layout and on one thread
+        (``Evaluator(..., batch_size=256, channels_last=False, hardest_first=False)`` takes those of a plain loop); otherwise torch adds up in another order, and an item may differ. A quantizer of the toolkit whose grid is unsigned raises an error where ours counts negative
+        values as 0.
+
+        Args:
+            setting: One of this search's evaluations, a row of its tables, or a width for each quantizer; None switches a quantizer off.
+            toolkit_model: The model that was adopted, after ``remove()``, or one that was made like it; or a mapping from the names of the quantizers to those of your own,
+                ``{"input": quantizer, ...}``, where hooks call them.
+
+        Raises:
+            LayerError: It has no quantizer of one of the names. Nothing is changed then.
+            SearchError: The setting is of another search, or the exploration does not know its quantizers (``made``).
+            BitWidthError: The widths are none of this model.
+
+        Example:
+            >>> from pytorch_quantization.nn import TensorQuantizer as OfTheToolkit
+            >>> mine = {name: OfTheToolkit() for name in exploration.names}
+            >>> exploration.apply([8, 4, 4, 4, 8], mine)
+            >>> [quantizer.num_bits for quantizer in mine.values()]
+            [8, 4, 4, 4, 8]
+        """
+        apply_setting(self, setting, toolkit_model)
 
     def summary(self, checked: CheckedFront | None = None) -> str:
         """What was searched, on what, what it cost, what was found, and how sure that is: five sentences that could stand in a paper.

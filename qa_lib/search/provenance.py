@@ -1,5 +1,6 @@
 """How a search was made: what somebody else needs to know to believe it, or to make it again."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from qa_lib.batches.structure import item_shape
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.fingerprint import MEASURED_ON
 from qa_lib.quantization.calibration_record import CalibrationRecord
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 from qa_lib.version import __version__
 
 _PACKAGES = ("torch", "torchvision", "pytorch-quantization", "pymoo", "numpy")
@@ -25,12 +27,14 @@ class QuantizerPlace:
         type: The class of that module.
         elements_per_image: Values that it quantizes for one image; None if no forward pass has told.
         unsigned: Whether its grid begins at 0.
+        quantizer: A copy of it, as it was when the search began, with the ``amax`` of each width.
     """
 
     name: str
     type: str
     elements_per_image: int | None
     unsigned: bool
+    quantizer: TensorQuantizer | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,9 @@ def _version(package: str) -> str:
 
 
 def _places(evaluator: Evaluator) -> list[QuantizerPlace]:
-    rows = evaluator.qmodel.layer_table().to_dict("records")
+    with evaluator.qmodel.lock:
+        copies = copy.deepcopy(dict(evaluator.qmodel.fake_quantizers))
+        rows = evaluator.qmodel.layer_table().to_dict("records")
     return [
         QuantizerPlace(
             row["name"],
@@ -127,6 +133,7 @@ def _places(evaluator: Evaluator) -> list[QuantizerPlace]:
             # The table's own word for missing is pandas.NA, which nothing but pandas can write down.
             row["elements_per_image"] if isinstance(row["elements_per_image"], int) else None,
             bool(row["unsigned"]),
+            copies[row["name"]],
         )
         for row in rows
     ]

@@ -6,6 +6,7 @@ import numpy as np
 
 from qa_lib.costs import amount, parts
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.quantization.calibration_record import AS_IT_CAME
 from qa_lib.search.checked_front import CheckedFront, check_checked
 from qa_lib.search.pareto import knee
 
@@ -42,7 +43,14 @@ def _searched(exploration: "Exploration") -> str:
     lower, upper = exploration.num_bits_limits
     made = exploration.made
     of = f" of {made.model}" if made else ""
-    calibrated = f", calibrated by {made.calibration.method!r}," if made and made.calibration else ""
+    method = made.calibration.method if made and made.calibration else None
+    calibrated = (
+        ", with the amax that came with it,"
+        if method == AS_IT_CAME
+        else f", calibrated by {method!r},"
+        if method
+        else ""
+    )
     seed = f" (seed {made.settings['seed']})" if made and "seed" in made.settings else ""
     kept = " within the rules that were given" if exploration.space and not exploration.space.plain else ""
     count = len(exploration.names)
