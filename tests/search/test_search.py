@@ -22,7 +22,7 @@ from qa_lib.errors import ArchiveError, BitWidthError, SearchError
 from qa_lib.evaluation.early_stop import StopRule
 from qa_lib.evaluation.fingerprint import archived_facts
 from qa_lib.evaluation.meter import Meter
-from qa_lib.metrics import per_item
+from qa_lib.metrics import Scale, per_item
 from qa_lib.search.budgets import StalledHypervolume
 from qa_lib.search.pareto import non_dominated
 from qa_lib.search.run import SearchRun
@@ -99,7 +99,7 @@ def test_by_divergence_needs_one(qmodel, images, labels, evaluator):
 def test_rows_of_an_archive_without_divergences_are_measured_anew_where_these_count(qmodel, images, labels):
     evaluator, widths = Evaluator(qmodel, images, labels, batch_size=40), (3, 4, 3, 5)
     found = evaluator.evaluate(widths)
-    facts = evaluator.facts() | archived_facts(qmodel, evaluator.search_set)
+    facts = evaluator.facts() | archived_facts(qmodel, evaluator.search_set, Scale.of(evaluator.metric))
     for shown in (3, 1):  # complete, and stopped
         archive = Archive()
         row = Row(widths, found.sums[:shown], (40, 80, 96)[shown - 1], found.seconds, 1.0)
@@ -340,7 +340,7 @@ def test_without_a_budget_it_ends_when_the_front_stands_still(qmodel, evaluator)
 
 def test_the_bar_of_a_search_without_a_budget_goes_to_where_it_would_end(qmodel, evaluator, capsys):
     found = explore(evaluator, min_accuracy=0.7, population_size=12)
-    shown = re.findall(r"(\d+)/(\d+) full passes", capsys.readouterr().err)
+    shown = re.findall(r"(\d+)/(\d+) passes", capsys.readouterr().err)
     passes, end = map(int, shown[-1])
     assert abs(passes - found.full_passes) < 1 and 20 < end <= passes + 1
 
