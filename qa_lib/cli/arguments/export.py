@@ -33,7 +33,8 @@ def fill(command: argparse.ArgumentParser) -> None:
         "--format",
         default="json",
         choices=FORMATS,
-        help="what to write (default: %(default)s); for all others the JSON file is written beside it, and onnx and qonnx are run on the search set",
+        metavar="FORMAT",
+        help=f"what to write: {', '.join(FORMATS)} (default: %(default)s); for all others the JSON file is written beside it, and onnx and qonnx are run on the search set",
     )
     add(
         "--archive",
