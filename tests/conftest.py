@@ -79,6 +79,7 @@ IN_FULL = (
     "test_benchmarks.py::test_search", "[disabled]", "test_any_number_of_workers", "[2>&1 | head -1]",
     "[>/dev/full 2>/dev/full]", "one_line[0.3]", "finds_the_front[three widths]", "search_finds[2-score]",
     "test_the_segmentation_network_is_as_good", "test_who_comes_late_helps", "test_interrupted_with_nobody_there",
+    "whose_last_line_begins_a_session", "test_of_as_many_those_that_find", "can_use_it[settings-dark",
     "test_page.py", "test_two_searches_at_once", "can_use_it[many", "can_use_it[weights", "one_line[4.0]", "test_benchmarks.py::test_evaluation",
     "test_when_those_that_count_have_gone", "goes_to_another_and_on_all_is_an_error[one]", "test_scheduler", "test_all_are_killed", "test_each_file_is_written", "keeps_to_them", "finds_the_front[by name]", "test_other_processes_know_it", "search_finds[1-divergence]",
     "layers[shufflenet]", "layers[mobilenet_v2]", "test_models_are_as_good_as_stated[fashion_mnist_mobilenet",
