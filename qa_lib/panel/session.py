@@ -147,6 +147,7 @@ class Session:
         there = like(made)
         if there is None:
             return made
+        leave(made)
         there.points.add(made.points.evaluations)
         there.table = options.get("sensitivities") or there.table or made.table
         if there.bit_widths != made.bit_widths:
@@ -336,6 +337,13 @@ class Session:
                 self._views.show_points()
             self._lessons.submit(widths)
 
+    def look_again(self) -> None:
+        """Looks whether the model is another by now; then the setting is measured anew."""
+        before = self.float_evaluation
+        self._follow_the_model()
+        if self.float_evaluation is not before:
+            self._request(self.bit_widths)
+
     def _follow_the_model(self) -> None:
         if self.knowledge.outdated():
             self.float_evaluation = self.evaluator.evaluate_uniform(None)
@@ -372,7 +380,8 @@ class Session:
             self._views.show_points()
 
     def _add_fed(self, evaluations: list[Evaluation]) -> None:
-        self._add(evaluations)
+        # The model may have become another since they were handed over.
+        self._add([evaluation for evaluation in evaluations if self.knowledge.is_ours(evaluation)])
         self.show_again()
 
     def _show(self, evaluation: Evaluation) -> None:

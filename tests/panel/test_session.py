@@ -540,3 +540,15 @@ def test_what_is_prepared_is_said_until_it_is_done(evaluator):
     assert session.wait(60)
     assert "preparing: how much each layer minds each width, 28 of 28" in listening.texts
     assert listening.texts[-1] == ""
+
+
+def test_a_model_that_is_calibrated_while_it_is_searched_is_measured_anew(session, qmodel, images):
+    session.attach(listening := Searched())
+    session.set_bit_widths([3] * 4)
+    session.search.begin(1e5)
+    while len(listening.shares) < 3:
+        time.sleep(0.01)
+    calibrate(qmodel, images[:40].split(40), method="percentile")
+    assert session.search.wait(60) and session.wait(60) and listening.errors
+    assert session.settled().fingerprint == session.evaluator.fingerprint()
+    assert {e.fingerprint for e in session.points.evaluations} == {session.evaluator.fingerprint()}
