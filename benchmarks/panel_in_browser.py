@@ -6,16 +6,11 @@ is waited for. With --beside-a-search, a cell runs a search on all cores meanwhi
 """
 
 import argparse
-import os
 import random
-import shutil
-import tempfile
 from pathlib import Path
 
-import nbformat
 import numpy as np
-from lab_server import lab_server
-from playwright.sync_api import sync_playwright
+from lab_server import panel_in_lab
 from side_by_side import work
 
 ROOT = Path(__file__).parent.parent
@@ -98,48 +93,20 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="where a picture of the page is kept")
     options = parser.parse_args()
     images, releases = (512, 8) if options.quick else (options.images, options.releases)
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        raise SystemExit("needs Chromium: install it, or set CHROMIUM to its path")
     cells = [SETUP.format(benchmarks=str(ROOT / "benchmarks"), network=options.network, images=images), PANEL]
     cells += [SEARCH] * options.beside_a_search
     work(
         f"{options.network}, {images} images, {releases} releases{', beside a search' * options.beside_a_search}"
     )
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder = Path(name)
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-        notebook.metadata["kernelspec"] = {
-            "name": "python3",
-            "display_name": "Python 3 (ipykernel)",
-            "language": "python",
-        }
-        nbformat.write(notebook, folder / "panel.ipynb")
-        settings = folder / "settings" / "overrides.d"
-        settings.mkdir(parents=True)
-        shutil.copy(ROOT / "notebooks" / "qa_lib.json", settings)
-        with lab_server(folder) as address:
-            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1920, "height": 1200})
-            page.goto(f"{address}/lab/workspaces/w/tree/panel.ipynb?token=t&reset")
-            page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-            page.wait_for_selector("text=Python 3", timeout=60_000)
-            page.keyboard.press("Control+B")
-            page.click("text=Run >> nth=0")
-            page.click("text=Run All Cells")
-            page.wait_for_selector(".qa-slider", timeout=600_000)
-            page.wait_for_function(
-                "document.querySelector('.qa-readout').innerText.includes('measured')", timeout=600_000
-            )
-            page.wait_for_timeout(20_000 if options.beside_a_search else 2_000)  # what is measured beforehand
-            page.evaluate(WATCH)
-            draw = random.Random(0)
-            for _ in range(releases):
-                drag(page, draw, options.dwell, 300)
-            found = page.evaluate("window.times")
-            if options.picture is not None:
-                page.screenshot(path=options.picture)
-            browser.close()
+    with panel_in_lab(cells, {"width": 1920, "height": 1200}) as page:
+        page.wait_for_timeout(20_000 if options.beside_a_search else 2_000)  # what is measured beforehand
+        page.evaluate(WATCH)
+        draw = random.Random(0)
+        for _ in range(releases):
+            drag(page, draw, options.dwell, 300)
+        found = page.evaluate("window.times")
+        if options.picture is not None:
+            page.screenshot(path=options.picture)
     for label, milliseconds in found.items():
         seconds = np.array(milliseconds) / 1e3
         print(

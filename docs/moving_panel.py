@@ -8,22 +8,18 @@ without a screen shows none.
 
 import argparse
 import io
-import os
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-import nbformat
 import numpy as np
 from PIL import Image, ImageDraw
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from lab_server import lab_server  # noqa: E402
+from lab_server import panel_in_lab  # noqa: E402
 
 CELL = """\
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, explore, load_workload
@@ -122,46 +118,18 @@ def main() -> None:
     )
     parser.add_argument("--to", type=Path, default=ROOT / "figures" / "panel.gif", help="where it is written")
     path = parser.parse_args().to
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        raise SystemExit("needs Chromium: install it, or set CHROMIUM to its path")
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        folder = Path(name)
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-        notebook.metadata["kernelspec"] = {
-            "name": "python3",
-            "display_name": "Python 3",
-            "language": "python",
-        }
-        nbformat.write(notebook, folder / "panel.ipynb")
-        settings = folder / "settings" / "overrides.d"
-        settings.mkdir(parents=True)
-        shutil.copy(ROOT / "notebooks" / "qa_lib.json", settings)
-        with lab_server(folder) as address:
-            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-            page = browser.new_page(viewport=WINDOW)
-            page.goto(f"{address}/lab/workspaces/w/tree/panel.ipynb?token=t&reset")
-            page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
-            page.wait_for_selector("text=Python 3", timeout=60_000)
-            page.keyboard.press("Control+B")
-            page.click("text=Run >> nth=0")
-            page.click("text=Run All Cells")
-            page.wait_for_selector(".qa-slider", timeout=600_000)
-            page.wait_for_function(
-                "document.querySelector('.qa-readout').innerText.includes('measured')", timeout=600_000
-            )
-            page.wait_for_timeout(8_000)  # what is measured beforehand
-            output = page.locator(".jp-OutputArea-output:has(.qa-slider)").first
-            output.evaluate("(panel) => panel.scrollIntoView({block: 'start'})")
-            page.wait_for_timeout(1_000)
-            box = output.bounding_box()
-            assert box is not None
-            clip = box | {"height": min(box["height"], WINDOW["height"] - box["y"])}
-            film = Film(page, dict(clip))
-            film.watch(0.6)
-            for layer, target in DRAGS:
-                drag(film, layer, target)
-            browser.close()
+    with panel_in_lab([CELL], WINDOW) as page:
+        page.wait_for_timeout(8_000)  # what is measured beforehand
+        output = page.locator(".jp-OutputArea-output:has(.qa-slider)").first
+        output.evaluate("(panel) => panel.scrollIntoView({block: 'start'})")
+        page.wait_for_timeout(1_000)
+        box = output.bounding_box()
+        assert box is not None
+        clip = box | {"height": min(box["height"], WINDOW["height"] - box["y"])}
+        film = Film(page, dict(clip))
+        film.watch(0.6)
+        for layer, target in DRAGS:
+            drag(film, layer, target)
     film.save(path)
     print(f"{path}: {len(film.frames)} frames, {path.stat().st_size:,} bytes")
 

@@ -8,13 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from qa_lib.checks import shown
 from qa_lib.costs import Cost, name_and_unit
 from qa_lib.errors import SearchError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.metrics import Scale
 from qa_lib.plots import style
-from qa_lib.search.check_exploration import check_is_exploration
+from qa_lib.search.check_exploration import check_several
 from qa_lib.search.exploration import Exploration
 from qa_lib.search.pareto import feasible_front
 
@@ -45,16 +44,10 @@ def fronts_by_cost(explorations: Mapping[str, Exploration]) -> FrontsByCost:
     Raises:
         SearchError: There are fewer than two searches, or they are of different models or data, or one has an empty front.
     """
-    if not isinstance(explorations, Mapping) or len(explorations) < 2:
-        raise SearchError(f"explorations is {shown(explorations)}; give two or more by name")
-    for each in explorations.values():
-        check_is_exploration(each)
-    first = next(iter(explorations.values()))
+    first = check_several(explorations)
     for name, each in explorations.items():
         if each.names != first.names or each.float_evaluation != first.float_evaluation:
             raise SearchError(f"the search {name!r} is of another model or other data than the first one")
-        if not each.front_evaluations:
-            raise SearchError(f"the search {name!r} has found nothing feasible")
     costs = {name: each.cost for name, each in explorations.items()}
 
     def counted(evaluations: Iterable[Evaluation], cost: Cost) -> np.ndarray:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from qa_lib.checks import shown
 from qa_lib.costs import Cost, name_and_unit, same
 from qa_lib.errors import SearchError
 from qa_lib.metrics import Scale
 from qa_lib.plots import style
-from qa_lib.search.check_exploration import check_is_exploration
+from qa_lib.search.check_exploration import check_several
 from qa_lib.search.exploration import Exploration
 
 _MARKERS = "osD^v"
@@ -41,16 +40,10 @@ def fronts_of_models(explorations: Mapping[str, Exploration]) -> FrontsOfModels:
     Raises:
         SearchError: There are fewer than two searches, or of other costs or scores, or one has an empty front.
     """
-    if not isinstance(explorations, Mapping) or len(explorations) < 2:
-        raise SearchError(f"explorations is {shown(explorations)}; give two or more by name")
-    for each in explorations.values():
-        check_is_exploration(each)
-    first = next(iter(explorations.values()))
+    first = check_several(explorations)
     for name, each in explorations.items():
         if not same(each.cost, first.cost) or each.scale != first.scale:
             raise SearchError(f"the search {name!r} has another cost or score than the first one")
-        if not each.front_evaluations:
-            raise SearchError(f"the search {name!r} has found nothing feasible")
     fronts = {
         name: np.array([(float(each.cost(e.bit_widths)), e.score) for e in each.front_evaluations]).T
         for name, each in explorations.items()

@@ -142,12 +142,9 @@ def test_the_notebook_in_jupyterlab(browser, lab, threads):
     complaints = []
     page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{lab}/lab/workspaces/w/tree/notebooks/{NOTEBOOK}?token=t&reset")
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    page.wait_for_selector("text=Python 3", timeout=60_000)
-    page.keyboard.press("Control+B")
-    page.click("text=Run >> nth=0")
-    page.click("text=Run All Cells")
+    from lab_server import run_all_cells
+
+    run_all_cells(page, f"{lab}/lab/workspaces/w/tree/notebooks/{NOTEBOOK}?token=t&reset")
     wait_for(page, f"({RUNNING}).includes('further = explore(')", 600)
 
     # Moved twice while that cell searches; the keyboard moves the focused slider.

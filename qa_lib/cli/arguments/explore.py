@@ -9,8 +9,8 @@ from qa_lib.cli.arguments.model import add_model
 from qa_lib.cli.arguments.types import (
     above_zero,
     add_json,
+    add_other_costs,
     cost,
-    list_of_names,
     list_of_widths,
     share,
     user_path,
@@ -74,13 +74,7 @@ def fill(command: argparse.ArgumentParser) -> None:
     add("--cost", type=cost, default="total_bits", metavar="C",
         help=f"what is minimised beside the error: {', '.join(COSTS)}, or the name of a table, energy.csv say, with the columns layer, num_bits and "
         "value (default: %(default)s)")  # fmt: skip
-    add(
-        "--other-costs",
-        type=list_of_names,
-        default=[],
-        metavar="C,C,...",
-        help="more of them, shown beside it",
-    )
+    add_other_costs(command)
     add("--population-size", type=whole(2), default=20, metavar="P",
         help="candidates in the first generation, and what the population keeps (default: %(default)s)")  # fmt: skip
     add("--lower", type=whole(2, 16), default=2, metavar="BITS", help="smallest width (default: %(default)s)")

@@ -3,7 +3,7 @@
 import argparse
 
 from qa_lib.cli.arguments.choices import BY
-from qa_lib.cli.arguments.types import add_json, cost, list_of_names, share, user_path, whole, workload
+from qa_lib.cli.arguments.types import add_json, add_other_costs, cost, share, user_path, whole, workload
 
 DESCRIPTION = """\
 Makes the front, its page, table and figure of what an archive holds: no model
@@ -42,13 +42,7 @@ def fill(command: argparse.ArgumentParser) -> None:
         metavar="C",
         help="total_bits (the default) or the name of a table, energy.csv say",
     )
-    add(
-        "--other-costs",
-        type=list_of_names,
-        default=[],
-        metavar="C,C,...",
-        help="more of them, shown beside it",
-    )
+    add_other_costs(command)
     add("--workload", type=workload, metavar="NAME",
         help="where the metric is one of your own: the workload that has it (its model is not run)")  # fmt: skip
     add("--out", type=user_path, metavar="DIR",

@@ -87,6 +87,12 @@ def list_of_widths(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{text!r} are no widths: give whole numbers, 2,4,8 say") from None
 
 
+def add_other_costs(command: argparse.ArgumentParser) -> None:
+    """Lets ``command`` take costs that are shown beside the one."""
+    command.add_argument("--other-costs", type=list_of_names, default=[], metavar="C,C,...",
+        help="more of them, shown beside it")  # fmt: skip
+
+
 def list_of_names(text: str) -> list[str]:
     """Names with commas between them."""
     return [each.strip() for each in text.split(",") if each.strip()]
