@@ -26,6 +26,8 @@ def as_seen(outputs: list[NotebookNode]) -> list[NotebookNode]:
     for output in outputs:
         if output.get("data", {}).pop(WIDGET_VIEW, None) and not output.data.get("text/plain"):
             continue  # its picture is an output of its own
+        if "qa-picture" in output.get("data", {}).get("text/html", ""):
+            del output.data["text/html"]  # the same picture again, for where the widget stands beside it
         previous = seen[-1] if seen else None
         if output.output_type == "stream" and previous and previous.get("name") == output.name:
             previous.text += output.text

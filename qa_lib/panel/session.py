@@ -221,10 +221,8 @@ class Session:
 
     def release(self, bit_widths: Widths) -> None:
         """A hand has let go at these widths: they are measured. Returns at once."""
-        self._move_to(bit_widths)
         self.history.push(bit_widths)
-        self._request(bit_widths)
-        tell_others(self)
+        self._go_to(bit_widths)
 
     def load(self, bit_widths: Widths) -> None:
         """Changes the setting and asks for what it scores; returns at once. ``wait`` waits for the answer."""
@@ -232,15 +230,11 @@ class Session:
 
     def undo(self) -> None:
         """Back to the setting before, as ``load`` does."""
-        self._move_to(self.history.undo())
-        self._request(self.bit_widths)
-        tell_others(self)
+        self._go_to(self.history.undo())
 
     def redo(self) -> None:
         """Forward again, as ``load`` does."""
-        self._move_to(self.history.redo())
-        self._request(self.bit_widths)
-        tell_others(self)
+        self._go_to(self.history.redo())
 
     def follow(self, bit_widths: Widths) -> None:
         """Another session has given the model these widths: they are shown here, too, if the sliders can show them."""
@@ -362,6 +356,12 @@ class Session:
         side, widths = asked
         self._views.show_held(side, self.live.evaluate(widths), self.live.by_class(widths))
 
+    def _go_to(self, widths: Widths) -> None:
+        """Shows these widths here and wherever the model is shown, and asks for what they score."""
+        self._move_to(widths)
+        self._request(widths)
+        tell_others(self)
+
     def _move_to(self, widths: Widths) -> None:
         self.bit_widths = widths
         self._views.show_setting(widths)
@@ -376,12 +376,12 @@ class Session:
         self._requests.submit(widths)
 
     def _add(self, evaluations: Iterable[Evaluation]) -> None:
-        if self.points.add(evaluations):
+        # The model may have become another since they were handed over.
+        if self.points.add([evaluation for evaluation in evaluations if self.knowledge.is_ours(evaluation)]):
             self._views.show_points()
 
     def _add_fed(self, evaluations: list[Evaluation]) -> None:
-        # The model may have become another since they were handed over.
-        self._add([evaluation for evaluation in evaluations if self.knowledge.is_ours(evaluation)])
+        self._add(evaluations)
         self.show_again()
 
     def _show(self, evaluation: Evaluation) -> None:
