@@ -88,8 +88,8 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
                 raise TypeError
         except TypeError:
             raise BitWidthError(
-                f"bit_widths is {shown(bit_widths)}, which has no order; give one value for each of the {len(present)} "
-                "quantizers, or a mapping from names to values"
+                f"bit_widths is {shown(bit_widths)}; give a sequence with one value for each of the {len(present)} "
+                f"quantizers, [8] * {len(present)} for the same in all, or a mapping from names to values"
             ) from None
     if len(values) != len(present):
         raise BitWidthError(

@@ -45,7 +45,7 @@ class ReplicaError(QAError, RuntimeError):
 
 
 class NotReproducibleError(QAError, RuntimeError):
-    """The model gives other numbers when it is measured again."""
+    """The model gives other numbers when it is measured again, or an adopted one than the toolkit gives."""
 
 
 class ClusterError(QAError, RuntimeError):

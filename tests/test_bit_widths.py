@@ -60,7 +60,7 @@ def test_a_row_that_lacks_a_quantizer_changes_what_it_names():
 
 
 def test_a_set_has_no_order():
-    with pytest.raises(BitWidthError, match="has no order; give one value for each of the 3"):
+    with pytest.raises(BitWidthError, match="give a sequence with one value for each of the 3"):
         check_bit_widths({3, 4, 5}, {"input": 8, "b": 8, "c": 8})
 
 

@@ -42,7 +42,7 @@ class NegativesReport:
             self._warned_of.add(name)
             warnings.warn(
                 f"{count} negative values reached '{name}', whose quantizer is unsigned because there were none "
-                "among the calibration images; they count as 0. Calibrate with more images, or with "
+                "among the calibration images, or came like that; they count as 0. Calibrate with more images, or with "
                 "unsigned=False. layer_table() goes on counting",
                 QAWarning,
                 stacklevel=2,

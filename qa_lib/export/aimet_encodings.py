@@ -5,7 +5,7 @@ from typing import Any
 
 from qa_lib.errors import DataError
 from qa_lib.export.grid import Grid, grid_of
-from qa_lib.quantization.adopting import left_on
+from qa_lib.quantization.adopting import all_places, left_on
 from qa_lib.quantization.quantize_weight import layer_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
@@ -31,7 +31,13 @@ def aimet_encodings(qmodel: QuantizedActivationsModel, grids: Mapping[str, Grid]
             f"AIMET's encodings hold widths from {SMALLEST} to {LARGEST}, and {', '.join(low)} have fewer: search with num_bits_lower_limit={SMALLEST}, or "
             "take another format"
         )
-    activations = {_tensor(name): _encodings(grid) for name, grid in every.items() if name not in weights}
+    shared = all_places(qmodel.model)
+    activations = {
+        _tensor(place): _encodings(grid)
+        for name, grid in every.items()
+        if name not in weights
+        for place in shared.get(name, [name])
+    }
     parameters = {f"{layer_of(name)}.weight": _encodings(every[name]) for name in weights}
     return {
         "version": VERSION,

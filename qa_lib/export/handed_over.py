@@ -17,6 +17,7 @@ from qa_lib.export.grid import Grid
 from qa_lib.export.verification import Verification
 from qa_lib.files import checked_path
 from qa_lib.quantization.check_model import check_qmodel
+from qa_lib.quantization.handing_back import check_others
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 FORMAT, VERSION = "qa_lib.setting", 1
@@ -52,6 +53,7 @@ class HandedOver:
 
         Raises:
             DataError: It has other quantizers, or the file knows no ``amax`` of one that is switched on.
+            LayerError: Quantizers of the toolkit that the file says nothing of are not what they were.
         """
         check_qmodel(qmodel)
         if list(self.grids) != list(qmodel.names):
@@ -59,6 +61,7 @@ class HandedOver:
                 f"the setting is of quantizers {shown(list(self.grids))}; this model has {shown(list(qmodel.names))}: wrap the same model with the "
                 "same predicate"
             )
+        check_others(qmodel.other_quantizers, self.facts.get("others", {}))
         shapes = {name: _amax_shape(qmodel, name, grid) for name, grid in self.grids.items()}
         with qmodel.lock:
             for name, grid in self.grids.items():

@@ -155,7 +155,8 @@ def export_setting(
         other = modelopt_config(qmodel, widths)
     elif format == "aimet":
         other = aimet_encodings(qmodel, grids)
-    content = {"format": FORMAT, "version": VERSION, **facts, "quantizers": rows}
+    others = {"others": found} if (found := qmodel.other_quantizers) else {}
+    content = {"format": FORMAT, "version": VERSION, **facts, **others, "quantizers": rows}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(
         file if format == "json" else file.with_suffix(".json"), text + "\n", "the setting", DataError
@@ -178,7 +179,7 @@ def export_setting(
         write_onnx(file, qmodel, grids, some, said, qonnx=is_qonnx)
         if verify is not None:
             verified = verification(file, qmodel, widths, verify, qonnx=is_qonnx)
-    return HandedOver(grids, facts, verified)
+    return HandedOver(grids, facts | others, verified)
 
 
 def _inputs(qmodel: QuantizedActivationsModel, inputs: Any, verify: Any) -> Any:

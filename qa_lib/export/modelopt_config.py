@@ -7,7 +7,7 @@ from torch import fx, nn
 
 from qa_lib.errors import DataError
 from qa_lib.graph.tracing import Tracer
-from qa_lib.quantization.adopting import left_on
+from qa_lib.quantization.adopting import all_places, left_on
 from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.quantize_weight import layer_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -33,9 +33,10 @@ def modelopt_config(qmodel: QuantizedActivationsModel, widths: Sequence[int | No
     places += [(name, ours, ours.num_bits) for name, ours in left_on(qmodel.model).items()]
     entries: list[dict[str, Any]] = [{"quantizer_name": "*", "enable": False}]
     amax: dict[str, Any] = {}
+    shared = all_places(qmodel.model)
     for name, quantizer, num_bits in places:
         if num_bits is not None:
-            for place in _places(qmodel, name):
+            for place in [each for found in shared.get(name, [name]) for each in _places(qmodel, found)]:
                 entries.append(
                     {"quantizer_name": place, "cfg": _attributes(quantizer, num_bits), "enable": True}
                 )

@@ -25,6 +25,8 @@ from qa_lib.quantization.running import running
 
 # All quantizers in float, where noise is seen best, and at widths so low that one which does not follow is seen.
 _TRIED = (None, 2, 3)
+# At few bits little may be left to compare, at many all numbers pass through.
+_TRIED_BY_TOOLKIT = (None, 2, 4, 8)
 _OTHER_THREAD = (
     "the model returns other numbers in another thread, and candidates are measured in such: something in it or around it "
     "(threading.local, a torch function mode) belongs to this thread: make it an attribute of the model"
@@ -54,7 +56,8 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
         How often they were run.
 
     Raises:
-        NotReproducibleError: The model returns something else the second time, or draws from the global generator.
+        NotReproducibleError: The model returns something else the second time, or, adopted, than the toolkit's own quantizers make of it, or draws
+            from the global generator.
         ReplicaError: The copy calls quantized modules of the model itself, or returns something else.
 
     Warns:
@@ -80,9 +83,50 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
             if same(found, expected) and not same(elsewhere, expected):
                 raise ReplicaError(_OTHER_THREAD)
             if not same(found, expected):
-                at = "in float" if num_bits is None else f"at {num_bits} bits"
-                raise ReplicaError(f"a copy of the model returns other numbers than the model {at}")
-    return len(_TRIED) * (3 if replica is qmodel else 5)
+                raise ReplicaError(
+                    f"a copy of the model returns other numbers than the model {_at(num_bits)}"
+                )
+        toolkit = check_toolkit(qmodel, inputs)
+    return len(_TRIED) * (3 if replica is qmodel else 5) + toolkit
+
+
+def check_toolkit(qmodel: QuantizedActivationsModel, inputs: Any) -> int:
+    """Raises ``NotReproducibleError`` if an adopted model returns something else for ``inputs`` than the toolkit's own quantizers make of them; returns how
+    often it was run. Of other models it looks at none."""
+    tried = _TRIED_BY_TOOLKIT if qmodel.adopted else ()
+    for num_bits in tried:
+        if _is_toolkits(qmodel, widths_at(qmodel, num_bits), inputs):
+            continue
+        each = [
+            name
+            for name, quantizer in qmodel.fake_quantizers.items()
+            if quantizer.calibrated
+            and not _is_toolkits(qmodel, tuple(2 if n == name else None for n in qmodel.names), inputs)
+        ]
+        raise NotReproducibleError(
+            f"the adopted model returns other numbers than the toolkit's own quantizers {_at(num_bits)}"
+            + (f", because of {_some(each)}" if each else "")
+            + ": it is used in a way that is not seen from outside (_quant is overridden, a hook sits on it, its forward() or num_bits is used, or a weight's "
+            "quantizer is called with more than the weight): leave it out of the predicate, or use it as the toolkit's layers do"
+        )
+    return 2 * len(tried)
+
+
+def _is_toolkits(qmodel: QuantizedActivationsModel, widths: Widths, inputs: Any) -> bool:
+    before = _negatives(qmodel)
+    found = _run(qmodel, widths, inputs)
+    if _negatives(qmodel) != before:
+        return True  # the toolkit's raise, where ours count
+    with running(qmodel, [None] * len(qmodel.names)), qmodel.by_the_toolkit(widths):
+        return same(try_forward(qmodel, inputs), found)
+
+
+def _negatives(qmodel: QuantizedActivationsModel) -> int:
+    return sum(quantizer.negatives for quantizer in qmodel.fake_quantizers.values())
+
+
+def _at(num_bits: int | None) -> str:
+    return "in float" if num_bits is None else f"at {num_bits} bits"
 
 
 def check_thread(qmodel: QuantizedActivationsModel, inputs: Any) -> None:

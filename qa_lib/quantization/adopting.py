@@ -76,7 +76,11 @@ def choose_toolkit_quantizers(model: nn.Module, predicate: Predicate | None) -> 
     if "" in on:
         raise PredicateError("model is a quantizer itself: wrap it, torch.nn.Sequential(model)")
     layers = None if predicate is None else {*choose_modules(model, predicate).values()}
-    theirs = {name: q for name, q in on.items() if layers is None or modules[_holder(name)] in layers}
+    holders = {
+        name: [model.get_submodule(_holder(place)) for place in places]
+        for name, places in all_places(model).items()
+    }
+    theirs = {name: q for name, q in on.items() if layers is None or not layers.isdisjoint(holders[name])}
     if not theirs:
         raise PredicateError(
             f"no quantizer of the chosen layers is switched on: those that are belong to {', '.join(dict.fromkeys(map(_holder, on))) or 'none'}; "
@@ -116,6 +120,17 @@ def left_on(model: nn.Module) -> dict[str, TensorQuantizer]:
         and not isinstance(module, TensorQuantizer)
         and _is_on(name, module)
     }
+
+
+def all_places(model: nn.Module) -> dict[str, list[str]]:
+    """Name of each quantizer of the toolkit in ``model`` -> where it is found, that name first: one that several layers share is in each of them."""
+    found: dict[nn.Module, dict[nn.Module, str]] = {}
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name, module in modules.items():
+        if isinstance(module, toolkit_nn.TensorQuantizer):
+            # A layer that has several names itself is one place.
+            found.setdefault(module, {}).setdefault(modules[_holder(name)], name)
+    return {next(iter(places.values())): [*places.values()] for places in found.values()}
 
 
 def _is_on(name: str, quantizer: Any) -> bool:
@@ -202,6 +217,16 @@ def _axis(name: str, axis: Any, layer: nn.Module | None) -> int | None:
             f"'{name}' has axis {axis}, and there may be one, from 0 on: give its descriptor such an axis, or none; otherwise {_OUT}"
         )
     return axes[0] if axes else None
+
+
+def check_toolkit_amax(model: nn.Module, name: str, amax: Tensor) -> None:
+    """Raises ``CalibrationError`` unless ``amax`` is one that the toolkit's quantizer ``name`` of ``model`` can have, as far as its axis tells."""
+    layer = model.get_submodule(layer_of(name)) if name.endswith(TOOLKIT_SUFFIX) else None
+    if not isinstance(getattr(layer, "weight", None), Tensor):
+        layer = None
+    axis = model.get_submodule(name).axis
+    if axis is None or isinstance(axis, int):
+        _shaped(name, amax, _axis(name, axis, layer), layer)
 
 
 def _shaped(name: str, amax: Tensor, axis: int | None, layer: nn.Module | None) -> Tensor:

@@ -40,6 +40,8 @@ class NamedQuantizers(nn.Module):
     _chosen: dict[str, nn.Module]
     _weights: dict[str, nn.Module]
     _quantizers: dict[str, TensorQuantizer]
+    # Whether settings may have been measured, as lists of widths, in the order that the names have.
+    _in_order: bool
 
     @property
     def activation_fake_quantizers(self) -> Mapping[str, TensorQuantizer]:
@@ -196,6 +198,8 @@ class NamedQuantizers(nn.Module):
 
     def _set_calls(self, calls: Mapping[str, Calls]) -> None:
         self._calls = calls
+        if self._in_order:
+            return
         self._chosen = {name: self._chosen[name] for name in calls if name in self._chosen}
         self._weights = {name: self._weights[name] for name in calls if name in self._weights}
 

@@ -1,7 +1,9 @@
 """A model with a fake quantizer on its inputs and behind each chosen module."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -9,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from qa_lib.batches.reading import check_inputs
-from qa_lib.bit_widths import check_num_bits
+from qa_lib.bit_widths import BitWidths, check_num_bits
 from qa_lib.checks import kind_of
 from qa_lib.errors import AlreadyQuantizedError, PredicateError, RemovedError
 from qa_lib.graph.call_order import traced_call_order
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.adopting import choose_toolkit_quantizers
 from qa_lib.quantization.calibration_record import CalibrationRecord
+from qa_lib.quantization.handing_back import as_they_were, other_quantizers, write_into_toolkit
 from qa_lib.quantization.inputs import INPUT, ArgumentsSeen, Inputs
 from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.learning import LearnedQuantizers
@@ -122,8 +125,8 @@ class QuantizedActivationsModel(LearnedQuantizers):
         """The fake quantizers that ``model`` has of pytorch-quantization's own, those of ``quant_modules.initialize()`` and ``QuantConv2d`` say, as those
         of a quantized model: nothing is added, and every setting returns what setting ``num_bits`` on the toolkit's modules would, bit for bit.
 
-        Their names are the model's, ``"layer1.0.conv1._input_quantizer"``: those of activations in the order of the forward pass, then those of weights; there
-        is no ``"input"``. Width, axis, sign and ``amax`` are as they stand. The one ``amax`` that came along serves all widths, until ``calibrate``
+        Their names are the model's, ``"layer1.0.conv1._input_quantizer"``: those of activations in the order of the forward pass (where it cannot be traced, of
+        ``named_modules``), then those of weights; there is no ``"input"``. Width, axis, sign and ``amax`` are as they stand. The one ``amax`` that came along serves all widths, until ``calibrate``
         finds one for each. Quantizers of other layers, and those that are switched off, stay as they are: part of the network. Until ``remove()``, which
         leaves the model as it came, the toolkit's quantizers are switched off, and ours work in their place: what is set on them has no effect.
 
@@ -155,6 +158,7 @@ class QuantizedActivationsModel(LearnedQuantizers):
         qmodel._inputs, qmodel._run = Inputs(model, ()), forward
         qmodel._set_up(model, adopted.activations, adopted.weights, adopted.ours, {})
         qmodel._adopted, qmodel.calibration = adopted.theirs, adopted.record
+        qmodel._in_order = adopted.record is not None
         for theirs in adopted.theirs.values():
             theirs.disable()
         return qmodel.to(device_of(model))
@@ -175,6 +179,7 @@ class QuantizedActivationsModel(LearnedQuantizers):
         self._weights = {name: weighted[name] for name in sorted(weighted, key=lambda n: order[layer_of(n)])}
         self._learning, self._removed, self._calls, self._dataflow = 0, False, {}, None
         self._adopted: Mapping[str, Any] = {}
+        self._in_order = False
         self.volatile: frozenset[str] = frozenset()
         self.statistics: ActivationStatistics | None = None
         self.calibration: CalibrationRecord | None = None
@@ -197,6 +202,29 @@ class QuantizedActivationsModel(LearnedQuantizers):
     def weighted_modules(self) -> dict[str, nn.Module]:
         """The modules whose weight has a quantizer, by the name of that, in order."""
         return dict(self._weights)
+
+    @property
+    def adopted(self) -> Mapping[str, nn.Module]:
+        """Name -> the toolkit's quantizer that one of ours stands for; empty unless ``adopt`` made this model."""
+        return MappingProxyType(self._adopted)
+
+    @property
+    def other_quantizers(self) -> dict[str, str]:
+        """Place -> what a quantizer of the toolkit does there that is switched on and none of this model's own, as a digest, or whose it is as well."""
+        return other_quantizers(self.model, self._adopted)
+
+    @contextmanager
+    def by_the_toolkit(self, bit_widths: BitWidths) -> Iterator[None]:
+        """In the ``with`` block the toolkit's own quantizers do what ours would at these widths, on an adopted model that is called."""
+        widths = self.check_bit_widths(bit_widths)
+        adopted = self._adopted
+        with self.temporary_bit_widths([None] * len(self.names)), as_they_were(adopted.values()):
+            write_into_toolkit(dict(zip(self.names, widths, strict=True)), self.fake_quantizers, adopted, {})
+            self._adopted = {}
+            try:
+                yield
+            finally:
+                self._adopted = adopted
 
     @property
     def has_own_forward(self) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from qa_lib.checks import kind_of, shown
 from qa_lib.errors import CalibrationError, DataError, LayerError
 from qa_lib.files import checked_path
+from qa_lib.quantization.adopting import check_toolkit_amax
 from qa_lib.quantization.saved_amax import check_saved_amax
 from qa_lib.quantization.sites import check_has_none_of_ours
 from qa_lib.quantization.toolkit import toolkit_nn
@@ -24,7 +25,8 @@ def load_toolkit_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
     """Loads a state dict with ``_amax`` in it into a model of pytorch-quantization's modules, in place; no CUDA is needed, wherever it was saved.
 
     Args:
-        model: Made as the one that was saved, ``quant_modules.initialize()`` before it, calibrated or not; it stays where it is.
+        model: Made as the one that was saved, ``quant_modules.initialize()`` before it, calibrated or not; it stays where it is. With and without
+            ``DataParallel`` around it are the same.
         path: What ``torch.save(model.state_dict(), path)`` wrote, or a dict that has it as ``"state_dict"``, ``"model_state_dict"`` or ``"model"``. Read with
             ``weights_only=True``: nothing in it is run.
 
@@ -34,7 +36,7 @@ def load_toolkit_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
     Raises:
         DataError: There is no such file, or it holds no state dict.
         LayerError: ``model`` has no quantizers of the toolkit, or the file is of another network. Nothing is changed then.
-        CalibrationError: A quantizer that is switched on has no ``amax`` in the file, or one that is none. Nothing is changed then.
+        CalibrationError: A quantizer that is switched on has no ``amax`` in the file, or one that is none, or that its axis cannot have. Nothing is changed then.
         AlreadyQuantizedError: ``model`` has fake quantizers of this library: load before ``adopt``.
 
     Example:
@@ -47,7 +49,7 @@ def load_toolkit_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
     """
     check_has_none_of_ours(model)
     file = checked_path(path, DataError)
-    state = _state_dict(file)
+    state = _named_like(model, _state_dict(file))
     quantizers = {
         f"{name}." if name else "": module
         for name, module in model.named_modules()
@@ -61,7 +63,7 @@ def load_toolkit_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
     without = [
         prefix[:-1]
         for prefix, quantizer in quantizers.items()
-        if f"{prefix}_amax" not in state
+        if not _has_amax(state, prefix)
         and not (vars(quantizer)["_disabled"] or vars(quantizer)["_learn_amax"])
     ]
     if without:
@@ -69,9 +71,13 @@ def load_toolkit_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
             f"'{file}' has no amax of {len(without)} of the {len(quantizers)} quantizers ({', '.join(without)}): save the model after it was calibrated, or "
             "switch these off (disable())"
         )
-    for prefix, quantizer in quantizers.items():
+    for prefix in quantizers:
         if (amax := state.get(f"{prefix}_amax")) is not None:
             check_saved_amax(f"{prefix}_amax", amax)
+            if _has_amax(state, prefix):
+                check_toolkit_amax(model, prefix[:-1], amax)
+    for prefix, quantizer in quantizers.items():
+        if (amax := state.get(f"{prefix}_amax")) is not None:
             # The toolkit's own loading would make it on a GPU.
             here = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
             quantizer.register_buffer("_amax", torch.empty_like(amax, device=here))
@@ -82,20 +88,40 @@ def load_toolkit_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
 
 
 def _state_dict(file: Path) -> dict[str, Tensor]:
+    save = "torch.save(model.state_dict(), path)"
     try:
         read = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:
         raise DataError(
-            f"'{file}' cannot be read as a checkpoint ({str(error).splitlines()[0]}): give what torch.save(model.state_dict(), path) wrote"
+            f"'{file}' holds more than tensors, a whole model perhaps, which cannot be read without running what is in it: load it as it was saved, and save its "
+            f"state dict, {save}"
+        ) from error
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        raise DataError(
+            f"'{file}' cannot be read as a checkpoint ({str(error).splitlines()[0]}): give what {save} wrote"
         ) from error
     if isinstance(read, Mapping):
         inner = next((read[name] for name in _INSIDE if isinstance(read.get(name), Mapping)), read)
         if inner and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in inner.items()):
-            parallel = all(key.startswith(_PARALLEL) for key in inner)
-            return {key.removeprefix(_PARALLEL) if parallel else key: value for key, value in inner.items()}
+            return dict(inner)
+    keys = f" of {shown(list(read))}" if isinstance(read, Mapping) else ""
     raise DataError(
-        f"'{file}' holds {kind_of(read)} and no state dict: give what torch.save(model.state_dict(), path) wrote"
+        f"'{file}' holds {kind_of(read)}{keys} and no state dict: give what {save} wrote, or a dict that has it as {', '.join(map(repr, _INSIDE))}"
     )
+
+
+def _named_like(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` with the names that ``model`` has, where data parallelism is around one of them."""
+    parallel = [all(key.startswith(_PARALLEL) for key in keys) for keys in (state, model.state_dict())]
+    if parallel == [True, False]:
+        return {key.removeprefix(_PARALLEL): value for key, value in state.items()}
+    return {_PARALLEL + key: value for key, value in state.items()} if parallel == [False, True] else state
+
+
+def _has_amax(state: Mapping[str, Tensor], prefix: str) -> bool:
+    """Whether the file knows the ``amax`` of a quantizer; NaN is none."""
+    amax = state.get(f"{prefix}_amax")
+    return amax is not None and not bool(amax.isnan().any())
 
 
 def _check_network(model: nn.Module, state: Mapping[str, Any], file: Path, amax: set[str]) -> None:

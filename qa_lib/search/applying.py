@@ -34,4 +34,5 @@ def apply_setting(exploration: "Exploration", setting: Evaluation | BitWidths, t
             f"the setting names no width of {shown(missing)}: give one for each quantizer, None for float"
         )
     widths = check_bit_widths(setting, dict.fromkeys(exploration.names))
-    write_into_toolkit(dict(zip(exploration.names, widths, strict=True)), known, target)
+    others = exploration.made.others if exploration.made else {}
+    write_into_toolkit(dict(zip(exploration.names, widths, strict=True)), known, target, others)

@@ -57,6 +57,7 @@ class Provenance:
         seconds: How long the search took.
         digests: Of what was searched on, ``"model"`` and ``"metric_digest"``, as ``Evaluator.facts`` has them.
         items: A digest of each item of the search set.
+        others: Of an adopted model, what the toolkit's quantizers that are not searched do, by place.
         archive: The archive that it was read from, which knows neither parameters, types, calibration, settings, versions nor items; "" if a
             search has said it.
     """
@@ -77,6 +78,7 @@ class Provenance:
     digests: dict[str, Any] = field(default_factory=dict, hash=False, repr=False)
     items: frozenset[bytes] = field(default=frozenset(), repr=False)
     archive: str = ""
+    others: dict[str, str] = field(default_factory=dict, hash=False, repr=False)
 
     @classmethod
     def begin(cls, evaluator: Evaluator, settings: Mapping[str, Any]) -> "Provenance":
@@ -102,6 +104,7 @@ class Provenance:
             environment=facts.get(MEASURED_ON, facts["environment"]),
             digests={name: facts[name] for name in ("model", "metric_digest")},
             items=frozenset(search_set.item_digests),
+            others=qmodel.other_quantizers,
         )
 
 

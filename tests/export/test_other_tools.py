@@ -91,6 +91,21 @@ def test_modelopt_counts_the_same(make, images, labels, tmp_path):
     assert int((outputs.argmax(1) == labels).sum()) == round(evaluator.evaluate(widths).score * 96)
 
 
+def test_a_quantizer_that_layers_share_is_written_for_each(images, tmp_path):
+    qmodel, _ = adopted(images)
+    model = qmodel.remove()
+    model.shortcut._input_quantizer = model.conv1._input_quantizer
+    qmodel = QuantizedActivationsModel.adopt(model)
+    setting = [4, *[8] * (len(qmodel.names) - 1)]
+    assert qmodel.names[0] == "conv1._input_quantizer" and "shortcut._input_quantizer" not in qmodel.names
+    content = written(tmp_path, qmodel, setting, "modelopt", ".modelopt")
+    bits = {each["quantizer_name"]: each["cfg"]["num_bits"] for each in content["config"]["quant_cfg"][1:]}
+    assert bits["shortcut.input_quantizer"] == bits["conv1.input_quantizer"] == 4
+    assert content["amax"]["conv1.input_quantizer"] == content["amax"]["shortcut.input_quantizer"]
+    found = written(tmp_path, qmodel, setting, "aimet", ".encodings")["activation_encodings"]
+    assert found["conv1.input"] == found["shortcut.input"] and found["conv1.input"][0]["bitwidth"] == 4
+
+
 @KINDS
 def test_encodings_are_laid_out_as_aimet_documents_them_and_say_what_the_quantizers_do(
     make, images, tmp_path

@@ -294,6 +294,30 @@ def test_without_any_amax_it_is_calibrated_here(images):
             assert torch.equal(quantizer.amax, own.get_submodule(name).amax)
 
 
+def test_the_order_of_names_stays_where_nothing_can_be_traced(images):
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last, self.first = nn.Linear(16, 5), nn.Conv2d(1, 4, 5)
+
+        def forward(self, images):
+            features = self.first(images).flatten(1)
+            return self.last(features if features.sum() > 1e9 else 2 * features)
+
+    qmodel = adopt(calibrate_by_toolkit(made_by_toolkit(Backwards).eval(), images))
+    names = qmodel.names
+    calibrate(qmodel, images)  # whose pass begins with "first"
+    assert qmodel.names == names and names[0] == "last._input_quantizer"
+
+
+def test_a_quantizer_that_layers_share_belongs_to_each(theirs):
+    theirs.right._input_quantizer = theirs.left._input_quantizer
+    for layer in ("left", "right"):
+        qmodel = adopt(theirs, name_matches(layer))
+        assert set(qmodel.names) == {"left._input_quantizer", f"{layer}._weight_quantizer"}
+        qmodel.remove()
+
+
 def learns(model):
     model.sum_quantizer = toolkit.TensorQuantizer(QuantDescriptor(learn_amax=True, amax=1.0))
 

@@ -44,16 +44,23 @@ def test_it_loads_and_returns_what_the_saved_model_did(saved, inside, into):
         assert torch.equal(QuantizedActivationsModel.adopt(loaded)(IMAGES), model(IMAGES))
 
 
-def test_amax_of_any_shape_is_loaded_and_adopt_looks_at_it(saved):
+def test_one_number_may_have_any_shape(saved):
     model, path = saved
-    state = model.state_dict()
-    state["0._input_quantizer._amax"] = torch.ones(1, 1, 1, 1)
-    state["3._weight_quantizer._amax"] = torch.ones(5)
-    torch.save(state, path)
+    torch.save(model.state_dict() | {"0._input_quantizer._amax": torch.ones(1, 1, 1, 1)}, path)
     loaded = load_toolkit_checkpoint(make(), path)
     assert loaded[0].input_quantizer.amax.shape == (1, 1, 1, 1)
-    with pytest.raises(CalibrationError, match=r"'3._weight_quantizer' has shape \(5,\)"):
-        QuantizedActivationsModel.adopt(loaded)
+    assert QuantizedActivationsModel.adopt(loaded).fake_quantizers["0._input_quantizer"].amax == 1
+
+
+@pytest.mark.parametrize("outside", [nn.DataParallel, nn.Identity], ids=["into DataParallel", "into none"])
+@pytest.mark.parametrize("saved_in", [nn.DataParallel, None], ids=["of DataParallel", "of none"])
+def test_data_parallelism_is_no_matter(saved, outside, saved_in):
+    model, path = saved
+    torch.save((saved_in(model) if saved_in else model).state_dict(), path)
+    fresh = nn.DataParallel(make()) if outside is nn.DataParallel else make()
+    assert load_toolkit_checkpoint(fresh, path) is fresh
+    with torch.no_grad():
+        assert torch.equal(fresh(IMAGES), model(IMAGES))
 
 
 def test_what_was_not_calibrated_is_named_unless_it_is_off(saved):
@@ -75,17 +82,27 @@ def test_what_was_not_calibrated_is_named_unless_it_is_off(saved):
         (lambda s: s | {"4.weight": torch.ones(1)}, LayerError, r"has, which the model has not, \['4.weight'\]"),
         (lambda s: {k: v for k, v in s.items() if k != "3.bias"}, LayerError, r"it has no \['3.bias'\]"),
         (lambda s: s | {"0._input_quantizer._amax": torch.tensor(-1.0)}, CalibrationError, "0._input_quantizer._amax"),
+        (lambda s: s | {"3._weight_quantizer._amax": torch.ones(5)}, CalibrationError, r"'3._weight_quantizer' has shape \(5,\)"),
+        (lambda s: s | {"3._input_quantizer._amax": torch.ones(5)}, CalibrationError, "it has to be one number"),
+        (lambda s: s | {"3._input_quantizer._amax": torch.tensor(torch.nan)}, CalibrationError, r"no amax of 1 of the 4 quantizers \(3._input_quantizer\)"),
+        (lambda s: s | {"3._input_quantizer._amax": torch.tensor(1.0).double()}, CalibrationError, "is torch.float64"),
+        (lambda s: {"net": s}, DataError, r"holds dict of \['net'\] and no state dict: .* 'state_dict'"),
         (lambda s: [1, 2], DataError, "holds list and no state dict"),
         (lambda s: {}, DataError, "no state dict"),
-        (lambda s: nn.Linear(1, 1), DataError, "cannot be read as a checkpoint"),
+        (lambda s: nn.Linear(1, 1), DataError, "holds more than tensors, a whole model perhaps"),
     ],
-    ids=["wider", "more", "fewer", "negative", "list", "empty", "a whole module"],
+    ids=[
+        "wider", "more", "fewer", "negative", "of too few dimensions", "for channels", "nan", "double", "inside something", "list", "empty", "a whole module",
+    ],
 )  # fmt: skip
 def test_other_files_are_refused(saved, state, error, said):
     model, path = saved
     torch.save(state(dict(model.state_dict())), path)
+    fresh = calibrate_by_toolkit(make(), 2 * IMAGES)
+    before = copy.deepcopy(fresh.state_dict())
     with pytest.raises(error, match=said):
-        load_toolkit_checkpoint(make(), path)
+        load_toolkit_checkpoint(fresh, path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.state_dict().items())
 
 
 def test_what_it_cannot_load_into(saved, tmp_path):

@@ -9,8 +9,9 @@ import torch
 from toolkit_networks import calibrate_by_toolkit, made_by_toolkit, quantizers_of
 from torch import nn
 
-from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, explore
+from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, explore
 from qa_lib.errors import AlreadyQuantizedError, BitWidthError, LayerError, SearchError
+from qa_lib.export import export_setting, load_setting
 from qa_lib.quantization.toolkit import QuantDescriptor, toolkit_nn
 
 LOOP = """
@@ -91,6 +92,81 @@ def test_what_is_off_is_switched_off_and_rows_of_tables_are_taken(searched):
     named = quantizers_of(model)
     assert named[exploration.names[0]]._disabled and not named[exploration.names[1]]._disabled
     assert named[exploration.names[1]]._scale_amax is None
+
+
+def partly_searched(images, predicate, share=False):
+    model = make_toolkit_model(images)
+    if share:
+        model[2]._input_quantizer = model[0]._input_quantizer
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    evaluator = Evaluator(QuantizedActivationsModel.adopt(model, predicate), images, labels, batch_size=40)
+    exploration = explore(evaluator, evaluations=12, progress=False)
+    return exploration, evaluator.qmodel.remove()
+
+
+def switched_off(model):
+    model[4].input_quantizer.disable()
+
+
+def of_another_width(model):
+    model[4].input_quantizer.num_bits = 4
+
+
+def of_another_amax(model):
+    model[4].weight_quantizer._amax *= 2
+
+
+def one_more(model):
+    model[1] = nn.Sequential(model[1], toolkit_nn.TensorQuantizer())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            switched_off,
+            r"\['4._input_quantizer'\]\): the first is switched off here, and is switched on .* there",
+        ),
+        (of_another_width, r"\['4._input_quantizer'\]"),
+        (of_another_amax, r"\['4._weight_quantizer'\]"),
+        (one_more, r"\['1.1'\]\): the first is switched on .* here, and is switched off there"),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_quantizers_that_were_not_searched_have_to_be_as_they_were(images, tmp_path, change, said):
+    exploration, model = partly_searched(images, conv2d_predicate)
+    best = exploration.front_evaluations[-1]
+    exploration.apply(best, copy.deepcopy(model))
+    qmodel = QuantizedActivationsModel.adopt(copy.deepcopy(model), conv2d_predicate)
+    export_setting(tmp_path / "setting.json", qmodel, best.bit_widths)
+    load_setting(tmp_path / "setting.json").apply(qmodel)
+    change(model)
+    before = {name: q.num_bits for name, q in quantizers_of(model).items()}
+    with pytest.raises(LayerError, match=said):
+        exploration.apply(best, model)
+    assert {name: q.num_bits for name, q in quantizers_of(model).items()} == before
+    other = QuantizedActivationsModel.adopt(model, conv2d_predicate) if change is not one_more else None
+    if other is not None:
+        with pytest.raises(LayerError, match=said):
+            load_setting(tmp_path / "setting.json").apply(other)
+        other.remove()
+
+
+def test_what_layers_share_has_to_be_shared(images):
+    exploration, model = partly_searched(images, None, share=True)
+    best = exploration.front_evaluations[-1]
+    exploration.apply(best, nn.DataParallel(copy.deepcopy(model)))
+    apart = copy.deepcopy(model)
+    apart[2]._input_quantizer = copy.deepcopy(model[0]._input_quantizer)
+    with pytest.raises(
+        LayerError, match=r"\['2._input_quantizer'\]\): .* is shared with '0._input_quantizer' there"
+    ):
+        exploration.apply(best, apart)
+    separate, model = partly_searched(images, None)
+    model[2]._input_quantizer = model[0]._input_quantizer
+    with pytest.raises(LayerError, match=r"is shared with '2._input_quantizer' here"):
+        separate.apply(separate.front_evaluations[-1], model)
 
 
 def test_what_cannot_take_it_is_said_and_stays(searched, qmodel, images):
