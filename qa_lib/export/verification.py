@@ -20,6 +20,9 @@ from qa_lib.metrics import Metric
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
 
+# What makes onnxruntime's 8-bit products exact on processors without VNNI, too.
+EXACT = ("session.x64quantprecision", "1")
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -32,6 +35,8 @@ class Verification:
         largest_difference: Of any output, as a share of the largest.
         score: What the written model scores on an evaluator's search set; None where that is not known.
         expected: What the quantized model scores there.
+        saturates: Whether onnxruntime's default session returns something else on this processor: without VNNI instructions its 8-bit products of
+            unsigned and signed numbers saturate. The others are of a session with ``session.x64quantprecision`` set to ``"1"``, which is exact.
     """
 
     items: int
@@ -39,14 +44,18 @@ class Verification:
     largest_difference: float
     score: float | None = None
     expected: float | None = None
+    saturates: bool = False
 
     def __str__(self) -> str:
         found = f"{self.differing} of {self.items:,} items have another answer, no output is off by more than {self.largest_difference:.1%} of the largest"
-        return (
-            found
-            if self.score is None
-            else f"{found}; it scores {self.score:.6g}, and {self.expected:.6g} was measured here"
-        )
+        if self.score is not None:
+            found += f"; it scores {self.score:.6g}, and {self.expected:.6g} was measured here"
+        if self.saturates:
+            found += (
+                f". On this processor onnxruntime does so only with options.add_session_config_entry({EXACT[0]!r}, {EXACT[1]!r}): without VNNI its 8-bit sums "
+                "saturate otherwise"
+            )
+        return found
 
 
 def package(name: str) -> Any:
@@ -76,14 +85,19 @@ def verify(
         given: An evaluator, whose whole search set is run and scored, or inputs: a tensor, or whatever the model takes.
         qonnx: Run it by the ``qonnx`` package, otherwise by onnxruntime.
     """
-    run = _qonnx_runner(path) if qonnx else _onnx_runner(path)
+    run = _qonnx_runner(path) if qonnx else _onnx_runner(path, EXACT)
+    run_default = None if qonnx else _onnx_runner(path)
+    saturates = False
     metric: Metric | None = given.metric if isinstance(given, Evaluator) and given.metric.additive else None
     sums, ours_sums = np.zeros(()), np.zeros(())
     items, differing, largest = 0, 0, 0.0
     for inputs, targets in _batches(given):
         with running(qmodel, widths):
             returned = qmodel.run(inputs)
-        ours, theirs = list(tensors(returned)), [torch.from_numpy(np.array(each)) for each in run(inputs)]
+        found = run(inputs)
+        if run_default and not saturates:
+            saturates = not all(map(np.array_equal, run_default(inputs), found))
+        ours, theirs = list(tensors(returned)), [torch.from_numpy(np.array(each)) for each in found]
         count = count_items(inputs)
         unlike = torch.zeros(count, dtype=torch.bool)
         for mine, other in zip(ours, theirs, strict=True):
@@ -110,17 +124,19 @@ def verify(
         if metric is None
         else (float(metric.score(torch.as_tensor(s))) for s in (sums, ours_sums))
     )
-    return Verification(items, differing, largest, *scores)
+    return Verification(items, differing, largest, *scores, saturates)
 
 
 def _batches(given: Any) -> Iterator[tuple[Any, Any]]:
     yield from given.search_set.batches if isinstance(given, Evaluator) else [(given, None)]
 
 
-def _onnx_runner(path: Path) -> Callable[[Any], list[np.ndarray]]:
+def _onnx_runner(path: Path, *entries: tuple[str, str]) -> Callable[[Any], list[np.ndarray]]:
     runtime = package("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
+    for entry in entries:
+        options.add_session_config_entry(*entry)
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 

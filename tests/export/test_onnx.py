@@ -286,7 +286,7 @@ def biased(scale):
 
 
 @pytest.mark.parametrize(("scale", "num_bits"), [(0.0, 8), (1e-6, 8), (1.0, 16), (0.0, 16)])
-def test_a_bias_stays_what_it_is_in_onnxruntimes_default_session(tmp_path, scale, num_bits):
+def test_a_bias_stays_what_it_is_in_onnxruntime(tmp_path, scale, num_bits):
     images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     qmodel = QuantizedActivationsModel(
         biased(scale), lambda m: isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)), weights=True
@@ -297,6 +297,15 @@ def test_a_bias_stays_what_it_is_in_onnxruntimes_default_session(tmp_path, scale
     )
     assert written.verified.differing == 0 and written.verified.largest_difference < 0.02
     assert "no output is off by more than" in str(written.verified)
+    default = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"input": images.numpy()})[0]
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    exact = onnxruntime.InferenceSession(tmp_path / "m.onnx", options).run(None, {"input": images.numpy()})[0]
+    saturates = not (default == exact).all()  # on processors without VNNI
+    assert written.verified.saturates == saturates
+    assert (
+        "add_session_config_entry('session.x64quantprecision', '1')" in str(written.verified)
+    ) == saturates
 
 
 def test_one_item_does_not_fix_how_many_there_are(both, images, tmp_path):
