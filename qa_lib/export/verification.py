@@ -124,7 +124,7 @@ def verify(
         if metric is None
         else (float(metric.score(torch.as_tensor(s))) for s in (sums, ours_sums))
     )
-    return Verification(items, differing, largest, *scores, saturates)
+    return Verification(items, differing, largest, *scores, saturates=saturates)
 
 
 def _batches(given: Any) -> Iterator[tuple[Any, Any]]:
