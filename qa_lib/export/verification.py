@@ -119,12 +119,10 @@ def verify(
             ]
             sums = sums + np.asarray(metric.measure(pytree.tree_unflatten(again, structure), targets), float)
             ours_sums = ours_sums + np.asarray(metric.measure(returned, targets), float)
-    scores = (
-        (None, None)
-        if metric is None
-        else (float(metric.score(torch.as_tensor(s))) for s in (sums, ours_sums))
-    )
-    return Verification(items, differing, largest, *scores, saturates=saturates)
+    if metric is None:
+        return Verification(items, differing, largest, saturates=saturates)
+    score, expected = (float(metric.score(torch.as_tensor(s))) for s in (sums, ours_sums))
+    return Verification(items, differing, largest, score, expected, saturates)
 
 
 def _batches(given: Any) -> Iterator[tuple[Any, Any]]:
