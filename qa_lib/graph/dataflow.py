@@ -65,6 +65,11 @@ class _Recorder(TorchDispatchMode):
         for tensor in inputs:
             self._add(tensor, Value("", [], tensor.numel(), tensor.is_floating_point(), False))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # To skip torch's compiler, torch would import it, which takes seconds; none runs here.
+        return False
+
     def number_of(self, tensor: Any) -> int | None:
         """The number of its value; None of what depends on no input."""
         return self._number.get(tensor) if isinstance(tensor, Tensor) else None
