@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Full passes that a search from here takes if nothing else is asked for.
 PASSES = 60.0
+_BEGINS = "the search begins …"
 
 
 class Search:
@@ -34,7 +35,7 @@ class Search:
     def __init__(self, session: "Session", views: Views) -> None:
         self.session, self._views = session, views
         self.exploration: Exploration | None = None
-        self._stopped = False
+        self._stopped, self._share = False, 0.0
         self._requests: LatestOnly[tuple[float, int]] = LatestOnly(self._run, self._show_error)
 
     @property
@@ -42,33 +43,40 @@ class Search:
         """Whether one runs."""
         return self._requests.busy
 
+    @property
+    def least_passes(self) -> int:
+        """The fewest full passes that a search takes: the sensitivities may be half of them."""
+        table, images = self.session.table, self.session.evaluator.images
+        return 1 if table is None else math.ceil(2 * table.divergence.size * table.images / images)
+
     def begin(self, full_passes: float = PASSES, seed: int = 1) -> None:
-        """Begins a search; returns at once.
+        """Begins a search, once one that was stopped has ended; returns at once.
 
         Args:
-            full_passes: Passes over the search set that it may cost.
+            full_passes: Passes over the search set that it may cost, ``least_passes`` or more. It ends with the generation in which
+                they are used up.
             seed: The same seed asks for the same candidates; another goes other ways.
 
         Raises:
-            SearchError: One runs, ``full_passes`` is none or too few, or a layer is locked in float.
+            SearchError: One runs and was not stopped, ``full_passes`` is none or too few, or a layer is locked in float.
         """
-        if self.running:
+        if self.running and not self._stopped:
             raise SearchError("a search runs already: stop it first")
         check_positive("full_passes", full_passes, SearchError)
         self._allowed()
-        table, images = self.session.table, self.session.evaluator.images
-        least = 2 * table.divergence.size * table.images / images if table is not None else 0.0
-        if full_passes < least:
+        if full_passes < self.least_passes:
             raise SearchError(
-                f"a search counts its sensitivities, and {full_passes:g} full passes would go on little else: give {math.ceil(least)} or more"
+                f"a search counts its sensitivities, and {full_passes:g} full passes would go on little else: give {self.least_passes} or more"
             )
-        self._stopped = False
-        self._views.show_search("the search begins …", 0.0)
+        waits, self._stopped = self.running, False
+        self._show("stopping …, then the next search begins" if waits else _BEGINS, 0.0)
         self._requests.submit((full_passes, seed))
 
     def stop(self) -> None:
         """Ends the search after the candidates that are being measured; what was measured stays."""
-        self._stopped = True
+        if self.running:
+            self._stopped = True
+            self._views.show_search("stopping …", self._share)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until none runs; whether that is so."""
@@ -91,6 +99,7 @@ class Search:
         (passes, seed), session, points = asked, self.session, self.session.points
         lower, upper = session.limits
         names, shown = session.qmodel.names, 0.0
+        self._show(_BEGINS, 0.0)
 
         def take(evaluation: Evaluation) -> None:
             nonlocal shown
@@ -98,7 +107,7 @@ class Search:
                 raise KeyboardInterrupt  # as whoever interrupts the cell of a search
             shown += evaluation.images / evaluation.search_images
             session.take(evaluation)
-            self._views.show_search(f"about {shown:.0f} of {passes:g} passes", min(shown / passes, 1.0))
+            self._show(f"about {shown:.0f} of {passes:g} passes", min(shown / passes, 1.0))
 
         self.exploration = explore(
             session.evaluator, num_bits_lower_limit=lower, num_bits_upper_limit=upper, min_score=points.min_score,
@@ -110,11 +119,20 @@ class Search:
         session.take_all((*found.measured, *found.archived))
         ended = "stopped" if found.interrupted else "done"
         front = len(found.front_evaluations)
-        self._views.show_search(
-            f"{ended} after {found.full_passes:.0f} passes: {front} settings on its front, as panel.exploration", None
-        )  # fmt: skip
+        if not superseded():  # by one that waits
+            self._end(
+                f"{ended} after {found.full_passes:.0f} passes: {front} settings on its front, as panel.exploration"
+            )
+
+    def _show(self, text: str, share: float) -> None:
+        self._share = share
+        self._views.show_search(text, share)
+
+    def _end(self, text: str) -> None:
+        self._stopped = True  # whoever reads this may begin the next, though the thread has a step to go
+        self._views.show_search(text, None)
 
     def _show_error(self, error: BaseException) -> None:
-        self._views.show_search("", None)
+        self._end("")
         self._views.show_error(error)
         self.session.look_again()  # it may be another

@@ -44,6 +44,7 @@ sys.exit(status)
             0,
             "how amax is found, for each width: mse, max, percentile, entropy, output",
         ),
+        (["explore", "--help"], 0, "they are used up, and the first one alone may take some 20"),
         ([], 0, "examples: python -m qa_lib explore"),
         (["export", "--help"], 0, "front.csv:3 (a row that explore wrote)"),
         (["evaluate", "--help"], 0, "python -m qa_lib evaluate out/front.csv:3 --holdout"),

@@ -640,6 +640,37 @@ def test_a_search_is_begun_and_stopped_from_the_panel(panel):
     assert panel.session.search.wait(60) and panel.exploration.interrupted
 
 
+def test_the_field_of_passes_takes_what_a_search_does(panel):
+    searching, least = panel.searching, panel.session.search.least_passes
+    assert least > 1 and f"{least} or more" in searching.passes.tooltip
+    assert "the first one alone may take some 20" in searching.passes.tooltip
+    searching.passes.value = 1
+    assert searching.passes.value == least
+    searching.passes.value = float("nan")
+    assert searching.passes.value == least
+    searching.begin.click()
+    assert not panel.readout.message.value
+    assert panel.session.search.wait(60) and panel.exploration.full_passes >= least
+    with pytest.raises(SearchError, match=f"give {least} or more"):
+        panel.session.search.begin(least - 1)
+
+
+def test_the_next_search_begins_once_the_one_that_was_stopped_has_ended(panel):
+    searching, search = panel.searching, panel.session.search
+    searching.passes.value = 1e5
+    searching.begin.click()
+    searching.stop.click()
+    assert searching.text.value == "stopping …" and searching.begin.disabled
+    searching.passes.value = search.least_passes
+    searching.begin.click()
+    assert searching.text.value.startswith("stopping …") and not panel.readout.message.value
+    assert search.wait(60) and panel.wait(60)
+    assert searching.text.value.startswith("done after") and not panel.exploration.interrupted
+    assert not searching.begin.disabled and searching.stop.disabled
+    searching.stop.click()  # nothing runs
+    assert searching.text.value.startswith("done after")
+
+
 def test_an_empty_front_says_what_to_do(evaluator):
     panel = BitWidthPanel(evaluator, min_accuracy=1.0)
     assert panel.wait(60)
