@@ -1,6 +1,7 @@
 """What a session knows beside its setting: what was measured, how much the layers mind, and what to expect from that."""
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -36,7 +37,7 @@ class Knowledge:
         self.live, self.points, self.space, self.float_evaluation = live, points, space, float_evaluation
         self._fingerprint = live.evaluator.fingerprint()
         self._predictor: ScorePredictor | None = None
-        self._floor = 0.0
+        self._floor, self._looking = 0.0, threading.Lock()
         self._off: deque[float] = deque(maxlen=_REMEMBERED)
 
     def prepare(
@@ -98,13 +99,14 @@ class Knowledge:
 
     def outdated(self) -> bool:
         """Whether the model is another by now, calibrated again or with other weights; then all is forgotten."""
-        fingerprint = self.live.evaluator.fingerprint(at_once=True)
-        if fingerprint == self._fingerprint:
-            return False
-        self._fingerprint, self._predictor = fingerprint, None
-        self._off.clear()
-        self.points.clear()
-        return True
+        with self._looking:
+            fingerprint = self.live.evaluator.fingerprint(at_once=True)
+            if fingerprint == self._fingerprint:
+                return False
+            self._fingerprint, self._predictor = fingerprint, None
+            self._off.clear()
+            self.points.clear()
+            return True
 
     def is_ours(self, evaluation: Evaluation) -> bool:
         """Whether it was measured on the model as it was when it was looked at last, and on this search set."""

@@ -15,7 +15,14 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel.ahead import Ahead
-from qa_lib.panel.fits import check_exploration, check_names, check_positions, check_settled, check_side
+from qa_lib.panel.fits import (
+    beyond_sliders,
+    check_exploration,
+    check_names,
+    check_positions,
+    check_settled,
+    check_side,
+)
 from qa_lib.panel.history import History
 from qa_lib.panel.knowledge import Knowledge
 from qa_lib.panel.points import points_of
@@ -41,7 +48,7 @@ class Session:
         evaluator: Measures the settings; everything measured is kept in its archive. The ``bit_widths`` of its model follow
             the setting, which begins where they are.
         num_bits_lower_limit: Smallest width.
-        num_bits_upper_limit: Largest width below float.
+        num_bits_upper_limit: Largest width below float. Points with widths outside the limits are left out.
         exploration: A search whose points, sensitivities, least score and cost the session begins with; where it was told which
             widths there are, or which quantizers share one, the sliders keep to that.
         sensitivities: What ``sensitivity`` returned; None takes the exploration's, or measures them in the background.
@@ -119,6 +126,7 @@ class Session:
             cost,
             other_costs,
             self.space,
+            self.limits,
         )
         self.points.add([self.evaluation])
         self.knowledge = Knowledge(self.live, self.points, self.space, self.float_evaluation)
@@ -130,6 +138,7 @@ class Session:
         self.table = sensitivities or (exploration.sensitivities if exploration else None)
         self.history: History[Widths] = History(self.bit_widths)
         self._views, self._showing, self.moving = Views(), threading.RLock(), False
+        self._elsewhere = self._news = ""
         self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
         self._ahead = Ahead(lambda widths, superseded: self.live.evaluate(widths, superseded=superseded))
         self._lessons: LatestOnly[Widths] = LatestOnly(self._learn, self._views.show_error)
@@ -148,6 +157,7 @@ class Session:
         if there is None:
             return made
         leave(made)
+        there.look_again()  # before it takes in what may be of another calibration
         there.points.add(made.points.evaluations)
         there.table = options.get("sensitivities") or there.table or made.table
         if there.bit_widths != made.bit_widths:
@@ -176,6 +186,7 @@ class Session:
         self._views.all = [*self._views.all, *views]
         for view in views:
             view.show_setting(self.bit_widths)
+            view.show_elsewhere(self._elsewhere)
             view.show_points()
         self.show_again()
         if first:
@@ -206,8 +217,14 @@ class Session:
         return self.evaluation
 
     def settled(self) -> Evaluation:
-        """The evaluation of the setting; raises ``SearchError`` if it is not measured yet."""
-        return check_settled(self.evaluation, self.bit_widths)
+        """The evaluation of the setting on the model as it is now: whatever is written down or handed over goes through here.
+
+        Raises:
+            SearchError: It is not measured yet, or was before the model has changed (calibrated again, say); it is measured anew then.
+        """
+        shown = self.evaluation
+        self.look_again()
+        return check_settled(shown, self.bit_widths, ours=self.knowledge.is_ours(shown))
 
     def unlocked(self, num_bits: int | None) -> Widths:
         """The setting, with ``num_bits``, or what is nearest of the widths that are allowed, wherever there is no lock."""
@@ -237,9 +254,9 @@ class Session:
         self._go_to(self.history.redo())
 
     def follow(self, bit_widths: Widths) -> None:
-        """Another session has given the model these widths: they are shown here, too, if the sliders can show them."""
-        lower, upper = self.limits
-        if bit_widths != self.bit_widths and all(n is None or lower <= n <= upper for n in bit_widths):
+        """Another session has given the model these widths: they are shown here, too. If the sliders cannot show them, that is said."""
+        self._say_elsewhere(beyond_sliders(self.qmodel.names, bit_widths, self.limits))
+        if not self._elsewhere and bit_widths != self.bit_widths:
             self._move_to(bit_widths)
             self.history.push(bit_widths)
             self._request(bit_widths)
@@ -315,13 +332,15 @@ class Session:
         self._views.show_sensitivities(table)
 
     def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> None:
-        self.qmodel.bit_widths = widths
+        if not self._elsewhere:
+            self.qmodel.bit_widths = widths
         self.qmodel.check_usable()
         evaluation = self.live.evaluate(widths, superseded=superseded)
         if evaluation is not None and not self.knowledge.is_ours(evaluation):
             self._follow_the_model()
         if evaluation is not None and not superseded():
-            self._views.show_message("")
+            self._views.show_message(self._news)
+            self._news = ""
             guess = self.knowledge.predict(widths)
             new = self.points.add([evaluation])
             if new:
@@ -332,16 +351,18 @@ class Session:
             self._lessons.submit(widths)
 
     def look_again(self) -> None:
-        """Looks whether the model is another by now; then the setting is measured anew."""
-        before = self.float_evaluation
+        """Looks whether the model is another by now; then what was measured is forgotten, and the setting is measured anew."""
         self._follow_the_model()
-        if self.float_evaluation is not before:
+        if not self.knowledge.is_ours(self.evaluation) and not self._requests.busy:
             self._request(self.bit_widths)
 
     def _follow_the_model(self) -> None:
         if self.knowledge.outdated():
             self.float_evaluation = self.evaluator.evaluate_uniform(None)
             self.knowledge.float_evaluation = self.points.float_evaluation = self.float_evaluation
+            self._news = (
+                "the model has changed, by a calibration say: what was measured before counts no more"
+            )
             self._views.show_float(self.float_evaluation)
             self._views.show_points()
             self.table = None
@@ -354,6 +375,7 @@ class Session:
 
     def _hold(self, asked: tuple[str, Widths], superseded: Callable[[], bool]) -> None:
         side, widths = asked
+        self.look_again()  # what is held is compared with what is shown
         self._views.show_held(side, self.live.evaluate(widths), self.live.by_class(widths))
 
     def _go_to(self, widths: Widths) -> None:
@@ -364,7 +386,14 @@ class Session:
 
     def _move_to(self, widths: Widths) -> None:
         self.bit_widths = widths
+        self._say_elsewhere("")
         self._views.show_setting(widths)
+
+    def _say_elsewhere(self, text: str) -> None:
+        if text != self._elsewhere:
+            self._elsewhere = text
+            self._views.show_elsewhere(text)
+            self.show_again()
 
     def _but_for_locked(self, widths: Widths) -> Widths:
         named = zip(self.qmodel.names, widths, self.bit_widths, strict=True)

@@ -232,6 +232,77 @@ def test_after_calibration_nothing_old_is_left_in_the_front(panel, qmodel, evalu
         assert correct == evaluator.evaluate(widths, remeasure=True).score
 
 
+@pytest.mark.parametrize("button", ["save", "png", "csv", "json", "hold"])
+def test_what_is_taken_from_the_panel_is_of_the_model_as_it_is(
+    panel, qmodel, evaluator, images, tmp_path, button
+):
+    panel.set_bit_widths([3] * 4)
+    panel.hold("A")
+    assert panel.wait(60) and panel.comparison.held
+    panel.saving.name.value = "mine"
+    before = panel.evaluation
+    calibrate(qmodel, (images * 0.02).split(40))
+    buttons = {"hold": panel.hold_buttons["B"]} | panel.saving.exports
+    clicked = buttons.get(button) or getattr(panel.saving, button)
+    clicked.click()
+    assert not list(tmp_path.iterdir())
+    assert panel.wait(60) and "the model has changed" in panel.readout.message.value
+    now = evaluator.evaluate([3] * 4, remeasure=True)
+    assert now.score != before.score and panel.evaluation == now and now.text in readout(panel)
+    assert panel.session.float_evaluation == evaluator.evaluate_uniform(None)
+    if button == "hold":
+        assert panel.comparison.held.keys() == {"B"} and panel.comparison.held["B"].evaluation == now
+        return
+    assert panel.comparison.held == {}
+    clicked.click()
+    (written,) = tmp_path.iterdir()
+    if button in ("save", "json"):
+        assert str(now.score) in written.read_text() and str(before.score) not in written.read_text()
+    if button == "csv":
+        assert len(written.read_text().splitlines()) == len(panel.session.points.evaluations) + 1
+        assert {e.fingerprint for e in panel.session.points.evaluations} == {evaluator.fingerprint()}
+
+
+def test_a_cell_that_is_run_again_after_a_calibration_measures_anew(panel, qmodel, evaluator, images):
+    panel.set_bit_widths([3] * 4)
+    before = panel.evaluation
+    calibrate(qmodel, (images * 0.02).split(40))
+    again = BitWidthPanel(evaluator)
+    assert again.wait(60) and again.session is panel.session
+    now = evaluator.evaluate([3] * 4, remeasure=True)
+    assert again.evaluation == panel.evaluation == now != before and now.text in readout(again)
+    assert {e.fingerprint for e in again.session.points.evaluations} == {now.fingerprint}
+
+
+def test_a_panel_says_what_its_sliders_cannot_show(panel, qmodel, evaluator, images):
+    narrow = BitWidthPanel(evaluator, 4, 8)
+    assert narrow.wait(60) and not narrow.readout.message.value
+    panel.set_bit_widths([3, 8, 8, 8])
+    assert narrow.wait(60) and narrow.bit_widths == (8, 8, 8, 8)
+    said = "the model has widths now that these sliders, from 4 to 8, cannot show (input 3)"
+    assert said in narrow.readout.message.value and "not on the model now" in readout(narrow)
+    narrow.take(evaluator.evaluate([7, 7, 7, 6]))
+    narrow.hold("A")
+    assert narrow.wait(60) and said in narrow.readout.message.value
+    assert "not on the model now" in readout(narrow) and "not on the model" not in readout(panel)
+    panel.set_all(2)
+    assert "(input 2, shortcut 2, conv1 2 and 1 more)" in narrow.readout.message.value
+    assert min(min(e.bit_widths) for e in narrow.session.points.evaluations) == 4
+    # What it measures anew is not given to the model.
+    calibrate(qmodel, (images * 0.5).split(40))
+    narrow.hold("A")
+    assert narrow.wait(60) and narrow.evaluation == evaluator.evaluate([8] * 4)
+    assert qmodel.bit_widths == panel.bit_widths == (2, 2, 2, 2)
+    narrow.equalizer.release((8, 8, 4, 8))
+    assert narrow.wait(60) and panel.wait(60) and qmodel.bit_widths == panel.bit_widths == (8, 8, 4, 8)
+    assert "sliders" not in narrow.readout.message.value and "not on the model" not in readout(narrow)
+    panel.set_all(3)
+    panel.session.undo()
+    assert panel.wait(60) and narrow.wait(60)
+    assert "sliders" not in narrow.readout.message.value and "not on the model" not in readout(narrow)
+    narrow.close()
+
+
 def test_a_search_does_not_take_the_readout_from_a_hand(panel, evaluator):
     panel.equalizer.moving = [2, 2, 2, 2]
     panel.take(evaluator.evaluate([7, 7, 7, 6]))
@@ -271,11 +342,12 @@ def test_picks_stay_within_the_limits_and_take_what_is_shown(qmodel, evaluator):
     panel.toolbar.least.value = 30
     panel.toolbar.cheapest.click()
     assert panel.wait(60) and min(panel.bit_widths) >= 3 and not panel.readout.message.value
+    assert min(min(point.bit_widths) for point in exploration.front_evaluations) == 2
     for point in panel.session.points.front:
-        if min(point.bit_widths) >= 3:
-            shown = round(point.score, 4)
-            found = panel.session.points.cheapest(shown, panel.session.limits)
-            assert round(found.score, 4) >= shown and found.total_bits <= point.total_bits
+        assert min(point.bit_widths) >= 3
+        shown = round(point.score, 4)
+        found = panel.session.points.cheapest(shown)
+        assert round(found.score, 4) >= shown and found.total_bits <= point.total_bits
 
 
 def test_of_a_checked_front_a_button_picks_what_surely_loses_no_more(qmodel, evaluator):
