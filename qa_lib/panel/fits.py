@@ -105,7 +105,7 @@ def check_exploration(
 
 def check_beside(beside: Any, points: Points) -> dict[str, Exploration]:
     """``beside`` if its searches have the score and the cost of ``points``; raises ``DataError`` if not."""
-    what = "a mapping from names to what explore() returned"
+    what = "a mapping from names to what explore() returned, {'by maximum': exploration} say"
     check_kind("beside", beside, Mapping, DataError, what)
     for name, other in beside.items():
         check_kind(f"beside[{name!r}]", other, Exploration, DataError, "what explore() returns")

@@ -53,6 +53,7 @@ sys.exit(status)
         (["evaluate", "four"], 2, "'four' is no setting; give 4 (one width everywhere)"),
         (["evaluate", "4", "--cost", "energy.csv"], 2, "there is no table 'energy.csv'"),
         (["calibrate", "--methods", "mse,median"], 2, "'median' is no method; known are mse, max"),
+        (["calibrate", "--widths", "8,1"], 2, "'8,1' are no widths: give whole numbers from 2 to 16"),
         (["report", "a.sqlite", "--by", "luck"], 2, "invalid choice: 'luck'"),
         (["archive", "merge", "--help"], 0, "the archive that grows"),
         (["explore", "--min-acuracy", "0.9"], 2, "unrecognized arguments: --min-acuracy 0.9"),

@@ -212,7 +212,6 @@ def test_each_method_is_scored_and_one_is_kept(
         (["--methods", "max,mse", "--out", "a.pt"], "--methods are max, mse: give one of them"),
         (["--methods", "max", "--out", "a.bin"], "give a name that ends in .pt"),
         (["--methods", "max", "--out", "/none/a.pt"], "lies in no folder that exists"),
-        (["--widths", "1"], "--widths is 1; allowed are"),
     ],
 )
 def test_what_cannot_be_kept_is_said_before_anything_is_run(run, options, said):

@@ -7,6 +7,7 @@ import threading
 import pytest
 import torch
 from explorations import setting
+from tiny import make_tiny_model
 
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, explore, sensitivity
 from qa_lib.errors import BitWidthError, DataError, SearchError
@@ -827,6 +828,22 @@ def test_the_present_setting_is_measured_on_a_hold_out_set(qmodel, evaluator, im
         BitWidthPanel(evaluator, holdout=evaluator)
     plain = BitWidthPanel(evaluator)
     assert plain.holdout.button not in plain.toolbar.widget.children
+
+
+def test_a_hold_out_set_of_what_is_another_model_by_now_says_nothing(
+    panel, qmodel, evaluator, images, labels
+):
+    other = QuantizedActivationsModel(make_tiny_model(), conv2d_predicate)
+    calibrate(other, images.split(40), method="max")
+    panel = BitWidthPanel(evaluator, holdout=Evaluator(other, images / 2, labels, batch_size=40))
+    panel.holdout.button.click()
+    assert panel.wait(60) and "on the hold-out set" in readout(panel)
+    calibrate(qmodel, (images * 0.5).split(40))
+    panel.set_bit_widths([3] * 4)
+    assert "hold-out" not in readout(panel)
+    panel.holdout.button.click()
+    assert panel.wait(60) and "is of another model, or it was calibrated" in panel.readout.message.value
+    assert "hold-out" not in readout(panel)
 
 
 def test_who_points_at_a_name_sees_what_the_layer_sees(panel, monkeypatch):
