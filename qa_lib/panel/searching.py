@@ -1,6 +1,7 @@
 """A search that is begun from the instrument, runs beside it, and can be stopped."""
 
 import math
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ class Search:
         self.session, self._views = session, views
         self.exploration: Exploration | None = None
         self._stopped, self._share = False, 0.0
+        self._telling = threading.RLock()  # so that what is told last is how it is
         self._requests: LatestOnly[tuple[float, int]] = LatestOnly(self._run, self._show_error)
 
     @property
@@ -68,15 +70,17 @@ class Search:
             raise SearchError(
                 f"a search counts its sensitivities, and {full_passes:g} full passes would go on little else: give {self.least_passes} or more"
             )
-        waits, self._stopped = self.running, False
-        self._show("stopping …, then the next search begins" if waits else _BEGINS, 0.0)
-        self._requests.submit((full_passes, seed))
+        with self._telling:
+            waits, self._stopped = self.running, False
+            self._show("stopping …, then the next search begins" if waits else _BEGINS, 0.0)
+            self._requests.submit((full_passes, seed))
 
     def stop(self) -> None:
         """Ends the search after the candidates that are being measured; what was measured stays."""
-        if self.running:
-            self._stopped = True
-            self._views.show_search("stopping …", self._share)
+        with self._telling:
+            if self.running and not self._stopped:
+                self._stopped = True
+                self._show("stopping …", self._share)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until none runs; whether that is so."""
@@ -99,16 +103,22 @@ class Search:
         (passes, seed), session, points = asked, self.session, self.session.points
         lower, upper = session.limits
         names, shown = session.qmodel.names, 0.0
-        self._show(_BEGINS, 0.0)
+
+        def tell(text: str, share: float) -> bool:
+            with self._telling:
+                goes_on = not (self._stopped or superseded())
+                if goes_on:
+                    self._show(text, share)
+                return goes_on
 
         def take(evaluation: Evaluation) -> None:
             nonlocal shown
-            if self._stopped or superseded():
-                raise KeyboardInterrupt  # as whoever interrupts the cell of a search
             shown += evaluation.images / evaluation.search_images
             session.take(evaluation)
-            self._show(f"about {shown:.0f} of {passes:g} passes", min(shown / passes, 1.0))
+            if not tell(f"about {shown:.0f} of {passes:g} passes", min(shown / passes, 1.0)):
+                raise KeyboardInterrupt  # as whoever interrupts the cell of a search
 
+        tell(_BEGINS, 0.0)
         self.exploration = explore(
             session.evaluator, num_bits_lower_limit=lower, num_bits_upper_limit=upper, min_score=points.min_score,
             full_passes=passes, seed=seed, cost=points.cost, other_costs=points.costs, widths=self._allowed(),
@@ -119,20 +129,20 @@ class Search:
         session.take_all((*found.measured, *found.archived))
         ended = "stopped" if found.interrupted else "done"
         front = len(found.front_evaluations)
-        if not superseded():  # by one that waits
-            self._end(
-                f"{ended} after {found.full_passes:.0f} passes: {front} settings on its front, as panel.exploration"
-            )
+        with self._telling:
+            if not superseded():  # by one that waits
+                self._stopped = (
+                    True  # whoever reads this may begin the next, though the thread has a step to go
+                )
+                self._views.show_search(
+                    f"{ended} after {found.full_passes:.0f} passes: {front} settings on its front, as panel.exploration", None
+                )  # fmt: skip
 
     def _show(self, text: str, share: float) -> None:
         self._share = share
         self._views.show_search(text, share)
 
-    def _end(self, text: str) -> None:
-        self._stopped = True  # whoever reads this may begin the next, though the thread has a step to go
-        self._views.show_search(text, None)
-
     def _show_error(self, error: BaseException) -> None:
-        self._end("")
+        self._views.show_search("", None)
         self._views.show_error(error)
         self.session.look_again()  # it may be another

@@ -728,15 +728,20 @@ def test_the_field_of_passes_takes_what_a_search_does(panel):
         panel.session.search.begin(least - 1)
 
 
-def test_the_next_search_begins_once_the_one_that_was_stopped_has_ended(panel):
+def test_the_next_search_begins_once_the_one_that_was_stopped_has_ended(panel, monkeypatch):
     searching, search = panel.searching, panel.session.search
+    measuring, go_on, take = threading.Event(), threading.Event(), panel.session.take
+    monkeypatch.setattr(panel.session, "take", lambda e: (measuring.set(), go_on.wait(60), take(e)))
     searching.passes.value = 1e5
     searching.begin.click()
+    assert measuring.wait(60)
     searching.stop.click()
     assert searching.text.value == "stopping …" and searching.begin.disabled
     searching.passes.value = search.least_passes
     searching.begin.click()
-    assert searching.text.value.startswith("stopping …") and not panel.readout.message.value
+    assert searching.text.value == "stopping …, then the next search begins"
+    assert not panel.readout.message.value
+    go_on.set()
     assert search.wait(60) and panel.wait(60)
     assert searching.text.value.startswith("done after") and not panel.exploration.interrupted
     assert not searching.begin.disabled and searching.stop.disabled
