@@ -34,8 +34,6 @@ from qa_lib.search.exploration import Exploration
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
 
-Table = tuple[SensitivityTable | None]
-
 
 class Session:
     """One setting of the bit widths, and everything that is measured around it.
@@ -61,7 +59,6 @@ class Session:
         bit_widths: The setting; None is float.
         space: Which widths the sliders stop at, and which move together. What is set by a call, or in float, need not keep to it.
         evaluation: The latest measurement.
-        float_evaluation: The model with every quantizer switched off.
         points: Everything measured, and the front.
         knowledge: What is expected from that.
         history: The settings it went through.
@@ -69,7 +66,6 @@ class Session:
         given: The evaluator that was given, which may measure on a cluster; ``evaluator`` measures here.
         moving: Whether a hand is moving the setting.
         search: Searches within the limits of the sliders.
-        table: The sensitivities; None before they are known.
 
     Raises:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
@@ -115,36 +111,29 @@ class Session:
             self.limits = min(self.limits[0], lower), max(self.limits[1], upper)
         self.bit_widths = self._start = check_positions(qmodel.names, qmodel.bit_widths, self.limits)
         self.evaluation = evaluator.evaluate(qmodel.bit_widths)
-        self.float_evaluation = evaluator.evaluate_uniform(None)
-        check_exploration(exploration, sensitivities, qmodel.names, self.float_evaluation)
+        model = evaluator.evaluate_uniform(None)
+        check_exploration(exploration, sensitivities, qmodel.names, model)
         self.points = points_of(
-            evaluator,
-            self.float_evaluation,
-            exploration,
-            min_accuracy,
-            min_score,
-            cost,
-            other_costs,
-            self.space,
-            self.limits,
-        )
+            evaluator, model, exploration, min_accuracy, min_score, cost, other_costs, self.space, self.limits,
+        )  # fmt: skip
         self.points.add([self.evaluation])
-        self.knowledge = Knowledge(self.live, self.points, self.space, self.float_evaluation)
+        table = sensitivities or (exploration.sensitivities if exploration else None)
+        self._views = Views()
+        self.knowledge = Knowledge(
+            self.live, self.points, self.space, model, table, self._views, self._know_more
+        )
         # What a search was told to leave alone, a hand leaves alone unless it is unlocked.
         fixed = [n for n in range(len(qmodel.names)) if n not in self.space.varying]
         self.locked: tuple[str, ...] = tuple(qmodel.names[index] for index in fixed)
         if exploration is not None:
             self.points.add((*exploration.measured, *exploration.archived))
-        self.table = sensitivities or (exploration.sensitivities if exploration else None)
         self.history: History[Widths] = History(self.bit_widths)
-        self._views, self._showing, self.moving = Views(), threading.RLock(), False
+        self._showing, self.moving = threading.RLock(), False
         self._elsewhere = self._news = ""
         self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
         self._ahead = Ahead(lambda widths, superseded: self.live.evaluate(widths, superseded=superseded))
-        self._lessons: LatestOnly[Widths] = LatestOnly(self._learn, self._views.show_error)
         self._feeding: Gathering[Evaluation] = Gathering(self._add_fed, self._views.show_error)
         self._holds: LatestOnly[tuple[str, Widths]] = LatestOnly(self._hold, self._views.show_error)
-        self._preparing: LatestOnly[Table] = LatestOnly(self._prepare, self._views.show_error)
         self.search = Search(self, self._views)
         join(self)
 
@@ -159,10 +148,20 @@ class Session:
         leave(made)
         there.look_again()  # before it takes in what may be of another calibration
         there.points.add(made.points.evaluations)
-        there.table = options.get("sensitivities") or there.table or made.table
+        there.knowledge.table = options.get("sensitivities") or there.table or made.table
         if there.bit_widths != made.bit_widths:
             there.load(made.bit_widths)
         return there
+
+    @property
+    def float_evaluation(self) -> Evaluation:
+        """The model with every quantizer switched off."""
+        return self.knowledge.float_evaluation
+
+    @property
+    def table(self) -> SensitivityTable | None:
+        """The sensitivities; None before they are known."""
+        return self.knowledge.table
 
     @property
     def look(self) -> tuple[Any, ...]:
@@ -190,7 +189,7 @@ class Session:
             view.show_points()
         self.show_again()
         if first:
-            self._preparing.submit((self.table,))
+            self.knowledge.prepare()
 
     def set_bit_widths(self, bit_widths: BitWidths) -> Evaluation:
         """Changes the setting, gives the model these widths, and returns what they score: measured once, or known.
@@ -268,7 +267,7 @@ class Session:
     def lock(self, names: Sequence[str]) -> None:
         """Locks these quantizers and no others."""
         self.locked = check_names("locked", names, self.qmodel.names)
-        self._lessons.submit(self.bit_widths)
+        self.knowledge.learn(self.bit_widths, self.locked)
 
     def take(self, evaluation: Evaluation) -> None:
         """Takes in what a search has measured: ``explore(..., on_evaluation=session.take)``. Returns at once.
@@ -278,7 +277,7 @@ class Session:
         """
         check_kind("evaluation", evaluation, Evaluation, DataError, "what an evaluator returns")
         if not self.knowledge.is_ours(evaluation):
-            self._follow_the_model()
+            self.look_again()
             if not self.knowledge.is_ours(evaluation):
                 raise DataError(
                     "this evaluation is one of another model or search set, or from before a calibration: search with the "
@@ -289,9 +288,8 @@ class Session:
 
     def take_all(self, evaluations: Iterable[Evaluation]) -> None:
         """Takes in what a search has found in the end."""
-        self._add(evaluations)
-        self._lessons.submit(self.bit_widths)
-        self.show_again()
+        self.knowledge.add(evaluations)
+        self._know_more()
 
     def hold(self, side: str) -> None:
         """Holds the setting as ``"A"`` or ``"B"`` of a comparison; returns at once."""
@@ -300,8 +298,8 @@ class Session:
 
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
-        self._requests.wait(timeout)  # which may find another model, and begin to prepare anew
-        queues = (self._preparing, self._requests, self._feeding, self._lessons, self._holds)
+        # Each may ask something of those behind it.
+        queues = (self._holds, self._requests, self._feeding, *self.knowledge.queues)
         return all([queue.wait(timeout) for queue in queues])
 
     def close(self) -> None:
@@ -309,7 +307,7 @@ class Session:
         self._views.all = []
         leave(self)
         self.search.stop()
-        queues = (self._preparing, self._requests, self._lessons, self._holds)
+        queues = (*self.knowledge.queues, self._requests, self._holds)
         self._ahead.give_up()
         for queue in queues:
             queue.cancel()
@@ -318,18 +316,9 @@ class Session:
             queue.wait()
         self.live.let_go()
 
-    def _prepare(self, given: Table, superseded: Callable[[], bool]) -> None:
-        try:
-            self.knowledge.prepare(*given, self._show_sensitivities, self._views.show_preparing, superseded)
-        finally:
-            self._views.show_preparing("")
-        self._views.show_points()
-        self._lessons.submit(self.bit_widths)
+    def _know_more(self) -> None:
+        self.knowledge.learn(self.bit_widths, self.locked)
         self.show_again()
-
-    def _show_sensitivities(self, table: SensitivityTable) -> None:
-        self.table = table
-        self._views.show_sensitivities(table)
 
     def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> None:
         if not self._elsewhere:
@@ -348,7 +337,7 @@ class Session:
             self._show(evaluation)  # the number first
             if new:
                 self._views.show_points()
-            self._lessons.submit(widths)
+            self.knowledge.learn(widths, self.locked)
 
     def look_again(self) -> None:
         """Looks whether the model is another by now; then what was measured is forgotten, and the setting is measured anew."""
@@ -358,20 +347,9 @@ class Session:
 
     def _follow_the_model(self) -> None:
         if self.knowledge.outdated():
-            self.float_evaluation = self.evaluator.evaluate_uniform(None)
-            self.knowledge.float_evaluation = self.points.float_evaluation = self.float_evaluation
             self._news = (
                 "the model has changed, by a calibration say: what was measured before counts no more"
             )
-            self._views.show_float(self.float_evaluation)
-            self._views.show_points()
-            self.table = None
-            self._preparing.submit((None,))
-
-    def _learn(self, widths: Widths, superseded: Callable[[], bool]) -> None:
-        self.knowledge.learn(widths)
-        if not superseded():
-            self._views.show_steps(self.knowledge.next_steps(widths, self.locked))
 
     def _hold(self, asked: tuple[str, Widths], superseded: Callable[[], bool]) -> None:
         side, widths = asked
@@ -404,13 +382,8 @@ class Session:
         self._show_predicted(widths, "measuring …")
         self._requests.submit(widths)
 
-    def _add(self, evaluations: Iterable[Evaluation]) -> None:
-        # The model may have become another since they were handed over.
-        if self.points.add([evaluation for evaluation in evaluations if self.knowledge.is_ours(evaluation)]):
-            self._views.show_points()
-
     def _add_fed(self, evaluations: list[Evaluation]) -> None:
-        self._add(evaluations)
+        self.knowledge.add(evaluations)
         self.show_again()
 
     def _show(self, evaluation: Evaluation) -> None:
@@ -419,8 +392,9 @@ class Session:
             self._views.show_measured(evaluation, self.points.standing(evaluation))
 
     def show_again(self) -> None:
-        """Shows the latest measurement anew, unless the setting has gone on."""
-        if self.evaluation.bit_widths == self.bit_widths and not self.moving:
+        """Shows the latest measurement anew, unless the setting or the model has gone on."""
+        here = self.evaluation.bit_widths == self.bit_widths and self.knowledge.is_ours(self.evaluation)
+        if here and not self.moving:
             self._show(self.evaluation)
 
     def _show_predicted(self, widths: Widths, state: str) -> None:

@@ -244,6 +244,10 @@ def test_what_was_measured_before_a_calibration_is_not_settled(session, view, qm
     assert session.wait(60)
     assert session.settled() == evaluator.evaluate([3] * 4, remeasure=True) != before
     assert view.of("float") and ("measured", (3, 3, 3, 3)) in view.told
+    calibrate(qmodel, images[:40].split(40))
+    session.take(evaluator.evaluate([7, 7, 7, 6]))  # of the model as it is now
+    assert session.wait(60) and session.evaluation == evaluator.evaluate([3] * 4, remeasure=True)
+    assert (7, 7, 7, 6) in {e.bit_widths for e in session.points.evaluations}
     qmodel.load_state_dict(qmodel.state_dict())  # which changes nothing
     assert session.settled() is session.evaluation
 
@@ -303,7 +307,8 @@ def test_what_is_not_wanted_any_more_gives_up(evaluator):
 
     session = Session(evaluator)
     session.attach(Listening())
-    session._preparing.cancel()
+    for queue in session.knowledge.queues:
+        queue.cancel()
     assert session.wait() and errors == []
 
 
