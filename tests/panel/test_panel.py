@@ -844,7 +844,7 @@ def test_a_hold_out_set_of_what_is_another_model_by_now_says_nothing(
     panel.holdout.button.click()
     assert panel.wait(60) and "on the hold-out set" in readout(panel)
     calibrate(qmodel, (images * 0.5).split(40))
-    panel.set_bit_widths([3] * 4)
+    panel.set_bit_widths([8] * 4)
     assert "hold-out" not in readout(panel)
     panel.holdout.button.click()
     assert panel.wait(60) and "is of another model, or it was calibrated" in panel.readout.message.value
