@@ -10,6 +10,9 @@ from typing import Any
 
 from qa_lib.errors import QAError, SearchError
 
+# What people write for the width of a quantizer that is in float, in capitals or not.
+FLOAT_WORDS = ("float", "none", "null", "f", "-")
+
 _short = reprlib.Repr()
 _short.maxother = _short.maxstring = 80
 _short.maxtuple = _short.maxlist = _short.maxdict = _short.maxset = 24
@@ -18,6 +21,11 @@ _short.maxtuple = _short.maxlist = _short.maxdict = _short.maxset = 24
 def shown(value: Any) -> str:
     """``repr(value)``, short enough for a message."""
     return _short.repr(value)
+
+
+def is_float_word(text: str) -> bool:
+    """Whether ``text`` says that a quantizer is in float."""
+    return text.strip().lower() in FLOAT_WORDS
 
 
 def kind_of(value: Any) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from qa_lib.bit_widths import check_num_bits
 from qa_lib.calibration.calibrating import calibrate
 from qa_lib.calibration.collection import collect_statistics
 from qa_lib.cli.model import evaluator_of, wrapped_workload
@@ -27,7 +26,6 @@ def run(options: argparse.Namespace) -> Outcome:
         if options.out.suffix != ".pt":
             raise CalibrationError(f"--out '{options.out}': give a name that ends in .pt")
         checked_file(options.out, "the calibration", CalibrationError)
-    widths = [check_num_bits(width, "--widths") for width in options.widths]
     workload, qmodel = wrapped_workload(options)
     scale = Scale.of(workload.metric)
     statistics = collect_statistics(qmodel, workload.calibration_loader())
@@ -36,7 +34,7 @@ def run(options: argparse.Namespace) -> Outcome:
         for method in options.methods:
             from_outputs = method == "output"
             record = calibrate(qmodel, workload.calibration_loader() if from_outputs else statistics, method)
-            found = evaluator.evaluate_many([width] * len(qmodel.names) for width in widths)
+            found = evaluator.evaluate_many([width] * len(qmodel.names) for width in options.widths)
             rows.append({"method": method, "scores": [e.score for e in found], "seconds": record.seconds})
         model = evaluator.evaluate_uniform(None)
     said = (

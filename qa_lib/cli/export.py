@@ -12,7 +12,13 @@ from qa_lib.metrics import Scale
 
 
 def run(options: argparse.Namespace) -> Outcome:
-    """Measures the setting, and writes the file."""
+    """Measures the setting, and writes the file, over another only where ``--out`` names it."""
+    out = options.out or Path(f"setting{FORMATS[options.format]}")
+    files = [out] if options.format == "json" else [out, out.with_suffix(".json")]
+    if options.out is None and (there := [str(file) for file in files if file.exists()]):
+        raise DataError(
+            f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} there already: give --out FILE, which replaces what is there"
+        )
     chosen = Chosen.of(options.setting)
     options.weights = options.weights or chosen.has_weights
     workload, qmodel = calibrated_workload(options)
@@ -27,7 +33,6 @@ def run(options: argparse.Namespace) -> Outcome:
             f"{chosen.where} says {scale.text(said)}, and the setting scores {evaluation.text} here: give the --workload and "
             "--calibration that it was found with"
         )
-    out = options.out or Path(f"setting{FORMATS[options.format]}")
     verify = evaluator if options.format in RUN else None
     written = export_setting(out, qmodel, evaluation, options.format, verify=verify)
     as_said = f", as {'the front' if chosen.row is not None else 'the file'} says" if said is not None else ""
@@ -48,5 +53,5 @@ def run(options: argparse.Namespace) -> Outcome:
         "bit_widths": dict(zip(qmodel.names, evaluation.bit_widths, strict=True)),
         "in_float": written.in_float,
         "verified": None if written.verified is None else str(written.verified),
-        "files": [out] if options.format == "json" else [out, out.with_suffix(".json")],
+        "files": files,
     }

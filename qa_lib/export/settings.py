@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qa_lib.bit_widths import Widths, check_bit_widths
-from qa_lib.checks import check_kind, shown
+from qa_lib.checks import check_kind, is_float_word, shown
 from qa_lib.errors import BitWidthError, DataError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.files import checked_file, checked_path, write_whole
@@ -59,18 +59,24 @@ def as_widths(text: str) -> list[int | None] | dict[str, int | None]:
         >>> as_widths("[8, 4, None]"), as_widths("{'conv1': 4}")
         ([8, 4, None], {'conv1': 4})
     """
-    number = {"float": None, "None": None, "null": None, "f": None}
     if "{" in text:
-        found = re.findall(r"""["']([^"']+)["']\s*:\s*(\d+|None|null)""", text)
-        named = {name: number[width] if width in number else int(width) for name, width in found}
-        if named:
-            return named
+        found = re.findall(r"""["']([^"']+)["']\s*:\s*["']?(\w+)""", text)
+        if found and all(_is_width(width) for _, width in found):
+            return {name: _width(width) for name, width in found}
     words = re.findall(r"\w+", text)
-    if not words or "{" in text or not all(word in number or word.isdecimal() for word in words):
+    if not words or "{" in text or not all(map(_is_width, words)):
         raise DataError(
             f"{text!r} holds no widths: give one number for each quantizer, or float, as in '8 4 4 float', or {{'conv1': 4}} for some"
         )
-    return [number[word] if word in number else int(word) for word in words]
+    return [_width(word) for word in words]
+
+
+def _is_width(word: str) -> bool:
+    return is_float_word(word) or word.isdecimal()
+
+
+def _width(word: str) -> int | None:
+    return None if is_float_word(word) else int(word)
 
 
 def saved_names(path: str | Path) -> list[str]:

@@ -52,13 +52,15 @@ class BitWidthPanel(View):
     is calibrated again is followed with the next measurement.
 
     Panels of one evaluator with the same widths, least score and costs are views of one session: a cell that is run again goes on where
-    the one before was, and all that a page shows follow each other, as do other panels of the model.
+    the one before was, and all that a page shows follow each other, as do other panels of the model. One whose sliders cannot show what
+    another has set says so.
 
     Args:
         evaluator: Measures the settings; everything measured is kept in its archive. The ``bit_widths`` of its model follow
             the sliders, which begin where they are.
         num_bits_lower_limit: Lowest position of the sliders.
-        num_bits_upper_limit: Highest position below "float".
+        num_bits_upper_limit: Highest position below "float". Points with other widths than the sliders can show are left out of front,
+            table and CSV.
         exploration: A search whose points, sensitivities, least score and cost the panel begins with.
         sensitivities: What ``sensitivity`` returned; None takes the exploration's, or measures them in the background.
         min_accuracy: ``min_score`` where the score is an accuracy, 0 to 1.
@@ -196,6 +198,10 @@ class BitWidthPanel(View):
         for widget in descendants(self.widget):
             widget.close()
 
+    def show_float(self, evaluation: Evaluation) -> None:
+        self._checked = None  # of the model as it was
+        self.toolbar.surest.disabled = True
+
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         self.toolbar.undo.disabled = not self.session.history.can_undo
         self.toolbar.redo.disabled = not self.session.history.can_redo
@@ -253,16 +259,16 @@ class BitWidthPanel(View):
         self.hold_buttons = {
             side: button(f"hold as {side}", f"the present setting as {side}") for side in SIDES
         }
-        points, limits = session.points, session.limits
+        points = session.points
         actions: dict[ipywidgets.Button, Callable[[], object]] = {
             bar.undo: session.undo,
             bar.redo: session.redo,
             self.holdout.button: self.holdout.begin,
             bar.reset: session.reset,
             bar.surest: self._pick_surest,
-            bar.knee: lambda: self._pick(points.knee(limits), "feasible"),
+            bar.knee: lambda: self._pick(points.knee(), "feasible"),
             bar.cheapest: lambda: self._pick(
-                points.cheapest(bar.least.value / points.scale.factor, limits),
+                points.cheapest(bar.least.value / points.scale.factor),
                 f"at {bar.least.value:g} {points.scale.unit} or better",
             ),
         }

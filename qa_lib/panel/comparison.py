@@ -77,6 +77,10 @@ class Comparison(View):
         self.held = self.held | {side: Held(evaluation, by_class)}
         self._show()
 
+    def show_float(self, evaluation: Evaluation) -> None:
+        self.held = {}
+        self._show()
+
     @property
     def differing(self) -> tuple[str, ...]:
         """The quantizers that A and B give different widths; none before both are held."""

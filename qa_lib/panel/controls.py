@@ -1,9 +1,11 @@
 """The panel's buttons and fields, laid out; what they do is said by whoever connects them."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ipywidgets
+import traitlets
 
 from qa_lib.metrics import Scale
 from qa_lib.panel.next_steps import NextSteps, Step
@@ -47,6 +49,14 @@ def labelled(kind: type[ipywidgets.DOMWidget], label: str, width: str, **options
     return kind(description=label, style=style, layout=layout, **options)
 
 
+class NumberField(ipywidgets.BoundedFloatText):
+    """A field for a number; given none (NaN), it keeps the one that it has."""
+
+    @traitlets.validate("value")
+    def _validate_value(self, proposal: Any) -> float:
+        return self.value if math.isnan(proposal["value"]) else super()._validate_value(proposal)
+
+
 def field(label: str, width: str, value: str = "", placeholder: str = "") -> ipywidgets.Text:
     """A field for text."""
     made: ipywidgets.Text = labelled(ipywidgets.Text, label, width, value=value, placeholder=placeholder)
@@ -87,7 +97,7 @@ class Toolbar:
         shown = score * scale.factor
         limits = {"min": 0, "max": 100} if scale.unit == "%" else {"min": -1e300, "max": 1e300}
         self.least = labelled(
-            ipywidgets.BoundedFloatText, "at ≥", "106px", value=round(shown, 2) if scale.unit else float(f"{shown:.4g}"),
+            NumberField, "at ≥", "106px", value=round(shown, 2) if scale.unit else float(f"{shown:.4g}"),
             step=0.5 if scale.unit else abs(shown) / 100, **limits,
         )  # fmt: skip
         all_at_once = [ipywidgets.Label("all to"), *self.all.values()]
@@ -102,9 +112,7 @@ class Toolbar:
             "surest", f"the cheapest point that loses no more on the hold-out set, {sureness} sure"
         )
         most = 99.99 if scale.unit == "%" else 1e300
-        self.drop = labelled(
-            ipywidgets.BoundedFloatText, "losing ≤", "130px", value=1.0, min=0, max=most, step=0.1
-        )
+        self.drop = labelled(NumberField, "losing ≤", "130px", value=1.0, min=0, max=most, step=0.1)
         if sureness is not None:
             picks += [self.surest, self.drop, ipywidgets.Label(scale.difference_unit)]
         parts = [[self.undo, self.redo, self.reset], all_at_once, picks]

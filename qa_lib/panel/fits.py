@@ -16,6 +16,8 @@ from qa_lib.search.exploration import Exploration
 from qa_lib.sensitivities.table import SensitivityTable
 
 SIDES = ("A", "B")
+# Of the quantizers that a sentence is about.
+_NAMED = 3
 
 
 def check_side(side: str) -> None:
@@ -24,8 +26,13 @@ def check_side(side: str) -> None:
         raise SearchError(f"there is an A and a B to hold a setting as, and no {shown(side)}")
 
 
-def check_settled(evaluation: Evaluation, bit_widths: Widths) -> Evaluation:
-    """``evaluation`` if it is that of the setting ``bit_widths``; raises ``SearchError`` if not."""
+def check_settled(evaluation: Evaluation, bit_widths: Widths, *, ours: bool) -> Evaluation:
+    """``evaluation`` if it is that of the setting ``bit_widths`` and of the model as it is (``ours``); raises ``SearchError`` if not."""
+    if not ours:
+        raise SearchError(
+            "the model has changed since this was measured, by a calibration say, and is measured anew: wait for the new number, and "
+            "do it again"
+        )
     if evaluation.bit_widths != bit_widths:
         raise SearchError(
             "the setting on the sliders is not measured yet: wait for the number, or move a slider"
@@ -50,6 +57,20 @@ def check_positions(
                 "panel with wider limits, or change the width"
             )
     return widths
+
+
+def beyond_sliders(names: Sequence[str], bit_widths: Widths, limits: tuple[int, int]) -> str:
+    """What the sliders cannot show of the ``bit_widths`` that the model has, and what to do about it; empty if they can show all."""
+    lower, upper = limits
+    pairs = zip(names, bit_widths, strict=True)
+    beyond = [f"{name} {n}" for name, n in pairs if n is not None and not lower <= n <= upper]
+    if not beyond:
+        return ""
+    more = f" and {len(beyond) - _NAMED} more" if len(beyond) > _NAMED else ""
+    return (
+        f"the model has widths now that these sliders, from {lower} to {upper}, cannot show ({', '.join(beyond[:_NAMED])}{more}): let go of "
+        "a slider here to give it those that they show, or make the panel with wider limits"
+    )
 
 
 def check_exploration(
@@ -84,7 +105,7 @@ def check_exploration(
 
 def check_beside(beside: Any, points: Points) -> dict[str, Exploration]:
     """``beside`` if its searches have the score and the cost of ``points``; raises ``DataError`` if not."""
-    what = "a mapping from names to what explore() returned"
+    what = "a mapping from names to what explore() returned, {'by maximum': exploration} say"
     check_kind("beside", beside, Mapping, DataError, what)
     for name, other in beside.items():
         check_kind(f"beside[{name!r}]", other, Exploration, DataError, "what explore() returns")

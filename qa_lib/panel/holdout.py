@@ -43,11 +43,14 @@ class HoldoutCheck:
     ) -> None:
         self.session, self.holdout, self._take = session, holdout, take
         if holdout is not None:
-            made = Provenance.begin(session.evaluator, {})
-            check_holdout(holdout, session.qmodel.names, session.points.scale, made)
+            self._check(holdout)
         about = "what this setting scores on the hold-out set; the more settings you look at there, the less it says of the best of them"
         self.button = button("on the hold-out set", about)
         self._requests: LatestOnly[Widths] = LatestOnly(self._measure, on_error)
+
+    def _check(self, holdout: Evaluator) -> None:
+        made = Provenance.begin(self.session.evaluator, {})
+        check_holdout(holdout, self.session.qmodel.names, self.session.points.scale, made)
 
     def begin(self) -> None:
         """Measures the setting there; returns at once. Raises ``SearchError`` if it is not measured on the search set yet."""
@@ -62,6 +65,7 @@ class HoldoutCheck:
             raise SearchError(
                 "the panel has no hold-out set: BitWidthPanel(evaluator, holdout=Evaluator(qmodel, ...))"
             )
+        self._check(self.holdout)  # one of the two models may have been calibrated since
         session = self.session
         searched: Evaluation | None = session.live.evaluate(widths)
         if searched is not None:

@@ -42,6 +42,7 @@ class Points:
         counted: Whether scores are shares of items that are right or wrong, so that batches say how sure a drop is.
         other_costs: What views show beside the cost.
         metric: Makes scores of sums; None if it is not known.
+        limits: Smallest and largest width that sliders can show: settings with others are left out. None takes all.
 
     Attributes:
         costs: The total bits, the cost and the others.
@@ -68,9 +69,11 @@ class Points:
         counted: bool = False,
         other_costs: Sequence[Cost] = (),
         metric: Metric | None = None,
+        limits: tuple[int, int] | None = None,
     ) -> None:
         self.min_score, self.cost, self.scale = min_score, cost, scale or Scale()
         self.metric = metric
+        self.limits: tuple[float, float] = limits or (0, math.inf)
         self.costs = distinct((total_bits, cost, *other_costs))
         self.float_evaluation, self.by, self.counted = float_evaluation, by, counted
         self.yardstick: Yardstick = BY_SCORE
@@ -88,13 +91,14 @@ class Points:
             return list(self._known.values())
 
     def add(self, evaluations: Iterable[Evaluation]) -> bool:
-        """Takes in what was measured; what was stopped early, the float model, and what the cost does not know, is left out.
+        """Takes in what was measured; what was stopped early, the float model, what lies outside the limits, and what the cost does not
+        know, is left out.
 
         Returns:
             Whether something was new.
         """
         with self._lock:
-            whole = [e for e in evaluations if e.complete and any(e.bit_widths)]
+            whole = [e for e in evaluations if e.complete and any(e.bit_widths) and self._shows(e.bit_widths)]
             new = {e.bit_widths: e for e in whole if known_amount(self.cost, e.bit_widths) < math.inf}
             if all(self._known.get(widths) == e for widths, e in new.items()):
                 return False
@@ -144,32 +148,27 @@ class Points:
             return math.nan
         return drop_error(np.array(self.float_evaluation.sums), np.array(evaluation.sums))
 
-    def knee(self, limits: tuple[int, int] | None = None) -> Evaluation | None:
-        """The knee of the front; None if there is no front.
+    def _shows(self, widths: Widths) -> bool:
+        lower, upper = self.limits
+        return all(n is None or lower <= n <= upper for n in widths)
 
-        Args:
-            limits: Smallest and largest width that it may have; None for all.
-        """
-        return knee(self._within(limits), self.cost, self.yardstick)
+    def knee(self) -> Evaluation | None:
+        """The knee of the front; None if there is no front."""
+        return knee(self.front, self.cost, self.yardstick)
 
-    def cheapest(self, score: float, limits: tuple[int, int] | None = None) -> Evaluation | None:
+    def cheapest(self, score: float) -> Evaluation | None:
         """The cheapest point of the front with ``score`` or more; None if there is none.
 
         Args:
             score: What it has to have, up to the precision in which scores are shown.
-            limits: Smallest and largest width that it may have; None for all.
         """
         least = score - _HALF_SHOWN / self.scale.factor
-        return next((e for e in self._within(limits) if e.score >= least), None)
+        return next((e for e in self.front if e.score >= least), None)
 
     def to_frame(self, names: Sequence[str]) -> pd.DataFrame:
         """Everything in it: the score by its name, ``total_bits``, ``mean_bits``, then a column of widths for each of ``names``
         (missing is float)."""
         return evaluation_frame(self.evaluations, names, self.scale)
-
-    def _within(self, limits: tuple[int, int] | None) -> list[Evaluation]:
-        lower, upper = limits or (0, math.inf)
-        return [e for e in self.front if all(n is None or lower <= n <= upper for n in e.bit_widths)]
 
 
 def points_of(
@@ -181,6 +180,7 @@ def points_of(
     cost: Any,
     other_costs: Any,
     space: Space,
+    limits: tuple[int, int],
 ) -> Points:
     """None yet, for what ``evaluator`` measures: compared, and limited, as in the ``exploration`` if there is one and nothing else is said."""
     if exploration is not None and cost is None:
@@ -206,4 +206,5 @@ def points_of(
         if exploration
         else (),
         metric=evaluator.metric if evaluator.metric.additive else None,
+        limits=limits,
     )

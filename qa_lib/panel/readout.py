@@ -53,7 +53,7 @@ class Readout(View):
         self.widget = ipywidgets.HTML()
         # One line of it is always there, so that nothing moves when it says something.
         self.message = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="20px", margin="0"))
-        self._message = self._preparing = ""
+        self._message = self._preparing = self._elsewhere = ""
         self._dark = False
 
     def set_dark(self, dark: bool) -> None:
@@ -67,13 +67,14 @@ class Readout(View):
         self._held_out |= checked.texts()
 
     def show_float(self, evaluation: Evaluation) -> None:
-        self.float_evaluation = evaluation
+        self.float_evaluation, self._held_out = evaluation, {}
 
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         known = standing.expected_score == standing.expected_score
         expected = evaluation.scale.text(standing.expected_score) if known else ""
         found = _measured(evaluation.text, evaluation.images, expected)
-        self._show(found, evaluation.score, evaluation.bit_widths, str(standing), standing.error)
+        state = "not on the model now" if self._elsewhere else str(standing)
+        self._show(found, evaluation.score, evaluation.bit_widths, state, standing.error)
 
     def show_predicted(self, bit_widths: Widths, score: float, state: str, error: float) -> None:
         scale = self.float_evaluation.scale
@@ -90,6 +91,12 @@ class Readout(View):
             f"<div role='alert' style='color:{_ERROR[self._dark]};line-height:1.4'><b>{name}:</b> {text}</div>"
         )
 
+    def show_elsewhere(self, text: str) -> None:
+        self._elsewhere = (
+            f"<div role='status' style='line-height:1.4'><b>{escape(text)}</b></div>" if text else ""
+        )
+        self._say(self._message)
+
     def show_message(self, text: str) -> None:
         self._say(f"<div role='status' style='line-height:1.4'>{escape(text)}</div>" if text else "")
 
@@ -101,7 +108,7 @@ class Readout(View):
 
     def _say(self, message: str) -> None:
         self._message = message
-        self.message.value = message or self._preparing
+        self.message.value = self._elsewhere + (message or self._preparing)
 
     def _show(self, text: str, score: float, bit_widths: Widths, state: str, error: float = math.nan) -> None:
         line = self._line(text, score, bit_widths, state, error)

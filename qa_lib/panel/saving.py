@@ -165,7 +165,7 @@ class Saving:
             self._say(f"written: {path}")
 
     def _export(self, format: str) -> None:
-        path = self._beside(f"_{format}{FORMATS[format]}")
+        path, evaluation = self._beside(f"_{format}{FORMATS[format]}"), self.session.settled()
         if not self._sure(self.exports[format].description, str(path), there=os.path.exists(path)):
             return
         evaluator = self.session.evaluator
@@ -173,7 +173,7 @@ class Saving:
             evaluator if format == "onnx" else evaluator.sample_images(128) if format == "qonnx" else None
         )
         self._say(f"writing {path} …")
-        written = export_setting(path, self.session.qmodel, self.session.settled(), format, verify=verify)
+        written = export_setting(path, self.session.qmodel, evaluation, format, verify=verify)
         said = [f"written: {path}"]
         said += [f"left in float: {', '.join(written.in_float)}"] if written.in_float else []
         said += [f"run again from there, {written.verified}"] if written.verified else []
@@ -181,6 +181,7 @@ class Saving:
 
     def _write_table(self) -> None:
         path = self._path().with_suffix(".csv")
+        self.session.settled()  # what was measured before a calibration is no longer among the points
         if self._sure("CSV", str(path), there=os.path.exists(path)):
             write_csv(self.session.points.to_frame(self._names), path, "the table")
             self._say(f"written: {path}")

@@ -5,9 +5,10 @@ from typing import Any
 
 import ipywidgets
 
-from qa_lib.panel.controls import button, labelled, row
+from qa_lib.panel.controls import NumberField, button, labelled, row
 from qa_lib.panel.searching import PASSES, Search
 from qa_lib.panel.view import View
+from qa_lib.sensitivities.table import SensitivityTable
 
 
 class SearchControls(View):
@@ -28,8 +29,9 @@ class SearchControls(View):
         self.begin = button("search", "let NSGA-II search with these limits; locked layers stay as they are")
         self.stop = button("stop", "end the search; what was measured stays")
         self.passes = labelled(
-            ipywidgets.BoundedFloatText, "full passes", "150px", value=PASSES, min=1, max=1e6, step=10
+            NumberField, "full passes", "150px", value=PASSES, min=search.least_passes, max=1e6, step=10
         )
+        self._say_least()
         self.seed = labelled(ipywidgets.BoundedIntText, "seed", "100px", value=1, min=0, max=2**31 - 1)
         self.bar = ipywidgets.FloatProgress(
             0.0, min=0.0, max=1.0, layout=ipywidgets.Layout(width="160px", visibility="hidden"), tooltip="how far the search is"
@@ -46,6 +48,16 @@ class SearchControls(View):
             [about, row(self.begin, self.passes, self.seed, self.stop),
              row(self.bar, self.text)]
         )  # fmt: skip
+
+    def show_sensitivities(self, table: SensitivityTable) -> None:
+        self.passes.min = self.search.least_passes
+        self._say_least()
+
+    def _say_least(self) -> None:
+        self.passes.tooltip = (
+            f"passes over the search set that it may cost, {self.passes.min:g} or more; it ends with the generation in which they are used "
+            "up, and the first one alone may take some 20"
+        )
 
     def show_search(self, text: str, share: float | None) -> None:
         self.text.value = text

@@ -15,7 +15,14 @@ from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.live import LiveEvaluator
 from qa_lib.panel.ahead import Ahead
-from qa_lib.panel.fits import check_exploration, check_names, check_positions, check_settled, check_side
+from qa_lib.panel.fits import (
+    beyond_sliders,
+    check_exploration,
+    check_names,
+    check_positions,
+    check_settled,
+    check_side,
+)
 from qa_lib.panel.history import History
 from qa_lib.panel.knowledge import Knowledge
 from qa_lib.panel.points import points_of
@@ -26,8 +33,6 @@ from qa_lib.panel.view import View, Views
 from qa_lib.search.exploration import Exploration
 from qa_lib.sensitivities.table import SensitivityTable
 from qa_lib.space import Space
-
-Table = tuple[SensitivityTable | None]
 
 
 class Session:
@@ -41,7 +46,7 @@ class Session:
         evaluator: Measures the settings; everything measured is kept in its archive. The ``bit_widths`` of its model follow
             the setting, which begins where they are.
         num_bits_lower_limit: Smallest width.
-        num_bits_upper_limit: Largest width below float.
+        num_bits_upper_limit: Largest width below float. Points with widths outside the limits are left out.
         exploration: A search whose points, sensitivities, least score and cost the session begins with; where it was told which
             widths there are, or which quantizers share one, the sliders keep to that.
         sensitivities: What ``sensitivity`` returned; None takes the exploration's, or measures them in the background.
@@ -54,7 +59,6 @@ class Session:
         bit_widths: The setting; None is float.
         space: Which widths the sliders stop at, and which move together. What is set by a call, or in float, need not keep to it.
         evaluation: The latest measurement.
-        float_evaluation: The model with every quantizer switched off.
         points: Everything measured, and the front.
         knowledge: What is expected from that.
         history: The settings it went through.
@@ -62,7 +66,6 @@ class Session:
         given: The evaluator that was given, which may measure on a cluster; ``evaluator`` measures here.
         moving: Whether a hand is moving the setting.
         search: Searches within the limits of the sliders.
-        table: The sensitivities; None before they are known.
 
     Raises:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
@@ -108,34 +111,29 @@ class Session:
             self.limits = min(self.limits[0], lower), max(self.limits[1], upper)
         self.bit_widths = self._start = check_positions(qmodel.names, qmodel.bit_widths, self.limits)
         self.evaluation = evaluator.evaluate(qmodel.bit_widths)
-        self.float_evaluation = evaluator.evaluate_uniform(None)
-        check_exploration(exploration, sensitivities, qmodel.names, self.float_evaluation)
+        model = evaluator.evaluate_uniform(None)
+        check_exploration(exploration, sensitivities, qmodel.names, model)
         self.points = points_of(
-            evaluator,
-            self.float_evaluation,
-            exploration,
-            min_accuracy,
-            min_score,
-            cost,
-            other_costs,
-            self.space,
-        )
+            evaluator, model, exploration, min_accuracy, min_score, cost, other_costs, self.space, self.limits,
+        )  # fmt: skip
         self.points.add([self.evaluation])
-        self.knowledge = Knowledge(self.live, self.points, self.space, self.float_evaluation)
+        table = sensitivities or (exploration.sensitivities if exploration else None)
+        self._views = Views()
+        self.knowledge = Knowledge(
+            self.live, self.points, self.space, model, table, self._views, self._know_more
+        )
         # What a search was told to leave alone, a hand leaves alone unless it is unlocked.
         fixed = [n for n in range(len(qmodel.names)) if n not in self.space.varying]
         self.locked: tuple[str, ...] = tuple(qmodel.names[index] for index in fixed)
         if exploration is not None:
             self.points.add((*exploration.measured, *exploration.archived))
-        self.table = sensitivities or (exploration.sensitivities if exploration else None)
         self.history: History[Widths] = History(self.bit_widths)
-        self._views, self._showing, self.moving = Views(), threading.RLock(), False
+        self._showing, self.moving = threading.RLock(), False
+        self._elsewhere = self._news = ""
         self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
         self._ahead = Ahead(lambda widths, superseded: self.live.evaluate(widths, superseded=superseded))
-        self._lessons: LatestOnly[Widths] = LatestOnly(self._learn, self._views.show_error)
         self._feeding: Gathering[Evaluation] = Gathering(self._add_fed, self._views.show_error)
         self._holds: LatestOnly[tuple[str, Widths]] = LatestOnly(self._hold, self._views.show_error)
-        self._preparing: LatestOnly[Table] = LatestOnly(self._prepare, self._views.show_error)
         self.search = Search(self, self._views)
         join(self)
 
@@ -148,11 +146,22 @@ class Session:
         if there is None:
             return made
         leave(made)
+        there.look_again()  # before it takes in what may be of another calibration
         there.points.add(made.points.evaluations)
-        there.table = options.get("sensitivities") or there.table or made.table
+        there.knowledge.table = options.get("sensitivities") or there.table or made.table
         if there.bit_widths != made.bit_widths:
             there.load(made.bit_widths)
         return there
+
+    @property
+    def float_evaluation(self) -> Evaluation:
+        """The model with every quantizer switched off."""
+        return self.knowledge.float_evaluation
+
+    @property
+    def table(self) -> SensitivityTable | None:
+        """The sensitivities; None before they are known."""
+        return self.knowledge.table
 
     @property
     def look(self) -> tuple[Any, ...]:
@@ -176,10 +185,11 @@ class Session:
         self._views.all = [*self._views.all, *views]
         for view in views:
             view.show_setting(self.bit_widths)
+            view.show_elsewhere(self._elsewhere)
             view.show_points()
         self.show_again()
         if first:
-            self._preparing.submit((self.table,))
+            self.knowledge.prepare()
 
     def set_bit_widths(self, bit_widths: BitWidths) -> Evaluation:
         """Changes the setting, gives the model these widths, and returns what they score: measured once, or known.
@@ -206,8 +216,14 @@ class Session:
         return self.evaluation
 
     def settled(self) -> Evaluation:
-        """The evaluation of the setting; raises ``SearchError`` if it is not measured yet."""
-        return check_settled(self.evaluation, self.bit_widths)
+        """The evaluation of the setting on the model as it is now: whatever is written down or handed over goes through here.
+
+        Raises:
+            SearchError: It is not measured yet, or was before the model has changed (calibrated again, say); it is measured anew then.
+        """
+        shown = self.evaluation
+        self.look_again()
+        return check_settled(shown, self.bit_widths, ours=self.knowledge.is_ours(shown))
 
     def unlocked(self, num_bits: int | None) -> Widths:
         """The setting, with ``num_bits``, or what is nearest of the widths that are allowed, wherever there is no lock."""
@@ -237,9 +253,9 @@ class Session:
         self._go_to(self.history.redo())
 
     def follow(self, bit_widths: Widths) -> None:
-        """Another session has given the model these widths: they are shown here, too, if the sliders can show them."""
-        lower, upper = self.limits
-        if bit_widths != self.bit_widths and all(n is None or lower <= n <= upper for n in bit_widths):
+        """Another session has given the model these widths: they are shown here, too. If the sliders cannot show them, that is said."""
+        self._say_elsewhere(beyond_sliders(self.qmodel.names, bit_widths, self.limits))
+        if not self._elsewhere and bit_widths != self.bit_widths:
             self._move_to(bit_widths)
             self.history.push(bit_widths)
             self._request(bit_widths)
@@ -251,7 +267,7 @@ class Session:
     def lock(self, names: Sequence[str]) -> None:
         """Locks these quantizers and no others."""
         self.locked = check_names("locked", names, self.qmodel.names)
-        self._lessons.submit(self.bit_widths)
+        self.knowledge.learn(self.bit_widths, self.locked)
 
     def take(self, evaluation: Evaluation) -> None:
         """Takes in what a search has measured: ``explore(..., on_evaluation=session.take)``. Returns at once.
@@ -261,7 +277,7 @@ class Session:
         """
         check_kind("evaluation", evaluation, Evaluation, DataError, "what an evaluator returns")
         if not self.knowledge.is_ours(evaluation):
-            self._follow_the_model()
+            self.look_again()
             if not self.knowledge.is_ours(evaluation):
                 raise DataError(
                     "this evaluation is one of another model or search set, or from before a calibration: search with the "
@@ -272,9 +288,8 @@ class Session:
 
     def take_all(self, evaluations: Iterable[Evaluation]) -> None:
         """Takes in what a search has found in the end."""
-        self._add(evaluations)
-        self._lessons.submit(self.bit_widths)
-        self.show_again()
+        self.knowledge.add(evaluations)
+        self._know_more()
 
     def hold(self, side: str) -> None:
         """Holds the setting as ``"A"`` or ``"B"`` of a comparison; returns at once."""
@@ -283,8 +298,8 @@ class Session:
 
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
-        self._requests.wait(timeout)  # which may find another model, and begin to prepare anew
-        queues = (self._preparing, self._requests, self._feeding, self._lessons, self._holds)
+        # Each may ask something of those behind it.
+        queues = (self._holds, self._requests, self._feeding, *self.knowledge.queues)
         return all([queue.wait(timeout) for queue in queues])
 
     def close(self) -> None:
@@ -292,7 +307,7 @@ class Session:
         self._views.all = []
         leave(self)
         self.search.stop()
-        queues = (self._preparing, self._requests, self._lessons, self._holds)
+        queues = (*self.knowledge.queues, self._requests, self._holds)
         self._ahead.give_up()
         for queue in queues:
             queue.cancel()
@@ -301,27 +316,20 @@ class Session:
             queue.wait()
         self.live.let_go()
 
-    def _prepare(self, given: Table, superseded: Callable[[], bool]) -> None:
-        try:
-            self.knowledge.prepare(*given, self._show_sensitivities, self._views.show_preparing, superseded)
-        finally:
-            self._views.show_preparing("")
-        self._views.show_points()
-        self._lessons.submit(self.bit_widths)
+    def _know_more(self) -> None:
+        self.knowledge.learn(self.bit_widths, self.locked)
         self.show_again()
 
-    def _show_sensitivities(self, table: SensitivityTable) -> None:
-        self.table = table
-        self._views.show_sensitivities(table)
-
     def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> None:
-        self.qmodel.bit_widths = widths
+        if not self._elsewhere:
+            self.qmodel.bit_widths = widths
         self.qmodel.check_usable()
         evaluation = self.live.evaluate(widths, superseded=superseded)
         if evaluation is not None and not self.knowledge.is_ours(evaluation):
             self._follow_the_model()
         if evaluation is not None and not superseded():
-            self._views.show_message("")
+            self._views.show_message(self._news)
+            self._news = ""
             guess = self.knowledge.predict(widths)
             new = self.points.add([evaluation])
             if new:
@@ -329,31 +337,23 @@ class Session:
             self._show(evaluation)  # the number first
             if new:
                 self._views.show_points()
-            self._lessons.submit(widths)
+            self.knowledge.learn(widths, self.locked)
 
     def look_again(self) -> None:
-        """Looks whether the model is another by now; then the setting is measured anew."""
-        before = self.float_evaluation
+        """Looks whether the model is another by now; then what was measured is forgotten, and the setting is measured anew."""
         self._follow_the_model()
-        if self.float_evaluation is not before:
+        if not self.knowledge.is_ours(self.evaluation) and not self._requests.busy:
             self._request(self.bit_widths)
 
     def _follow_the_model(self) -> None:
         if self.knowledge.outdated():
-            self.float_evaluation = self.evaluator.evaluate_uniform(None)
-            self.knowledge.float_evaluation = self.points.float_evaluation = self.float_evaluation
-            self._views.show_float(self.float_evaluation)
-            self._views.show_points()
-            self.table = None
-            self._preparing.submit((None,))
-
-    def _learn(self, widths: Widths, superseded: Callable[[], bool]) -> None:
-        self.knowledge.learn(widths)
-        if not superseded():
-            self._views.show_steps(self.knowledge.next_steps(widths, self.locked))
+            self._news = (
+                "the model has changed, by a calibration say: what was measured before counts no more"
+            )
 
     def _hold(self, asked: tuple[str, Widths], superseded: Callable[[], bool]) -> None:
         side, widths = asked
+        self.look_again()  # what is held is compared with what is shown
         self._views.show_held(side, self.live.evaluate(widths), self.live.by_class(widths))
 
     def _go_to(self, widths: Widths) -> None:
@@ -364,7 +364,14 @@ class Session:
 
     def _move_to(self, widths: Widths) -> None:
         self.bit_widths = widths
+        self._say_elsewhere("")
         self._views.show_setting(widths)
+
+    def _say_elsewhere(self, text: str) -> None:
+        if text != self._elsewhere:
+            self._elsewhere = text
+            self._views.show_elsewhere(text)
+            self.show_again()
 
     def _but_for_locked(self, widths: Widths) -> Widths:
         named = zip(self.qmodel.names, widths, self.bit_widths, strict=True)
@@ -375,13 +382,8 @@ class Session:
         self._show_predicted(widths, "measuring …")
         self._requests.submit(widths)
 
-    def _add(self, evaluations: Iterable[Evaluation]) -> None:
-        # The model may have become another since they were handed over.
-        if self.points.add([evaluation for evaluation in evaluations if self.knowledge.is_ours(evaluation)]):
-            self._views.show_points()
-
     def _add_fed(self, evaluations: list[Evaluation]) -> None:
-        self._add(evaluations)
+        self.knowledge.add(evaluations)
         self.show_again()
 
     def _show(self, evaluation: Evaluation) -> None:
@@ -390,8 +392,9 @@ class Session:
             self._views.show_measured(evaluation, self.points.standing(evaluation))
 
     def show_again(self) -> None:
-        """Shows the latest measurement anew, unless the setting has gone on."""
-        if self.evaluation.bit_widths == self.bit_widths and not self.moving:
+        """Shows the latest measurement anew, unless the setting or the model has gone on."""
+        here = self.evaluation.bit_widths == self.bit_widths and self.knowledge.is_ours(self.evaluation)
+        if here and not self.moving:
             self._show(self.evaluation)
 
     def _show_predicted(self, widths: Widths, state: str) -> None:

@@ -52,7 +52,7 @@ class SettingsTable(anywidget.AnyWidget, View):
     looking = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, points: Points, checked: CheckedFront | None = None) -> None:
-        self.points, self._held_out = points, {} if checked is None else checked.texts()
+        self.points, self._held_out = points, None if checked is None else checked.texts()
         self._callbacks: list[Callable[[Widths], object]] = []
         columns = ["setting", points.scale.name, "expected", *map(name_and_unit, points.costs)]
         super().__init__(columns=[*columns, *(["on the hold-out set"] if checked is not None else [])])
@@ -63,6 +63,10 @@ class SettingsTable(anywidget.AnyWidget, View):
     def on_load(self, callback: Callable[[Widths], object]) -> None:
         """Calls back with the widths of a setting that is to be put on the sliders."""
         self._callbacks.append(callback)
+
+    def show_float(self, evaluation: Evaluation) -> None:
+        if self._held_out is not None:
+            self._held_out = {}
 
     def show_points(self) -> None:
         if not self.looking:
@@ -102,7 +106,7 @@ class SettingsTable(anywidget.AnyWidget, View):
             ),
             *(_number_and_text(cost, widths) for cost in points.costs),
         ]
-        if self._held_out:
+        if self._held_out is not None:
             cells.append((order, self._held_out.get(widths, "")))
         return {"cells": [list(cell) for cell in cells], "widths": _text(widths)}
 

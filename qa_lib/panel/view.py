@@ -18,6 +18,9 @@ class View:
     def show_setting(self, bit_widths: Widths) -> None:
         """The setting was changed by something else than a hand on a slider."""
 
+    def show_elsewhere(self, text: str) -> None:
+        """The model has widths that the sliders cannot show, in words; empty once it has those that they show."""
+
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         """The setting has been measured."""
 
@@ -26,7 +29,7 @@ class View:
         where nobody knows."""
 
     def show_float(self, evaluation: Evaluation) -> None:
-        """The float model is another by now."""
+        """The model is another by now, calibrated again say, and so is the float model: what was measured before counts no more."""
 
     def show_points(self) -> None:
         """The session's ``points`` have changed."""

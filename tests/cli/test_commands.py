@@ -11,6 +11,7 @@ import torch
 from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate
 from qa_lib.__main__ import main
 from qa_lib.cli.arguments.model import Setting, setting
+from qa_lib.export.settings import as_widths
 from qa_lib.search.intervals import drops_of_shares
 from qa_lib.workloads import workload as workloads
 
@@ -67,6 +68,7 @@ def by_hand(tiny_model, images, labels):
     [
         ("3", (3, 3, 3, 3)),
         ("8,4,3,float", (8, 4, 3, None)),
+        ("conv1=None,input=f", (None, 8, None, 8)),
         ("conv1=4,input=3", (3, 8, 4, 8)),
     ],
 )
@@ -136,6 +138,36 @@ def test_names_may_hold_what_settings_do():
     assert setting("a b = 4, c=-") == Setting(by_name={"a b": 4, "c": None})
 
 
+@pytest.mark.parametrize("word", ["float", "None", "null", "f", "-", "Float", "none"])
+def test_float_is_taken_in_every_spelling_that_is_offered(word):
+    assert setting(f"4,{word},4") == Setting(widths=(4, None, 4))
+    assert setting(f"input={word}, conv1=4") == Setting(by_name={"input": None, "conv1": 4})
+    assert setting(word) == Setting(uniform=(None,))
+    if word != "-":
+        assert as_widths(f"[4, {word}]") == [4, None] and as_widths(f"{{'a': {word}}}") == {"a": None}
+
+
+def test_what_is_no_setting_is_told_of_float(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "8,x"])
+    assert "float or None leaves one in float" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_export_replaces_only_what_out_names(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("export", "--setting", "4")[0] == 0
+    written = (tmp_path / "setting.json").read_text()
+    for format in ("json", "state_dict"):
+        status, shown, err = run("export", "--setting", "3", "--format", format)
+        assert status == 2 and not shown
+        assert err == "qa_lib: setting.json is there already: give --out FILE, which replaces what is there\n"
+    assert (tmp_path / "setting.json").read_text() == written and not (tmp_path / "setting.pt").exists()
+    assert run("export", "--setting", "3", "--out", "setting.json")[0] == 0
+    assert (tmp_path / "setting.json").read_text() != written
+
+
 def test_the_hold_out_set_is_another(run, tiny_workload, images, labels, monkeypatch):
     unwrapped = copy.deepcopy(tiny_workload.model)
     other = dataclasses.replace(tiny_workload, holdout_images=images[:64] / 2, holdout_labels=labels[:64])
@@ -180,7 +212,6 @@ def test_each_method_is_scored_and_one_is_kept(
         (["--methods", "max,mse", "--out", "a.pt"], "--methods are max, mse: give one of them"),
         (["--methods", "max", "--out", "a.bin"], "give a name that ends in .pt"),
         (["--methods", "max", "--out", "/none/a.pt"], "lies in no folder that exists"),
-        (["--widths", "1"], "--widths is 1; allowed are"),
     ],
 )
 def test_what_cannot_be_kept_is_said_before_anything_is_run(run, options, said):

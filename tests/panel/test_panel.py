@@ -7,6 +7,7 @@ import threading
 import pytest
 import torch
 from explorations import setting
+from tiny import make_tiny_model
 
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, explore, sensitivity
 from qa_lib.errors import BitWidthError, DataError, SearchError
@@ -232,6 +233,77 @@ def test_after_calibration_nothing_old_is_left_in_the_front(panel, qmodel, evalu
         assert correct == evaluator.evaluate(widths, remeasure=True).score
 
 
+@pytest.mark.parametrize("button", ["save", "png", "csv", "json", "hold"])
+def test_what_is_taken_from_the_panel_is_of_the_model_as_it_is(
+    panel, qmodel, evaluator, images, tmp_path, button
+):
+    panel.set_bit_widths([3] * 4)
+    panel.hold("A")
+    assert panel.wait(60) and panel.comparison.held
+    panel.saving.name.value = "mine"
+    before = panel.evaluation
+    calibrate(qmodel, (images * 0.02).split(40))
+    buttons = {"hold": panel.hold_buttons["B"]} | panel.saving.exports
+    clicked = buttons.get(button) or getattr(panel.saving, button)
+    clicked.click()
+    assert not list(tmp_path.iterdir())
+    assert panel.wait(60) and "the model has changed" in panel.readout.message.value
+    now = evaluator.evaluate([3] * 4, remeasure=True)
+    assert now.score != before.score and panel.evaluation == now and now.text in readout(panel)
+    assert panel.session.float_evaluation == evaluator.evaluate_uniform(None)
+    if button == "hold":
+        assert panel.comparison.held.keys() == {"B"} and panel.comparison.held["B"].evaluation == now
+        return
+    assert panel.comparison.held == {}
+    clicked.click()
+    (written,) = tmp_path.iterdir()
+    if button in ("save", "json"):
+        assert str(now.score) in written.read_text() and str(before.score) not in written.read_text()
+    if button == "csv":
+        assert len(written.read_text().splitlines()) == len(panel.session.points.evaluations) + 1
+        assert {e.fingerprint for e in panel.session.points.evaluations} == {evaluator.fingerprint()}
+
+
+def test_a_cell_that_is_run_again_after_a_calibration_measures_anew(panel, qmodel, evaluator, images):
+    panel.set_bit_widths([3] * 4)
+    before = panel.evaluation
+    calibrate(qmodel, (images * 0.02).split(40))
+    again = BitWidthPanel(evaluator)
+    assert again.wait(60) and again.session is panel.session
+    now = evaluator.evaluate([3] * 4, remeasure=True)
+    assert again.evaluation == panel.evaluation == now != before and now.text in readout(again)
+    assert {e.fingerprint for e in again.session.points.evaluations} == {now.fingerprint}
+
+
+def test_a_panel_says_what_its_sliders_cannot_show(panel, qmodel, evaluator, images):
+    narrow = BitWidthPanel(evaluator, 4, 8)
+    assert narrow.wait(60) and not narrow.readout.message.value
+    panel.set_bit_widths([3, 8, 8, 8])
+    assert narrow.wait(60) and narrow.bit_widths == (8, 8, 8, 8)
+    said = "the model has widths now that these sliders, from 4 to 8, cannot show (input 3)"
+    assert said in narrow.readout.message.value and "not on the model now" in readout(narrow)
+    narrow.take(evaluator.evaluate([7, 7, 7, 6]))
+    narrow.hold("A")
+    assert narrow.wait(60) and said in narrow.readout.message.value
+    assert "not on the model now" in readout(narrow) and "not on the model" not in readout(panel)
+    panel.set_all(2)
+    assert "(input 2, shortcut 2, conv1 2 and 1 more)" in narrow.readout.message.value
+    assert min(min(e.bit_widths) for e in narrow.session.points.evaluations) == 4
+    # What it measures anew is not given to the model.
+    calibrate(qmodel, (images * 0.5).split(40))
+    narrow.hold("A")
+    assert narrow.wait(60) and narrow.evaluation == evaluator.evaluate([8] * 4)
+    assert qmodel.bit_widths == panel.bit_widths == (2, 2, 2, 2)
+    narrow.equalizer.release((8, 8, 4, 8))
+    assert narrow.wait(60) and panel.wait(60) and qmodel.bit_widths == panel.bit_widths == (8, 8, 4, 8)
+    assert "sliders" not in narrow.readout.message.value and "not on the model" not in readout(narrow)
+    panel.set_all(3)
+    panel.session.undo()
+    assert panel.wait(60) and narrow.wait(60)
+    assert "sliders" not in narrow.readout.message.value and "not on the model" not in readout(narrow)
+    narrow.close()
+
+
 def test_a_search_does_not_take_the_readout_from_a_hand(panel, evaluator):
     panel.equalizer.moving = [2, 2, 2, 2]
     panel.take(evaluator.evaluate([7, 7, 7, 6]))
@@ -271,11 +343,12 @@ def test_picks_stay_within_the_limits_and_take_what_is_shown(qmodel, evaluator):
     panel.toolbar.least.value = 30
     panel.toolbar.cheapest.click()
     assert panel.wait(60) and min(panel.bit_widths) >= 3 and not panel.readout.message.value
+    assert min(min(point.bit_widths) for point in exploration.front_evaluations) == 2
     for point in panel.session.points.front:
-        if min(point.bit_widths) >= 3:
-            shown = round(point.score, 4)
-            found = panel.session.points.cheapest(shown, panel.session.limits)
-            assert round(found.score, 4) >= shown and found.total_bits <= point.total_bits
+        assert min(point.bit_widths) >= 3
+        shown = round(point.score, 4)
+        found = panel.session.points.cheapest(shown)
+        assert round(found.score, 4) >= shown and found.total_bits <= point.total_bits
 
 
 def test_of_a_checked_front_a_button_picks_what_surely_loses_no_more(qmodel, evaluator):
@@ -640,6 +713,42 @@ def test_a_search_is_begun_and_stopped_from_the_panel(panel):
     assert panel.session.search.wait(60) and panel.exploration.interrupted
 
 
+def test_the_field_of_passes_takes_what_a_search_does(panel):
+    searching, least = panel.searching, panel.session.search.least_passes
+    assert least > 1 and f"{least} or more" in searching.passes.tooltip
+    assert "the first one alone may take some 20" in searching.passes.tooltip
+    searching.passes.value = 1
+    assert searching.passes.value == least
+    searching.passes.value = float("nan")
+    assert searching.passes.value == least
+    searching.begin.click()
+    assert not panel.readout.message.value
+    assert panel.session.search.wait(60) and panel.exploration.full_passes >= least
+    with pytest.raises(SearchError, match=f"give {least} or more"):
+        panel.session.search.begin(least - 1)
+
+
+def test_the_next_search_begins_once_the_one_that_was_stopped_has_ended(panel, monkeypatch):
+    searching, search = panel.searching, panel.session.search
+    measuring, go_on, take = threading.Event(), threading.Event(), panel.session.take
+    monkeypatch.setattr(panel.session, "take", lambda e: (measuring.set(), go_on.wait(60), take(e)))
+    searching.passes.value = 1e5
+    searching.begin.click()
+    assert measuring.wait(60)
+    searching.stop.click()
+    assert searching.text.value == "stopping …" and searching.begin.disabled
+    searching.passes.value = search.least_passes
+    searching.begin.click()
+    assert searching.text.value == "stopping …, then the next search begins"
+    assert not panel.readout.message.value
+    go_on.set()
+    assert search.wait(60) and panel.wait(60)
+    assert searching.text.value.startswith("done after") and not panel.exploration.interrupted
+    assert not searching.begin.disabled and searching.stop.disabled
+    searching.stop.click()  # nothing runs
+    assert searching.text.value.startswith("done after")
+
+
 def test_an_empty_front_says_what_to_do(evaluator):
     panel = BitWidthPanel(evaluator, min_accuracy=1.0)
     assert panel.wait(60)
@@ -724,6 +833,22 @@ def test_the_present_setting_is_measured_on_a_hold_out_set(qmodel, evaluator, im
         BitWidthPanel(evaluator, holdout=evaluator)
     plain = BitWidthPanel(evaluator)
     assert plain.holdout.button not in plain.toolbar.widget.children
+
+
+def test_a_hold_out_set_of_what_is_another_model_by_now_says_nothing(
+    panel, qmodel, evaluator, images, labels
+):
+    other = QuantizedActivationsModel(make_tiny_model(), conv2d_predicate)
+    calibrate(other, images.split(40), method="max")
+    panel = BitWidthPanel(evaluator, holdout=Evaluator(other, images / 2, labels, batch_size=40))
+    panel.holdout.button.click()
+    assert panel.wait(60) and "on the hold-out set" in readout(panel)
+    calibrate(qmodel, (images * 0.5).split(40))
+    panel.set_bit_widths([8] * 4)
+    assert "hold-out" not in readout(panel)
+    panel.holdout.button.click()
+    assert panel.wait(60) and "is of another model, or it was calibrated" in panel.readout.message.value
+    assert "hold-out" not in readout(panel)
 
 
 def test_who_points_at_a_name_sees_what_the_layer_sees(panel, monkeypatch):

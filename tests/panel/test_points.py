@@ -31,6 +31,17 @@ def test_the_front_is_by_what_diverges_least():
     assert points.front == [] and points.expected is None
 
 
+def test_what_lies_outside_the_limits_is_left_out():
+    points = Points(0.5, limits=(3, 4))
+    assert points.add([*EVERY, measured((None, 3), 900, 0.03)]) and not points.add([EVERY[0], EVERY[3]])
+    assert {e.bit_widths for e in points.evaluations} == {(3, 3), (4, 4), (None, 3)}
+    assert (
+        [e.bit_widths for e in points.front]
+        == [(3, 3), (4, 4)]
+        == [e.bit_widths for e in (points.cheapest(0.8), points.cheapest(0.9))]
+    )
+
+
 def test_by_score_it_is_by_what_was_measured_and_the_expected_one_is_told_all_the_same():
     points = Points(0.5, float_evaluation=FLOAT)
     points.add(EVERY)

@@ -234,6 +234,24 @@ def test_points_of_before_a_calibration_are_forgotten(session, qmodel, evaluator
         assert point == evaluator.evaluate(point.bit_widths, remeasure=True)
 
 
+def test_what_was_measured_before_a_calibration_is_not_settled(session, view, qmodel, evaluator, images):
+    session.set_bit_widths([3] * 4)
+    before = session.settled()
+    calibrate(qmodel, (images * 0.02).split(40))
+    view.told.clear()
+    with pytest.raises(SearchError, match="has changed since this was measured, .* do it again"):
+        session.settled()
+    assert session.wait(60)
+    assert session.settled() == evaluator.evaluate([3] * 4, remeasure=True) != before
+    assert view.of("float") and ("measured", (3, 3, 3, 3)) in view.told
+    calibrate(qmodel, images[:40].split(40))
+    session.take(evaluator.evaluate([7, 7, 7, 6]))  # of the model as it is now
+    assert session.wait(60) and session.evaluation == evaluator.evaluate([3] * 4, remeasure=True)
+    assert (7, 7, 7, 6) in {e.bit_widths for e in session.points.evaluations}
+    qmodel.load_state_dict(qmodel.state_dict())  # which changes nothing
+    assert session.settled() is session.evaluation
+
+
 def test_what_goes_wrong_in_the_background_is_told(session, view, qmodel):
     qmodel.remove()
     session.release((8, 8, 3, 8))
@@ -289,7 +307,8 @@ def test_what_is_not_wanted_any_more_gives_up(evaluator):
 
     session = Session(evaluator)
     session.attach(Listening())
-    session._preparing.cancel()
+    for queue in session.knowledge.queues:
+        queue.cancel()
     assert session.wait() and errors == []
 
 
@@ -440,7 +459,11 @@ def test_sessions_of_one_model_follow_each_other(session, view, evaluator):
     assert session.wait(60) and other.wait(60)
     assert session.bit_widths == (8, 8, 8, 8) and session.history.can_undo
     session.set_bit_widths({"conv1": 2})  # which the other's sliders cannot show
-    assert other.bit_widths == (8, 8, 8, 8) and evaluator.qmodel.bit_widths == session.bit_widths
+    assert (
+        other.wait(60)
+        and other.bit_widths == (8, 8, 8, 8)
+        and evaluator.qmodel.bit_widths == session.bit_widths
+    )
 
 
 def test_what_is_detached_is_told_nothing_until_it_is_attached_again(session, view):

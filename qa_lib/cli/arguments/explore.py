@@ -64,7 +64,8 @@ def fill(command: argparse.ArgumentParser) -> None:
         help="say which is the cheapest solution that loses at most so much of the score on the hold-out set, 0.01 of an accuracy "
         "say, with 95 %% confidence")  # fmt: skip
     add("--full-passes", type=above_zero, metavar="P",
-        help="budget: passes over the search set, everything counted")  # fmt: skip
+        help="budget: passes over the search set, everything counted; the search ends with the generation in which they are used up, and "
+        "the first one alone may take some 20")  # fmt: skip
     add("--seconds", type=above_zero, metavar="S", help="budget: how long to search")
     add("--evaluations", type=whole(1), metavar="N", help="budget: candidates to ask for")
     add("--patience", type=above_zero, metavar="P",

@@ -46,6 +46,6 @@ def fill(command: argparse.ArgumentParser) -> None:
         "--out",
         type=user_path,
         metavar="FILE",
-        help="the file to write (default: setting.json, .onnx or .pt)",
+        help="the file to write, over what is there (default: setting.json, or with the format's ending, unless it is there already)",
     )
     add_json(command)

@@ -4,14 +4,13 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from qa_lib.checks import is_float_word
 from qa_lib.cli.arguments.choices import CALIBRATIONS, WORKLOADS
 from qa_lib.cli.arguments.types import user_path, workload
 
-# What a quantizer that is in float has for a width.
-FLOAT = ("float", "-")
 SETTING_HELP = (
-    "4 (one width everywhere), 8,4,4,8 (one for each quantizer), input=8,conv1=4 (by name; the others have 8), "
-    "front.csv:3 (a row that explore wrote), or setting.json (what export wrote, with its amax)"
+    "4 (one width everywhere), 8,4,float,8 (one for each quantizer; float or None leaves one in float), input=8,conv1=float (by name; "
+    "the others have 8), front.csv:3 (a row that explore wrote), or setting.json (what export wrote, with its amax)"
 )
 
 
@@ -90,4 +89,4 @@ def setting(text: str) -> Setting:
 
 
 def _width(text: str) -> int | None:
-    return None if text.strip() in FLOAT else int(text)
+    return None if is_float_word(text) else int(text)

@@ -80,11 +80,13 @@ def cost(text: str) -> str:
 
 
 def list_of_widths(text: str) -> list[int]:
-    """Whole numbers with commas between them."""
+    """Widths with commas between them."""
     try:
-        return [int(each) for each in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} are no widths: give whole numbers, 2,4,8 say") from None
+        return [whole(2, 16)(each) for each in text.split(",")]
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} are no widths: give whole numbers from 2 to 16, 2,4,8 say"
+        ) from None
 
 
 def add_other_costs(command: argparse.ArgumentParser) -> None:
