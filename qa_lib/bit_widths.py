@@ -94,7 +94,7 @@ def check_bit_widths(bit_widths: BitWidths, present: Mapping[str, int | None]) -
     if len(values) != len(present):
         raise BitWidthError(
             f"bit_widths has {len(values)} values, but the model has {len(present)} "
-            "quantizers ('input' comes first)"
+            f"quantizers{' (input comes first)' if 'input' in present else ''}"
         )
     return tuple(
         check_num_bits(value, f"the width of '{name}'") for name, value in zip(present, values, strict=True)

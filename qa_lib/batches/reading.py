@@ -118,7 +118,11 @@ def _check_only_targets_follow(batch: Sequence[Any], model: nn.Module | None) ->
             "first alone if the rest are targets"
         )
     alike = others and all(isinstance(o, Tensor) and o.is_floating_point() and o.dim() == 3 for o in batch)
-    if alike and model is not None and any(isinstance(module, nn.Conv2d) for module in model.modules()):
+    if (
+        alike
+        and model is not None
+        and any(isinstance(module, nn.modules.Conv2d) for module in model.modules())
+    ):
         raise CalibrationError(
             f"a batch is a {type(batch).__name__} of {len(batch)} tensors that look like images each: all but the first "
             "would be left out. Give one tensor a batch, shape (N, ...): torch.stack(images), if they have one size; or ([images], None)"

@@ -62,11 +62,14 @@ class Dataflow:
         tensors: In the order in which they are written.
         products: In order.
         uncounted: Operations with weights whose multiply-adds nobody knows.
+        fixed: Of quantizers that are none of the model's, but part of the network (of an adopted one, those that were left), name and width: they stand
+            among the others.
     """
 
     tensors: tuple[StoredTensor, ...]
     products: tuple[Products, ...]
     uncounted: tuple[str, ...] = ()
+    fixed: tuple[tuple[str, int], ...] = ()
 
     def state(self) -> dict[str, Any]:
         """Itself in plain values, for a state dict."""
@@ -82,14 +85,15 @@ class Dataflow:
             Products(**each | {"operands": tuple(tuple(one) for one in each["operands"])})
             for each in state["products"]
         )
-        known = {FLOAT, *names}
+        fixed = tuple((str(name), width) for name, width in state.get("fixed", ()))
+        known = {FLOAT, *names, *dict(fixed)}
         said = {q for each in tensors for q in each.quantizers} | {each.quantizer for each in products}
         said |= {q for each in products for operand in each.operands for q in operand}
         counts = [n for each in tensors for n in (each.elements, each.made, each.needed - each.made)]
-        counts += [n for each in products for n in (each.macs, each.weights)]
+        counts += [n for each in products for n in (each.macs, each.weights)] + [width for _, width in fixed]
         if not said <= known or not all(isinstance(n, int) and n >= 0 for n in counts):
             raise ValueError("a dataflow that is none")
-        return cls(tensors, products, tuple(map(str, state["uncounted"])))
+        return cls(tensors, products, tuple(map(str, state["uncounted"])), fixed)
 
 
 class Network(Protocol):
@@ -118,15 +122,19 @@ class Widest:
     Args:
         sets: Sets of quantizers.
         names: All quantizers, in the order of the widths.
+        fixed: Others, and their widths.
     """
 
-    def __init__(self, sets: Sequence[Sequence[str]], names: Sequence[str]) -> None:
-        place = {name: index for index, name in enumerate(names)} | {FLOAT: len(names)}
-        self.quantizers = len(names)
+    def __init__(
+        self, sets: Sequence[Sequence[str]], names: Sequence[str], fixed: Sequence[tuple[str, int]] = ()
+    ) -> None:
+        others = {FLOAT: FLOAT_BITS, **dict(fixed)}
+        place = {name: index for index, name in enumerate((*names, *others))}
+        self.quantizers, self._others = len(names), [*others.values()]
         self._flat = np.array([place[name] for each in sets for name in each], int)
         self._starts = np.cumsum([0, *map(len, sets)])[:-1]
 
     def __call__(self, bit_widths: Iterable[int | None]) -> np.ndarray:
         """Of each set, in bits; None counts as float32."""
         widths = float_as_bits(bit_widths, self.quantizers)
-        return np.maximum.reduceat(np.array([*widths, FLOAT_BITS])[self._flat], self._starts)
+        return np.maximum.reduceat(np.array([*widths, *self._others])[self._flat], self._starts)

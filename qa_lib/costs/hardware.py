@@ -93,10 +93,12 @@ class PeakActivationMemory:
     Attributes:
         tensors: What is stored.
         names: The quantizers, in order.
+        fixed: Others that write them, and their widths.
     """
 
     tensors: tuple[StoredTensor, ...] = field(repr=False)
     names: tuple[str, ...] = field(repr=False)
+    fixed: tuple[tuple[str, int], ...] = field(default=(), repr=False)
     name: ClassVar[str] = "peak activation memory"
     unit: ClassVar[str] = "kB"
     is_sum: ClassVar[bool] = False
@@ -109,7 +111,7 @@ class PeakActivationMemory:
             NotCalibratedError: It is not calibrated.
             LayerError: Its dataflow is not known.
         """
-        return cls(qmodel.dataflow.tensors, qmodel.names)
+        return cls(qmodel.dataflow.tensors, qmodel.names, qmodel.dataflow.fixed)
 
     def __call__(self, bit_widths: Iterable[int | None]) -> float:
         return float(np.max(self._alive @ self._widest(bit_widths), initial=0.0)) / _BITS_PER_KB
@@ -121,7 +123,7 @@ class PeakActivationMemory:
 
     @cached_property
     def _widest(self) -> Widest:
-        return Widest([tensor.quantizers for tensor in self.tensors], self.names)
+        return Widest([tensor.quantizers for tensor in self.tensors], self.names, self.fixed)
 
     @cached_property
     def _alive(self) -> np.ndarray:
@@ -203,7 +205,7 @@ class BitOperations:
             (each.operands[0], (weight,) if weight else each.operands[-1])
             for each, weight in zip(self.dataflow.products, self._of_weight, strict=True)
         ]
-        return Widest([operand for pair in pairs for operand in pair], self.names)
+        return Widest([operand for pair in pairs for operand in pair], self.names, self.dataflow.fixed)
 
     @cached_property
     def _macs(self) -> np.ndarray:
@@ -212,7 +214,7 @@ class BitOperations:
     @cached_property
     def _of_weight(self) -> list[str]:
         """Of each operation the quantizer of its weight; empty if it has none."""
-        names = set(self.names)
+        names = {*self.names, *dict(self.dataflow.fixed)}
         weights = [
             [each.layer + suffix for suffix in WEIGHT_SUFFIXES if len(each.operands) == 1]
             for each in self.dataflow.products

@@ -25,7 +25,12 @@ from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.meter import Meter
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.forward.fusion import Fusing
-from qa_lib.forward.replica_check import behaviour_digest, check_replica, check_thread
+from qa_lib.forward.replica_check import (
+    behaviour_digest,
+    check_replica,
+    check_thread,
+    check_toolkit,
+)
 from qa_lib.forward.replicas import RunBatch, run_tasks
 from qa_lib.forward.tasks import Task
 from qa_lib.quantization.digests import network_digest, structure_digest
@@ -139,6 +144,8 @@ class Runner:
                     "or measure the model itself, one candidate at a time: Evaluator(..., replicas=False)"
                 )
                 raise ReplicaError(f"{error}; {way_out}") from error
+            # What an adopted model does may depend on how many items there are.
+            self.images_forwarded += count_items(images) * check_toolkit(self.qmodel, images)
             self._checked.add(known)
         return made
 

@@ -5,24 +5,26 @@ from typing import Any
 
 from qa_lib.errors import DataError
 from qa_lib.export.grid import Grid, grid_of
-from qa_lib.quantization.adopting import all_places, left_on
+from qa_lib.quantization.adopting import all_places
 from qa_lib.quantization.quantize_weight import layer_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 VERSION = "0.6.1"
 # What the specification allows.
 SMALLEST, LARGEST = 4, 32
 
 
-def aimet_encodings(qmodel: QuantizedActivationsModel, grids: Mapping[str, Grid]) -> dict[str, Any]:
+def aimet_encodings(
+    qmodel: QuantizedActivationsModel, grids: Mapping[str, Grid], fixed: Mapping[str, TensorQuantizer]
+) -> dict[str, Any]:
     """The content of an encodings file: activations by the name of the module that writes them, or ``"conv1.input"`` where a quantizer stands before a
     layer; weights by that of the parameter.
 
     Raises:
         DataError: A width is below 4, which the specification does not allow.
     """
-    fixed = {name: grid_of(ours, ours.num_bits) for name, ours in left_on(qmodel.model).items()}
-    every = {**grids, **fixed}
+    every = {**grids, **{name: grid_of(ours, ours.num_bits) for name, ours in fixed.items()}}
     weights = [n for n in every if n in qmodel.weighted_modules or n.endswith("._weight_quantizer")]
     if low := [
         name for name, grid in every.items() if grid.num_bits is not None and grid.num_bits < SMALLEST

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from qa_lib.quantization.fake_quantize import SMALLEST_AMAX, grid_bounds
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
@@ -36,6 +39,18 @@ class Grid:
         if self.num_bits is None or self.amax is None:
             return None
         return tuple(0.0 if amax <= SMALLEST_AMAX else amax / self.levels[1] for amax in self.amax)
+
+    def quantizer(self, weight: Tensor | None) -> TensorQuantizer:
+        """One that does this; with an axis, of this ``weight``."""
+        made = TensorQuantizer(
+            self.num_bits, unsigned=self.unsigned, narrow_range=self.narrow_range, axis=self.axis
+        )
+        if self.amax is not None:
+            dims = 0 if self.axis is None or weight is None else weight.dim()
+            made.amax = torch.tensor(self.amax).reshape(
+                [-1 if dim == self.axis else 1 for dim in range(dims)]
+            )
+        return made
 
     def said(self, numbers: tuple[float, ...] | None) -> float | list[float] | None:
         """``amax`` or ``scale`` as the file has it: a number, or a list of those of the channels."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from qa_lib.bit_widths import Widths, check_num_bits
 from qa_lib.checks import shown
@@ -17,7 +18,7 @@ from qa_lib.export.grid import Grid
 from qa_lib.export.verification import Verification
 from qa_lib.files import checked_path
 from qa_lib.quantization.check_model import check_qmodel
-from qa_lib.quantization.handing_back import check_others
+from qa_lib.quantization.handing_back import check_others, weight_of, write_into_toolkit
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
 FORMAT, VERSION = "qa_lib.setting", 1
@@ -47,26 +48,33 @@ class HandedOver:
         """The quantizers that are switched off: what they stand behind is left in float."""
         return tuple(name for name, grid in self.grids.items() if grid.num_bits is None)
 
-    def apply(self, qmodel: QuantizedActivationsModel) -> None:
+    def apply(self, qmodel: QuantizedActivationsModel | nn.Module) -> None:
         """Gives ``qmodel``, calibrated or not, these widths and grids: it returns then what the model did that was handed over. Of each quantizer the file
         knows the ``amax`` of one width, which from then on serves all; what calibration had found for others is gone, and with it ``calibration``.
+        A plain model of NVIDIA's toolkit takes those of an adopted one as well, as with ``Exploration.apply``.
 
         Raises:
             DataError: It has other quantizers, or the file knows no ``amax`` of one that is switched on.
             LayerError: Quantizers of the toolkit that the file says nothing of are not what they were.
         """
+        others = self.facts.get("others", {})
+        if isinstance(qmodel, nn.Module) and not isinstance(qmodel, QuantizedActivationsModel):
+            own = {name: grid.quantizer(weight_of(qmodel, name)) for name, grid in self.grids.items()}
+            return write_into_toolkit(
+                dict(zip(self.grids, self.bit_widths, strict=True)), own, qmodel, others
+            )
         check_qmodel(qmodel)
         if list(self.grids) != list(qmodel.names):
             raise DataError(
                 f"the setting is of quantizers {shown(list(self.grids))}; this model has {shown(list(qmodel.names))}: wrap the same model with the "
                 "same predicate"
             )
-        check_others(qmodel.other_quantizers, self.facts.get("others", {}))
+        check_others(qmodel.other_quantizers, others)
         shapes = {name: _amax_shape(qmodel, name, grid) for name, grid in self.grids.items()}
         with qmodel.lock:
             for name, grid in self.grids.items():
                 quantizer = qmodel.fake_quantizers[name]
-                quantizer.unsigned = grid.unsigned
+                quantizer.unsigned, quantizer.narrow_range = grid.unsigned, grid.narrow_range
                 if grid.amax is not None:
                     quantizer.amax = torch.tensor(grid.amax).reshape(shapes[name])
                 quantizer.num_bits = grid.num_bits
@@ -141,7 +149,8 @@ def _read(row: dict[str, Any]) -> Grid:
     if (
         not isinstance(row["signed"], bool)
         or not (known or amax is None)
-        or isinstance(amax, list) != (axis in (0, 1))
+        or isinstance(amax, list) != (axis is not None)
+        or not (axis is None or (isinstance(axis, int) and axis >= 0))
     ):
         raise ValueError(f"a grid of {row['name']!r} that is none")
     if grid.num_bits is not None:

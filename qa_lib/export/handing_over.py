@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from qa_lib.batches.structure import count_items, tensors
+from qa_lib.batches.structure import count_items, take, tensors
 from qa_lib.bit_widths import BitWidths
 from qa_lib.checks import shown
 from qa_lib.costs import total_bits
-from qa_lib.errors import DataError
+from qa_lib.errors import CalibrationError, DataError, LayerError
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.export.aimet_encodings import aimet_encodings
@@ -23,10 +23,13 @@ from qa_lib.export.onnx_file import write_onnx
 from qa_lib.export.settings import as_code
 from qa_lib.export.verification import verify as verification
 from qa_lib.files import checked_path, write_whole
+from qa_lib.forward.replica_check import check_toolkit
+from qa_lib.quantization.adopting import left_on, switched_on
 from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.digests import is_of_this_model
 from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 
 # What can be written, and what its file is called.
 FORMATS = {
@@ -116,6 +119,13 @@ def export_setting(
         raise DataError(
             f"{', '.join(channels)} have an amax for each channel of an activation, which none of these formats holds: give qmodel.state_dict() to torch.save"
         )
+    if graph and (on := list(switched_on(qmodel.model))):
+        raise DataError(
+            f"{shown(on)} of pytorch-quantization are switched on and part of the network, which {format!r} cannot hold: adopt them as well, or disable() them"
+        )
+    some = _inputs(qmodel, inputs, verify) if graph else None
+    if graph:
+        check_toolkit(qmodel, take(some, slice(0, 32)))
     table = qmodel.layer_table().set_index("name")
     grids = {
         name: grid_of(quantizer, width)
@@ -153,9 +163,9 @@ def export_setting(
     }
     other: dict[str, Any] = {}
     if format == "modelopt":
-        other = modelopt_config(qmodel, widths)
+        other = modelopt_config(qmodel, widths, _left_on(qmodel, format))
     elif format == "aimet":
-        other = aimet_encodings(qmodel, grids)
+        other = aimet_encodings(qmodel, grids, _left_on(qmodel, format))
     others = {"others": found} if (found := qmodel.other_quantizers) else {}
     content = {"format": FORMAT, "version": VERSION, **facts, **others, "quantizers": rows}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -175,12 +185,22 @@ def export_setting(
         write_whole(file, written.getvalue(), "the state dict", DataError)
     if graph:
         is_qonnx = format == "qonnx"
-        some = _inputs(qmodel, inputs, verify)
         said = {**facts, "bit_widths": json.dumps(dict(zip(qmodel.names, widths, strict=True)))}
         write_onnx(file, qmodel, grids, some, said, qonnx=is_qonnx)
         if verify is not None:
             verified = verification(file, qmodel, widths, verify, qonnx=is_qonnx)
     return HandedOver(grids, facts | others, verified)
+
+
+def _left_on(qmodel: QuantizedActivationsModel, format: str) -> dict[str, TensorQuantizer]:
+    """The quantizers that are part of the network, which the file names as well."""
+    try:
+        return left_on(qmodel.model)
+    except (LayerError, CalibrationError) as error:
+        raise DataError(
+            f"{format!r} has to hold all quantizers that are switched on, those that were not adopted, too, and cannot: {str(error).partition(': ')[0]}; disable() it, or "
+            "take 'json', which says what was adopted alone"
+        ) from error
 
 
 def _inputs(qmodel: QuantizedActivationsModel, inputs: Any, verify: Any) -> Any:

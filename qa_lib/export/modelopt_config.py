@@ -7,7 +7,7 @@ from torch import fx, nn
 
 from qa_lib.errors import DataError
 from qa_lib.graph.tracing import Tracer
-from qa_lib.quantization.adopting import all_places, left_on
+from qa_lib.quantization.adopting import all_places
 from qa_lib.quantization.inputs import INPUT
 from qa_lib.quantization.quantize_weight import layer_of
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -20,8 +20,11 @@ _KINDS = {
 }  # fmt: skip
 
 
-def modelopt_config(qmodel: QuantizedActivationsModel, widths: Sequence[int | None]) -> dict[str, Any]:
-    """``"config"`` for ``mtq.quantize``, which does not calibrate, and ``"amax"``: name of a quantizer of ModelOpt -> its ``amax``.
+def modelopt_config(
+    qmodel: QuantizedActivationsModel, widths: Sequence[int | None], fixed: Mapping[str, TensorQuantizer]
+) -> dict[str, Any]:
+    """``"config"`` for ``mtq.quantize``, which does not calibrate, and ``"amax"``: name of a quantizer of ModelOpt -> its ``amax``. Those that are ``fixed`` are
+    part of the network.
 
     Raises:
         DataError: ModelOpt has no quantizer at such a place.
@@ -30,7 +33,7 @@ def modelopt_config(qmodel: QuantizedActivationsModel, widths: Sequence[int | No
         (name, quantizer, num_bits)
         for (name, quantizer), num_bits in zip(qmodel.fake_quantizers.items(), widths, strict=True)
     ]
-    places += [(name, ours, ours.num_bits) for name, ours in left_on(qmodel.model).items()]
+    places += [(name, ours, ours.num_bits) for name, ours in fixed.items()]
     entries: list[dict[str, Any]] = [{"quantizer_name": "*", "enable": False}]
     amax: dict[str, Any] = {}
     shared = all_places(qmodel.model)

@@ -17,7 +17,7 @@ from qa_lib.quantization.digests import structure_digest
 from qa_lib.quantization.quantize_output import QuantizeOutput, owns_its_output
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 
-_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+_CONVOLUTIONS = (nn.modules.Conv2d, nn.modules.ConvTranspose2d)
 
 
 @dataclass(frozen=True)

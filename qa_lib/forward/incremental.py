@@ -17,7 +17,7 @@ from qa_lib.errors import DataError, LayerError, QAWarning
 from qa_lib.forward.fusion import fuse_graph
 from qa_lib.forward.keeping import what_to_keep
 from qa_lib.forward.layer_graph import LayerGraph
-from qa_lib.forward.replica_check import behaviour_digest, check_toolkit, negatives_as_before
+from qa_lib.forward.replica_check import behaviour_digest, check_toolkit
 from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.digests import network_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
@@ -207,8 +207,7 @@ class IncrementalForward:
                 self._graph: LayerGraph | None = LayerGraph(self.qmodel, self.batches[0])
         except LayerError as error:
             self._graph = None
-            with self.qmodel.lock, negatives_as_before(self.qmodel):
-                check_toolkit(self.qmodel, take(self.batches[0], slice(0, 8)))
+            check_toolkit(self.qmodel, take(self.batches[0], slice(0, 8)))
             warnings.warn(
                 f"torch.fx cannot take this model apart ({error}), so every setting runs the whole network: "
                 "the same numbers, but nothing is saved",

@@ -19,6 +19,7 @@ from qa_lib.bit_widths import Widths
 from qa_lib.errors import NotReproducibleError, QAWarning, ReplicaError
 from qa_lib.forward.replicas import make_replicas
 from qa_lib.quantization.digests import settings
+from qa_lib.quantization.handing_back import set_like
 from qa_lib.quantization.quantize_output import CALLS_THE_MODEL
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 from qa_lib.quantization.running import running
@@ -91,34 +92,47 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
 
 
 def check_toolkit(qmodel: QuantizedActivationsModel, inputs: Any) -> int:
-    """Raises ``NotReproducibleError`` if an adopted model returns something else for ``inputs`` than the toolkit's own quantizers make of them; returns how
-    often it was run. Of other models it looks at none."""
-    tried = _TRIED_BY_TOOLKIT if qmodel.adopted else ()
-    for num_bits in tried:
-        if _is_toolkits(qmodel, widths_at(qmodel, num_bits), inputs):
-            continue
+    """Raises ``NotReproducibleError`` if an adopted model returns something else for ``inputs`` than the toolkit's own model, a copy without anything of
+    ours, at the same widths; returns how often the two were run. Of other models it looks at none."""
+    if not qmodel.adopted:
+        return 0
+    try:
+        twin = qmodel.toolkit_copy().eval()
+    except Exception as error:  # a user's module may raise anything when it is copied
+        raise NotReproducibleError(
+            f"the adopted model cannot be copied ({type(error).__name__}: {error}), and so not be compared with the toolkit's own: keep out of its modules what "
+            "copy.deepcopy refuses"
+        ) from error
+    with qmodel.lock, negatives_as_before(qmodel), one_torch_thread():
+        unlike = [
+            n for n in _TRIED_BY_TOOLKIT if not _is_toolkits(qmodel, twin, widths_at(qmodel, n), inputs)
+        ]
+        alone = {name: tuple(2 if n == name else None for n in qmodel.names) for name in qmodel.names}
         each = [
             name
             for name, quantizer in qmodel.fake_quantizers.items()
-            if quantizer.calibrated
-            and not _is_toolkits(qmodel, tuple(2 if n == name else None for n in qmodel.names), inputs)
+            if unlike and quantizer.calibrated and not _is_toolkits(qmodel, twin, alone[name], inputs)
         ]
+    if unlike:
         raise NotReproducibleError(
-            f"the adopted model returns other numbers than the toolkit's own quantizers {_at(num_bits)}"
+            f"the adopted model returns other numbers than the toolkit's own {_at(unlike[0])}"
             + (f", because of {_some(each)}" if each else "")
-            + ": it is used in a way that is not seen from outside (_quant is overridden, a hook sits on it, its forward() or num_bits is used, or a weight's "
-            "quantizer is called with more than the weight): leave it out of the predicate, or use it as the toolkit's layers do"
+            + ": a quantizer is used in a way that is not seen from outside (a hook sits on it, its forward() or num_bits is used, a weight's is called with more than "
+            "the weight), or torch takes a faster way past it (nn.TransformerEncoderLayer): leave it out of the predicate, or use it as the toolkit's layers do"
         )
-    return 2 * len(tried)
+    return 2 * len(_TRIED_BY_TOOLKIT)
 
 
-def _is_toolkits(qmodel: QuantizedActivationsModel, widths: Widths, inputs: Any) -> bool:
+def _is_toolkits(
+    qmodel: QuantizedActivationsModel, twin: torch.nn.Module, widths: Widths, inputs: Any
+) -> bool:
     before = _negatives(qmodel)
     found = _run(qmodel, widths, inputs)
     if _negatives(qmodel) != before:
         return True  # the toolkit's raise, where ours count
-    with running(qmodel, [None] * len(qmodel.names)), qmodel.by_the_toolkit(widths):
-        return same(try_forward(qmodel, inputs), found)
+    set_like(qmodel, dict(zip(qmodel.names, widths, strict=True)), twin)
+    with torch.inference_mode():
+        return same(qmodel.run(inputs, twin), found)
 
 
 def _negatives(qmodel: QuantizedActivationsModel) -> int:

@@ -155,6 +155,7 @@ def watch_dataflow(
     inputs: Sequence[Tensor],
     items: int,
     run: Callable[[], Iterable[Tensor]],
+    fixed: Mapping[str, Any],
 ) -> Dataflow:
     """What ``model`` stores and multiplies for one item, as a pass over ``items`` of them shows.
 
@@ -164,6 +165,7 @@ def watch_dataflow(
         inputs: The tensors that ``run`` gives the model.
         items: How many items are in them.
         run: Runs the model on ``inputs``, and returns the tensors that it returns.
+        fixed: Name -> quantizers beside these that are part of the network, and switched on.
     """
     recorder = _Recorder(inputs)
 
@@ -193,12 +195,16 @@ def watch_dataflow(
                     module.register_forward_hook(lambda m, _, out: recorder.end_whole(m, out)).remove
                 )
             stack.callback(module.register_forward_hook(leave, always_call=True).remove)
-        for name, module in sites.items():
+        for name, module in {**sites, **fixed}.items():
             stack.callback(module.register_forward_hook(mark(name)).remove)
         stack.enter_context(torch.no_grad())
         with recorder:
             result = run()
     returned = [n for n in map(recorder.number_of, result) if n is not None]
     return dataflow_of(
-        recorder.values, returned or range(len(recorder.values)), items, tuple(recorder.uncounted)
+        recorder.values,
+        returned or range(len(recorder.values)),
+        items,
+        tuple(recorder.uncounted),
+        tuple((name, int(quantizer.num_bits)) for name, quantizer in fixed.items()),
     )

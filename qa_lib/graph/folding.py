@@ -9,7 +9,7 @@ from qa_lib.checks import check_kind
 from qa_lib.errors import LayerError, PredicateError
 from qa_lib.graph.rewriting import traced
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONVOLUTIONS = (nn.modules.Conv1d, nn.modules.Conv2d, nn.modules.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -37,7 +37,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         )
     for layer, norm in pairs:
         before, after = modules[layer], modules[norm]
-        fuse = fuse_linear_bn_eval if isinstance(before, nn.Linear) else fuse_conv_bn_eval
+        fuse = fuse_linear_bn_eval if isinstance(before, nn.modules.Linear) else fuse_conv_bn_eval
         for name, module in ((layer, fuse(before, after)), (norm, nn.Identity())):
             parent, _, own = name.rpartition(".")
             setattr(folded.get_submodule(parent), own, module)
@@ -57,7 +57,7 @@ def _pairs(graph: fx.Graph, model: nn.Module) -> list[tuple[str, str]]:
         foldable = isinstance(after, _NORMS) and after.running_mean is not None and after.track_running_stats
         if (
             foldable
-            and isinstance(before, (*_CONVOLUTIONS, nn.Linear))
+            and isinstance(before, (*_CONVOLUTIONS, nn.modules.Linear))
             and {norm.target, layer.target} <= once
         ):
             found.append((str(layer.target), str(norm.target)))

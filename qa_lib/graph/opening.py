@@ -222,7 +222,7 @@ def _open(module: nn.Module, calls: Sequence[tuple[Call, bool]]) -> None:
     children = {
         id(child.weight): (name, child.bias)
         for name, child in module.named_children()
-        if isinstance(child, nn.Linear) and type(child).forward is nn.Linear.forward
+        if isinstance(child, nn.modules.Linear) and type(child).forward is nn.modules.Linear.forward
     }
     own = {id(parameter): name for name, parameter in module.named_parameters(recurse=False)}
     for (kind, function, args), in_its_code in calls:

@@ -46,7 +46,11 @@ class _Group:
 
 
 def dataflow_of(
-    values: Sequence[Value], returned: Sequence[int], items: int, uncounted: tuple[str, ...]
+    values: Sequence[Value],
+    returned: Sequence[int],
+    items: int,
+    uncounted: tuple[str, ...],
+    fixed: tuple[tuple[str, int], ...] = (),
 ) -> Dataflow:
     """The dataflow of a pass over ``items`` that has made ``values``, in order, and returned those with the numbers ``returned``."""
     users = _live_users(values, returned)
@@ -95,7 +99,7 @@ def dataflow_of(
         for number in group_of
         for macs, weights, operands in values[number].products
     )
-    return Dataflow(stored, products, uncounted)
+    return Dataflow(stored, products, uncounted, fixed)
 
 
 def _live_users(values: Sequence[Value], returned: Sequence[int]) -> dict[int, list[int]]:

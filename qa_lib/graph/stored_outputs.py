@@ -11,7 +11,7 @@ from qa_lib.graph.rewriting import KINDS, traced
 
 # What makes a tensor that is stored, unless something follows that is computed on the way.
 _MAKERS = (
-    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear, nn.Bilinear,
+    nn.modules.Conv1d, nn.modules.Conv2d, nn.modules.Conv3d, nn.modules.ConvTranspose1d, nn.modules.ConvTranspose2d, nn.modules.ConvTranspose3d, nn.modules.Linear, nn.Bilinear,
     Add, Concatenate, MatMul, Softmax, Attention,
 )  # fmt: skip
 # What is computed on the way: each number by itself.

@@ -49,7 +49,7 @@ def check_positions(
     )
     (lower, upper), widths = limits, tuple(check_num_bits(num_bits) for num_bits in bit_widths)
     if len(widths) != len(names):
-        raise BitWidthError(f"there are {len(widths)} widths for {len(names)} sliders ('input' comes first)")
+        raise BitWidthError(f"there are {len(widths)} widths for {len(names)} sliders")
     for name, num_bits in zip(names, widths, strict=True):
         if num_bits is not None and not lower <= num_bits <= upper:
             raise BitWidthError(

@@ -105,6 +105,18 @@ def choose_toolkit_quantizers(model: nn.Module, predicate: Predicate | None) -> 
     return Adopted(activations, weights, theirs, ours)
 
 
+def switched_on(model: nn.Module) -> dict[str, Any]:
+    """Name -> each quantizer of the toolkit that is switched on in ``model``, as part of the network."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, toolkit_nn.TensorQuantizer)
+        and not isinstance(module, TensorQuantizer)
+        and vars(module)["_if_quant"]
+        and not vars(module)["_disabled"]
+    }
+
+
 def left_on(model: nn.Module) -> dict[str, TensorQuantizer]:
     """Name -> what each quantizer of the toolkit does that is switched on in ``model`` still, as part of the network.
 
@@ -164,10 +176,20 @@ def _weighted(name: str, modules: dict[str, nn.Module], quantizer: Any) -> nn.Mo
     if isinstance(layer, (toolkit_nn.QuantLSTM, toolkit_nn.QuantLSTMCell)):
         raise _recurrent(name)
     users = [each for each in modules.values() if vars(each)["_modules"].get(_OF_A_LAYER[1]) is quantizer]
-    forward = getattr(type(layer).forward, "__module__", "")
-    known = forward.startswith("pytorch_quantization.") and "forward" not in vars(layer)
-    if len(users) > 1 or not known or not isinstance(vars(layer)["_parameters"].get("weight"), nn.Parameter):
-        why = "is that of several layers" if len(users) > 1 else "is not that of a layer of the toolkit's own"
+    known = all(
+        getattr(getattr(type(layer), step, None), "__module__", "").startswith("pytorch_quantization.")
+        and step not in vars(layer)
+        for step in ("forward", "_quant")
+        if hasattr(layer, step)
+    )
+    why = ""
+    if len(users) > 1:
+        why = "is that of several layers"
+    elif not known:
+        why = "is not that of a layer of the toolkit's own"
+    elif not isinstance(vars(layer)["_parameters"].get("weight"), nn.Parameter):
+        why = "quantizes a weight that is computed anew at each call (pruning, a weight norm, a parametrization)"
+    if why:
         raise LayerError(
             f"'{name}' {why} ({type(layer).__name__}), so that what it is called with cannot be told: {_OUT}"
         )
@@ -197,9 +219,12 @@ def _ours(name: str, theirs: Any, layer: nn.Module | None) -> TensorQuantizer:
     ours = TensorQuantizer(num_bits, unsigned=theirs.unsigned, narrow_range=theirs.narrow_range, axis=axis)
     if (amax := _amax(theirs)) is not None:
         ours.to(amax.device)
-        ours.amax = _shaped(name, amax, axis, layer) * (
-            1.0 if own["_scale_amax"] is None else own["_scale_amax"]
-        )
+        scale = 1.0 if own["_scale_amax"] is None else own["_scale_amax"]
+        if scale != 1.0 and amax.dtype != torch.float32:
+            raise CalibrationError(
+                f"the amax of '{name}' is {amax.dtype}, in which the toolkit multiplies it by scale_amax: make it float32, quantizer._amax = quantizer._amax.float()"
+            )
+        ours.amax = _shaped(name, amax, axis, layer) * scale
     return ours
 
 
@@ -238,7 +263,10 @@ def _shaped(name: str, amax: Tensor, axis: int | None, layer: nn.Module | None) 
     elif layer is not None:
         sizes = layer.get_parameter("weight").shape
         shape = tuple(size if dim == axis else 1 for dim, size in enumerate(sizes))
-        fits, asked = given == shape, f"{shape}, for axis {axis} of its weight"
+        # Of one channel, or on an axis that its calibrators do not know, the toolkit itself leaves one number.
+        fits, asked = given == shape or amax.numel() == 1, f"{shape}, for axis {axis} of its weight"
+        if amax.numel() == 1:
+            amax = amax.reshape([1] * len(shape)).expand(shape)
     else:
         fits = amax.dim() > axis and math.prod(given) == given[axis]
         shape, asked = given, f"1 in every dimension but axis {axis}"
@@ -251,4 +279,4 @@ def _shaped(name: str, amax: Tensor, axis: int | None, layer: nn.Module | None) 
             f"the amax of '{name}' is {amax.dtype}, with which the toolkit computes other grids than here: make it float32, "
             "quantizer._amax = quantizer._amax.float()"
         )
-    return amax.detach().float().reshape(shape)
+    return amax.detach().float().reshape(shape).clone()

@@ -15,6 +15,7 @@ from qa_lib.costs import Dataflow
 from qa_lib.errors import DataError, LayerError
 from qa_lib.graph.call_order import Calls, recording_output_shapes, summarize_calls
 from qa_lib.graph.dataflow import watch_dataflow
+from qa_lib.quantization.adopting import switched_on
 from qa_lib.quantization.inputs import ArgumentsSeen
 from qa_lib.quantization.named_quantizers import NamedQuantizers
 from qa_lib.quantization.quantize_weight import layer_of
@@ -33,9 +34,10 @@ class LearnedQuantizers(NamedQuantizers):
         """The user's own model, hooks included."""
         return self.sequential[1]
 
-    def run(self, inputs: Any) -> Any:
-        """What the model returns for the inputs of a batch, run as ``forward=`` says."""
-        return call(self, inputs) if self._run is None else self._run(self, inputs)
+    def run(self, inputs: Any, model: nn.Module | None = None) -> Any:
+        """What this model, or ``model`` in its place, returns for the inputs of a batch, run as ``forward=`` says."""
+        which = self if model is None else model
+        return call(which, inputs) if self._run is None else self._run(which, inputs)
 
     def _returned(self, inputs: Any) -> list[Tensor]:
         return list(tensors(self.run(inputs)))
@@ -103,5 +105,6 @@ class LearnedQuantizers(NamedQuantizers):
                         given,
                         items,
                         partial(self._returned, few),
+                        switched_on(self.model),
                     )
                     return

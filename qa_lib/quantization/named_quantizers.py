@@ -16,7 +16,9 @@ from qa_lib.errors import LayerError, NotCalibratedError, PredicateError
 from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
+from qa_lib.quantization.handing_back import as_they_came
 from qa_lib.quantization.inputs import INPUT, Inputs
+from qa_lib.quantization.saved_amax import make_room
 from qa_lib.quantization.saved_state import (
     Learned,
     check_state_dict,
@@ -40,6 +42,9 @@ class NamedQuantizers(nn.Module):
     _chosen: dict[str, nn.Module]
     _weights: dict[str, nn.Module]
     _quantizers: dict[str, TensorQuantizer]
+    # The toolkit's quantizers that ours stand for, and what they were then.
+    _adopted: Mapping[str, Any]
+    _came: Mapping[str, Any]
     # Whether settings may have been measured, as lists of widths, in the order that the names have.
     _in_order: bool
 
@@ -211,7 +216,11 @@ class NamedQuantizers(nn.Module):
         check_state_dict(state_dict, names, self.amax_shapes)
         if sites is not None:
             self._set_inputs(sites)
-        return super().load_state_dict(state_dict, *args, **kwargs)
+        if self._adopted:
+            make_room(self.sequential[1], state_dict, "sequential.1.")
+        loaded = super().load_state_dict(state_dict, *args, **kwargs)
+        self._came = as_they_came(self._adopted)
+        return loaded
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a state dict has to hold beside tensors: widths, signs, and what calibration recorded."""

@@ -21,12 +21,12 @@ Predicate = Callable[[nn.Module], bool]
 
 def conv2d_predicate(module: nn.Module) -> bool:
     """Chooses every ``torch.nn.Conv2d``, and the toolkit's ``QuantConv2d``, which is none."""
-    return isinstance(module, (nn.Conv2d, toolkit_nn.QuantConv2d))
+    return isinstance(module, (nn.modules.Conv2d, toolkit_nn.QuantConv2d))
 
 
 def linear_predicate(module: nn.Module) -> bool:
     """Chooses every ``torch.nn.Linear``."""
-    return isinstance(module, nn.Linear)
+    return isinstance(module, nn.modules.Linear)
 
 
 class name_matches:  # noqa: N801 - used like the functions beside it

@@ -16,8 +16,15 @@ from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 # Modules whose forward makes a new tensor and keeps no other hold of it. Exact types only: a subclass
 # may hand back its input or something that it keeps.
 _MAKERS = {
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-    *(nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm),
+    *(
+        nn.modules.Conv1d,
+        nn.modules.Conv2d,
+        nn.modules.Conv3d,
+        nn.modules.ConvTranspose1d,
+        nn.modules.ConvTranspose2d,
+        nn.modules.ConvTranspose3d,
+    ),
+    *(nn.modules.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm),
     *(nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU),
 }
 

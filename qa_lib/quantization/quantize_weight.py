@@ -15,9 +15,9 @@ from qa_lib.quantization.tensor_quantizer import TensorQuantizer
 # What a weight's quantizer is called: the module's name, and this; the toolkit's own: the module's name, and what it calls it.
 SUFFIX, TOOLKIT_SUFFIX = WEIGHT_SUFFIXES
 # The axis of the output channels in a weight.
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_TRANSPOSED = (nn.modules.ConvTranspose1d, nn.modules.ConvTranspose2d, nn.modules.ConvTranspose3d)
 _AXIS: dict[type[nn.Module], int] = {
-    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear), 0),
+    **dict.fromkeys((nn.modules.Conv1d, nn.modules.Conv2d, nn.modules.Conv3d, nn.modules.Linear), 0),
     **dict.fromkeys(_TRANSPOSED, 1),
 }
 

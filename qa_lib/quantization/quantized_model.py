@@ -1,8 +1,8 @@
 """A model with a fake quantizer on its inputs and behind each chosen module."""
 
+import copy
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -11,14 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from qa_lib.batches.reading import check_inputs
-from qa_lib.bit_widths import BitWidths, check_num_bits
+from qa_lib.bit_widths import check_num_bits
 from qa_lib.checks import kind_of
 from qa_lib.errors import AlreadyQuantizedError, PredicateError, RemovedError
 from qa_lib.graph.call_order import traced_call_order
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.adopting import choose_toolkit_quantizers
 from qa_lib.quantization.calibration_record import CalibrationRecord
-from qa_lib.quantization.handing_back import as_they_were, other_quantizers, write_into_toolkit
+from qa_lib.quantization.handing_back import (
+    as_they_came,
+    changed_since,
+    other_quantizers,
+)
 from qa_lib.quantization.inputs import INPUT, ArgumentsSeen, Inputs
 from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.learning import LearnedQuantizers
@@ -161,7 +165,9 @@ class QuantizedActivationsModel(LearnedQuantizers):
         qmodel._in_order = adopted.record is not None
         for theirs in adopted.theirs.values():
             theirs.disable()
-        return qmodel.to(device_of(model))
+        qmodel.to(device_of(model))
+        qmodel._came = as_they_came(adopted.theirs)
+        return qmodel
 
     def _set_up(
         self,
@@ -179,6 +185,7 @@ class QuantizedActivationsModel(LearnedQuantizers):
         self._weights = {name: weighted[name] for name in sorted(weighted, key=lambda n: order[layer_of(n)])}
         self._learning, self._removed, self._calls, self._dataflow = 0, False, {}, None
         self._adopted: Mapping[str, Any] = {}
+        self._came: Mapping[str, Any] = {}
         self._in_order = False
         self.volatile: frozenset[str] = frozenset()
         self.statistics: ActivationStatistics | None = None
@@ -213,18 +220,11 @@ class QuantizedActivationsModel(LearnedQuantizers):
         """Place -> what a quantizer of the toolkit does there that is switched on and none of this model's own, as a digest, or whose it is as well."""
         return other_quantizers(self.model, self._adopted)
 
-    @contextmanager
-    def by_the_toolkit(self, bit_widths: BitWidths) -> Iterator[None]:
-        """In the ``with`` block the toolkit's own quantizers do what ours would at these widths, on an adopted model that is called."""
-        widths = self.check_bit_widths(bit_widths)
-        adopted = self._adopted
-        with self.temporary_bit_widths([None] * len(self.names)), as_they_were(adopted.values()):
-            write_into_toolkit(dict(zip(self.names, widths, strict=True)), self.fake_quantizers, adopted, {})
-            self._adopted = {}
-            try:
-                yield
-            finally:
-                self._adopted = adopted
+    def toolkit_copy(self) -> nn.Module:
+        """A copy of an adopted model as it came, without anything of ours; parameters are shared. Raises what a user's module raises when it is copied."""
+        with self.lock:
+            twin = copy.deepcopy(self, {id(tensor): tensor for tensor in self.parameters()})
+        return twin.remove()
 
     @property
     def has_own_forward(self) -> bool:
@@ -261,9 +261,10 @@ class QuantizedActivationsModel(LearnedQuantizers):
                 "the fake quantizers of this model were removed: make a new QuantizedActivationsModel"
             )
         check_sites(self.model, self._chosen | {layer_of(n): m for n, m in self._weights.items()})
-        if on := [name for name, theirs in self._adopted.items() if not vars(theirs)["_disabled"]]:
+        if changed := changed_since(self._came, self._adopted) if self._adopted else []:
             raise AlreadyQuantizedError(
-                f"'{on[0]}' of the toolkit was switched on again (enable()), and would quantize twice: disable() it, and set widths on this model"
+                f"'{changed[0]}' of the toolkit was changed after it was adopted (set, loaded, switched on or converted), and has no effect here: set widths on this "
+                "model, or remove() it, change the toolkit's model, and adopt that again"
             )
 
     def check_device(self, inputs: Any) -> None:

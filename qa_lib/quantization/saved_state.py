@@ -50,6 +50,7 @@ def saved_state(quantizers: Mapping[str, TensorQuantizer], learned: Learned) -> 
         "bit_widths": {name: quantizer.num_bits for name, quantizer in quantizers.items()},
         "calls": {name: asdict(calls) for name, calls in learned.calls.items()},
         "unsigned": {name: quantizer.unsigned for name, quantizer in quantizers.items()},
+        "narrow_range": {name: quantizer.narrow_range for name, quantizer in quantizers.items()},
         "statistics": learned.statistics.state() if learned.statistics else None,
         "calibration": asdict(learned.calibration) if learned.calibration else None,
         "inputs": learned.inputs and dict(learned.inputs),
@@ -103,15 +104,18 @@ def restore_state(quantizers: Mapping[str, TensorQuantizer], state: Mapping[str,
         LayerError: It is that of a model with other quantizers.
         CalibrationError: It is damaged. Nothing is changed then.
     """
-    widths, unsigned, learned = _parsed(state, list(quantizers))
+    widths, grids, learned = _parsed(state, list(quantizers))
     for quantizer, num_bits in zip(quantizers.values(), widths, strict=True):
         quantizer.num_bits = num_bits
-    for name in unsigned:
-        quantizers[name].unsigned = unsigned[name]
+    for attribute, said in grids.items():
+        for name, value in said.items():
+            setattr(quantizers[name], attribute, value)
     return learned
 
 
-def _parsed(state: Any, names: Sequence[str]) -> tuple[tuple[int | None, ...], Mapping[str, bool], Learned]:
+def _parsed(
+    state: Any, names: Sequence[str]
+) -> tuple[tuple[int | None, ...], Mapping[str, Mapping[str, bool]], Learned]:
     try:
         saved = dict(state["bit_widths"])
         if set(saved) != set(names):
@@ -120,9 +124,11 @@ def _parsed(state: Any, names: Sequence[str]) -> tuple[tuple[int | None, ...], M
                 "with the same predicate"
             )
         # Models that were saved before there was more than signed grids and "max" do not say these.
-        unsigned, calibration = dict(state.get("unsigned", {})), state.get("calibration")
-        if not set(unsigned) <= set(names) or not all(isinstance(each, bool) for each in unsigned.values()):
-            raise ValueError("signs that are none")
+        grids = {attribute: dict(state.get(attribute, {})) for attribute in ("unsigned", "narrow_range")}
+        calibration = state.get("calibration")
+        for said in grids.values():
+            if not set(said) <= set(names) or not all(isinstance(each, bool) for each in said.values()):
+                raise ValueError("signs that are none")
         statistics = state.get("statistics") and ActivationStatistics.from_state(state["statistics"])
         if statistics and list(statistics.layers) != [
             name for name in saved if not name.endswith(WEIGHT_SUFFIXES) or name in statistics.layers
@@ -134,7 +140,7 @@ def _parsed(state: Any, names: Sequence[str]) -> tuple[tuple[int | None, ...], M
             _record(**calibration) if calibration else None,
             dataflow=Dataflow.from_state(state["dataflow"], names) if state.get("dataflow") else None,
         )
-        return check_bit_widths(saved, dict.fromkeys(names)), unsigned, learned
+        return check_bit_widths(saved, dict.fromkeys(names)), grids, learned
     except (ArithmeticError, AttributeError, LookupError, TypeError, zlib.error) as error:
         raise _damaged(f"{type(error).__name__}: {error}") from error
     except ValueError as error:

@@ -12,7 +12,7 @@ from qa_lib.checks import kind_of, shown
 from qa_lib.errors import CalibrationError, DataError, LayerError
 from qa_lib.files import checked_path
 from qa_lib.quantization.adopting import check_toolkit_amax
-from qa_lib.quantization.saved_amax import check_saved_amax
+from qa_lib.quantization.saved_amax import check_saved_amax, make_room
 from qa_lib.quantization.sites import check_has_none_of_ours
 from qa_lib.quantization.toolkit import toolkit_nn
 
@@ -52,7 +52,7 @@ def load_toolkit_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
     state = _named_like(model, _state_dict(file))
     quantizers = {
         f"{name}." if name else "": module
-        for name, module in model.named_modules()
+        for name, module in model.named_modules(remove_duplicate=False)
         if isinstance(module, toolkit_nn.TensorQuantizer)
     }
     if not quantizers:
@@ -76,13 +76,7 @@ def load_toolkit_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
             check_saved_amax(f"{prefix}_amax", amax)
             if _has_amax(state, prefix):
                 check_toolkit_amax(model, prefix[:-1], amax)
-    for prefix, quantizer in quantizers.items():
-        if (amax := state.get(f"{prefix}_amax")) is not None:
-            # The toolkit's own loading would make it on a GPU.
-            here = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-            quantizer.register_buffer("_amax", torch.empty_like(amax, device=here))
-        else:
-            vars(quantizer)["_buffers"].pop("_amax", None)
+    make_room(model, state)
     model.load_state_dict(state)
     return model
 

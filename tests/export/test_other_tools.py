@@ -11,9 +11,10 @@ from toolkit_networks import calibrate_by_toolkit, made_by_toolkit
 
 from qa_lib import Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate, linear_predicate
 from qa_lib.errors import DataError
-from qa_lib.export import export_setting
+from qa_lib.export import export_setting, load_setting
 from qa_lib.quantization.predicates import any_of
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
+from qa_lib.quantization.toolkit import QuantDescriptor, toolkit_nn
 
 WIDTHS = (8, 4, None, 5, 4, 6, 7)
 
@@ -170,3 +171,37 @@ def test_what_these_tools_cannot_hold_is_said(images, tmp_path):
     with pytest.raises(DataError, match=r"'0' \(Flatten\)"):
         export_setting(tmp_path / "a.modelopt", flat, [4, 4], "modelopt")
     export_setting(tmp_path / "a.modelopt", flat, [None, 4], "modelopt")
+
+
+def test_what_stays_on_and_cannot_be_written_is_said(images, tmp_path):
+    qmodel, _ = partly_adopted(images)
+    for format, suffix in (("onnx", ".onnx"), ("qonnx", ".onnx")):
+        with pytest.raises(
+            DataError, match=r"'classifier._weight_quantizer'\] of pytorch-quantization are switched on"
+        ):
+            export_setting(tmp_path / f"a{suffix}", qmodel, setting_of(qmodel), format, inputs=images[:4])
+    assert not list(tmp_path.iterdir())
+    qmodel.model.classifier._input_quantizer = toolkit_nn.TensorQuantizer(
+        QuantDescriptor(learn_amax=True, amax=1.0)
+    )
+    for format, suffix in (("modelopt", ".modelopt"), ("aimet", ".encodings")):
+        with pytest.raises(
+            DataError,
+            match=r"has to hold all quantizers .* 'classifier._input_quantizer' learns its amax .*; disable\(\) it",
+        ):
+            export_setting(tmp_path / f"a{suffix}", qmodel, setting_of(qmodel), format)
+
+
+def test_channels_on_any_axis_of_a_weight_are_read_back(images, tmp_path):
+    torch.manual_seed(0)
+    layer = toolkit_nn.QuantConv2d(1, 3, 3, quant_desc_weight=QuantDescriptor(axis=2))
+    model = calibrate_by_toolkit(torch.nn.Sequential(layer, torch.nn.Flatten()).eval(), images)
+    layer.weight_quantizer._amax = torch.tensor([1.0, 0.5, 0.25]).reshape(1, 1, 3, 1)
+    qmodel = QuantizedActivationsModel.adopt(model)
+    export_setting(tmp_path / "setting.json", qmodel, [4, 3])
+    assert load_setting(tmp_path / "setting.json").grids["0._weight_quantizer"].axis == 2
+    qmodel.bit_widths = [4, 3]
+    with torch.no_grad():
+        expected = qmodel(images)
+        load_setting(tmp_path / "setting.json").apply(qmodel.remove())
+        assert torch.equal(model(images), expected)

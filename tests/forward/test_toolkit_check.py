@@ -13,13 +13,6 @@ from qa_lib.errors import NotReproducibleError, QAWarning
 from qa_lib.quantization.toolkit import toolkit_nn
 
 
-class Doubled(toolkit_nn.QuantConv2d):
-    """What it quantizes is not its weight."""
-
-    def _quant(self, images):
-        return self._input_quantizer(images), self._weight_quantizer(2 * self.weight)
-
-
 class Network(nn.Module):
     def __init__(self):
         super().__init__()
@@ -51,6 +44,26 @@ class ReadsTheSwitch(Network):
         return super().forward(images) * (1.0 if self.last.input_quantizer._disabled else 2.0)
 
 
+class ByTheNumberOfItems(Network):
+    def forward(self, images):
+        features = self.first(images).relu().flatten(1)
+        if len(images) < 20:
+            return self.last(features)
+        return functional.linear(self.last.input_quantizer.forward(features), self.last.weight)
+
+
+class FasterPast(nn.Module):
+    """Torch itself goes past the modules in this layer where nothing is hooked to them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, batch_first=True)
+        self.layer.linear1, self.layer.linear2 = toolkit_nn.QuantLinear(6, 8), toolkit_nn.QuantLinear(8, 6)
+
+    def forward(self, images):
+        return self.layer(images[:, 0]).flatten(1)
+
+
 class UsedTwice(Network):
     def __init__(self):
         super().__init__()
@@ -59,12 +72,6 @@ class UsedTwice(Network):
     def forward(self, images):
         features = self.again(self.first(images).transpose(0, 1)).transpose(0, 1)
         return self.last(features.relu().flatten(1))
-
-
-class OfAnotherLayer(Network):
-    def __init__(self):
-        super().__init__()
-        self.first = Doubled(1, 4, 3)
 
 
 def hooked():
@@ -81,7 +88,6 @@ def hooked():
         (ReadsTheWidth, "'last._input_quantizer'"),
         (ReadsTheSwitch, "'last._input_quantizer'"),
         (UsedTwice, "'first._weight_quantizer'"),
-        (OfAnotherLayer, "'first._weight_quantizer'"),
         (hooked, "'last._input_quantizer'"),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
@@ -98,7 +104,7 @@ def test_what_is_done_where_nobody_sees_it_is_refused_by_name(make, named, image
     with torch.no_grad():
         expected = model(images)
     qmodel = QuantizedActivationsModel.adopt(model)
-    said = rf"other numbers than the toolkit's own quantizers at \d bits, because of {named}: "
+    said = rf"other numbers than the toolkit's own at \d bits, because of {named}: "
     for measure in (
         lambda: Evaluator(qmodel, images, torch.zeros(96).long()).evaluate([4] * 4),
         lambda: IncrementalForward(qmodel, images),
@@ -124,3 +130,21 @@ def test_who_only_looks_is_let_pass_and_so_are_negatives(images):
     with pytest.warns(QAWarning, match="negative values"):
         assert evaluator.evaluate([4] * 4).complete
     assert evaluator.qmodel.fake_quantizers["first._input_quantizer"].negatives
+
+
+def test_it_may_depend_on_how_many_items_there_are(images):
+    torch.manual_seed(0)
+    model = ByTheNumberOfItems().eval()
+    calibrate_by_toolkit(model, images[:8])
+    with pytest.raises(NotReproducibleError, match="'last._input_quantizer'"):
+        Evaluator(QuantizedActivationsModel.adopt(model), images, torch.zeros(96).long(), batch_size=32)
+
+
+def test_torchs_faster_way_past_the_quantizers_is_seen(images):
+    torch.manual_seed(0)
+    model = FasterPast()
+    calibrate_by_toolkit(model.train(), images)
+    with pytest.raises(NotReproducibleError, match="nn.TransformerEncoderLayer"):
+        Evaluator(QuantizedActivationsModel.adopt(model.eval()), images, torch.zeros(96).long()).evaluate(
+            [4] * 4
+        )

@@ -2,6 +2,8 @@
 
 import copy
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from toolkit_networks import (
     toolkit_network,
 )
 from torch import nn
+from torch.nn.utils import prune
 
 from qa_lib import (
     Evaluator,
@@ -35,6 +38,7 @@ from qa_lib.errors import (
     PredicateError,
 )
 from qa_lib.evaluation import LiveEvaluator
+from qa_lib.export import export_setting, load_setting
 from qa_lib.quantization.digests import model_digest
 from qa_lib.quantization.toolkit import QuantDescriptor
 from qa_lib.quantization.toolkit import toolkit_nn as toolkit
@@ -363,6 +367,21 @@ def shared_weight_quantizer(model):
     model.left._weight_quantizer = model.right._weight_quantizer
 
 
+class Doubled(toolkit.QuantConv2d):
+    """What it quantizes is not its weight."""
+
+    def _quant(self, images):
+        return self._input_quantizer(images), self._weight_quantizer(2 * self.weight)
+
+
+def own_quant(model):
+    model.left.__class__ = Doubled
+
+
+def pruned(model):
+    prune.l1_unstructured(model.left, "weight", 0.5)
+
+
 def own_forward(model):
     model.left.forward = lambda images: nn.functional.conv2d(images, model.left.weight, padding=1)
 
@@ -405,6 +424,8 @@ def all_off(model):
         (one_bit, BitWidthError, "the width of 'left._weight_quantizer' is 1"),
         (shared_weight_quantizer, LayerError, "is that of several layers"),
         (own_forward, LayerError, "is not that of a layer of the toolkit's own"),
+        (own_quant, LayerError, "is not that of a layer of the toolkit's own"),
+        (pruned, LayerError, "a weight that is computed anew at each call"),
         (recurrent, LayerError, "is one of a recurrent layer"),
         (all_off, PredicateError, "no quantizer of the chosen layers is switched on"),
     ],
@@ -440,10 +461,100 @@ def test_models_that_are_none_of_the_toolkits(tiny_model, theirs, qmodel):
             adopt(ours)
 
 
-def test_switching_the_toolkits_quantizer_on_meanwhile_is_refused(theirs, images):
+def loads_another(model):
+    model.load_state_dict({key: 2 * tensor for key, tensor in model.state_dict().items()})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.left.input_quantizer.enable(),
+        lambda model: setattr(model.left.input_quantizer, "num_bits", 2),
+        lambda model: setattr(model.left.input_quantizer, "amax", 0.5),
+        lambda model: setattr(model.left.weight_quantizer, "narrow_range", True),
+        lambda model: model.left.input_quantizer.enable_calib(),
+        lambda model: model.double(),
+        loads_another,
+    ],
+    ids=["switched on", "a width", "an amax", "a grid", "calibrated", "converted", "a checkpoint"],
+)
+def test_what_is_done_to_the_toolkits_quantizers_meanwhile_is_refused(theirs, images, change):
     qmodel = adopt(theirs)
-    theirs.left.input_quantizer.enable()
+    qmodel(images)
+    change(theirs)
     with pytest.raises(
-        AlreadyQuantizedError, match="'left._input_quantizer' of the toolkit was switched on again"
+        AlreadyQuantizedError, match="_quantizer' of the toolkit was changed after it was adopted"
     ):
         qmodel(images)
+    qmodel.remove()
+
+
+def test_a_half_that_scales_its_amax_is_refused(theirs):
+    theirs.first.input_quantizer._scale_amax = 0.7
+    with pytest.raises(
+        CalibrationError, match="'first._input_quantizer' is torch.float16, in which .* scale_amax"
+    ):
+        adopt(theirs.half())
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_one_number_serves_all_channels_as_the_toolkit_has_it(images, axis):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        toolkit.QuantConv2d(1, 1, 3, quant_desc_weight=QuantDescriptor(axis=axis)), nn.Flatten()
+    )
+    calibrate_by_toolkit(model.eval(), images)
+    assert model[0].weight_quantizer.amax.numel() == 1
+    own, qmodel = copy.deepcopy(model), adopt(model)
+    for n in (2, 5, 8):
+        qmodel.bit_widths = [n, n]
+        by_hand(own, dict.fromkeys(qmodel.names, n))
+        with torch.no_grad():
+            assert torch.equal(qmodel(images), own(images))
+    assert Evaluator(qmodel, images, torch.zeros(96).long()).evaluate([4, 4]).complete
+
+
+def test_a_narrow_range_is_saved_and_handed_over(theirs, images, tmp_path):
+    other = copy.deepcopy(theirs)
+    for quantizer in quantizers_of(theirs).values():
+        quantizer.narrow_range = True
+        quantizer._amax /= 2
+    bare = copy.deepcopy(other)
+    for quantizer in quantizers_of(bare).values():
+        del quantizer._amax
+    qmodel, fresh, loaded = adopt(theirs), adopt(other), adopt(bare)
+    with torch.no_grad():
+        expected = qmodel(images)
+        loaded.load_state_dict(qmodel.state_dict())
+        assert torch.equal(loaded(images), expected)
+        export_setting(tmp_path / "setting.json", qmodel, qmodel.bit_widths)
+        load_setting(tmp_path / "setting.json").apply(fresh)
+        assert torch.equal(fresh(images), expected)
+        fresh.remove()
+        assert not torch.equal(other(images), expected)
+        load_setting(tmp_path / "setting.json").apply(other)
+        assert torch.equal(other(images), expected)
+
+
+def test_quantizers_that_stay_on_count_as_what_they_are(theirs, images):
+    part, whole = adopt(copy.deepcopy(theirs), name_matches("first", "left")), adopt(theirs)
+    calibrate(part, images)
+    calibrate(whole, images)
+    bits = dict.fromkeys(whole.names, 8) | dict.fromkeys(part.names, 4)
+    for cost in (BitOperations, PeakActivationMemory):
+        expected = cost.of(whole)([bits[name] for name in whole.names])
+        assert cost.of(part)([4] * len(part.names)) == expected
+        part.load_state_dict(part.state_dict())
+        assert cost.of(part)([4] * len(part.names)) == expected
+
+
+def test_whoever_imports_the_library_while_torchs_layers_are_replaced_gets_the_same():
+    code = (
+        "from pytorch_quantization import quant_modules; quant_modules.initialize(); import qa_lib, torch; from qa_lib import conv2d_predicate; "
+        "from qa_lib import QuantizedActivationsModel as Wrap; import qa_lib.forward; quant_modules.deactivate(); "
+        "print(*Wrap(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1)), conv2d_predicate, weights=True).names)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["input", "0", "0.weight"]

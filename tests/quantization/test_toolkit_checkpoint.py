@@ -115,3 +115,17 @@ def test_what_it_cannot_load_into(saved, tmp_path):
     assert all(quantizer._disabled for quantizer in quantizers_of(model).values())
     with pytest.raises(AlreadyQuantizedError, match=r"remove\(\)"):
         load_toolkit_checkpoint(model, path)
+
+
+def test_a_quantizer_that_layers_share_is_loaded_once(tmp_path):
+    def shared():
+        torch.manual_seed(0)
+        model = made_by_toolkit(lambda: nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 5)))
+        model[2]._input_quantizer = model[0]._input_quantizer
+        return model.eval()
+
+    model = calibrate_by_toolkit(shared(), IMAGES)
+    torch.save(model.state_dict(), tmp_path / "shared.pt")
+    loaded = load_toolkit_checkpoint(shared(), tmp_path / "shared.pt")
+    with torch.no_grad():
+        assert torch.equal(loaded(IMAGES), model(IMAGES))

@@ -186,3 +186,28 @@ def test_what_cannot_take_it_is_said_and_stays(searched, qmodel, images):
     with pytest.raises(LayerError, match="learns its amax"):
         exploration.apply(best, model)
     assert all(torch.equal(model.state_dict()[k], v) for k, v in before.items() if "4._weight" not in k)
+
+
+def test_one_quantizer_for_two_names_or_of_another_class_is_refused(searched):
+    qmodel, exploration, _ = searched
+    best, one = exploration.front_evaluations[-1], toolkit_nn.TensorQuantizer()
+    mine = {name: toolkit_nn.TensorQuantizer() for name in exploration.names}
+    with pytest.raises(LayerError, match="'0._input_quantizer' and '2._input_quantizer' are one quantizer"):
+        exploration.apply(best, mine | {"0._input_quantizer": one, "2._input_quantizer": one})
+    with pytest.raises(LayerError, match="no plain TensorQuantizer"):
+        exploration.apply(best, qmodel.fake_quantizers)
+    with pytest.raises(AlreadyQuantizedError, match=r"remove\(\)"):
+        exploration.apply(best, qmodel)
+
+
+def test_what_was_searched_inside_data_parallelism_is_applied_to_what_is_not(images):
+    model = make_toolkit_model(images)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    qmodel = QuantizedActivationsModel.adopt(nn.DataParallel(model))
+    exploration = explore(Evaluator(qmodel, images, labels, batch_size=40), evaluations=12, progress=False)
+    best = exploration.front_evaluations[-1]
+    qmodel.remove()
+    exploration.apply(best, model)
+    widths = tuple(model.get_submodule(name.removeprefix("module.")).num_bits for name in exploration.names)
+    assert widths == best.bit_widths
