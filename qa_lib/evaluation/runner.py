@@ -29,10 +29,10 @@ from qa_lib.forward.replica_check import (
     behaviour_digest,
     check_replica,
     check_thread,
-    check_toolkit,
 )
 from qa_lib.forward.replicas import RunBatch, run_tasks
 from qa_lib.forward.tasks import Task
+from qa_lib.forward.toolkit_check import check_toolkit
 from qa_lib.quantization.digests import network_digest, structure_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
 

@@ -23,7 +23,7 @@ from qa_lib.export.onnx_file import write_onnx
 from qa_lib.export.settings import as_code
 from qa_lib.export.verification import verify as verification
 from qa_lib.files import checked_path, write_whole
-from qa_lib.forward.replica_check import check_toolkit
+from qa_lib.forward.toolkit_check import check_toolkit
 from qa_lib.quantization.adopting import left_on, switched_on
 from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.digests import is_of_this_model

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from qa_lib.errors import LayerError
+from qa_lib.forward.comparing import same
 from qa_lib.forward.fused_output import RELUS, FusedOutput, same_bits
 from qa_lib.forward.layer_graph import LayerGraph, trace
-from qa_lib.forward.replica_check import same
 from qa_lib.forward.replicas import make_replicas
 from qa_lib.quantization.digests import structure_digest
 from qa_lib.quantization.quantize_output import QuantizeOutput, owns_its_output

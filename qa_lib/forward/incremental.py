@@ -17,7 +17,8 @@ from qa_lib.errors import DataError, LayerError, QAWarning
 from qa_lib.forward.fusion import fuse_graph
 from qa_lib.forward.keeping import what_to_keep
 from qa_lib.forward.layer_graph import LayerGraph
-from qa_lib.forward.replica_check import behaviour_digest, check_toolkit
+from qa_lib.forward.replica_check import behaviour_digest
+from qa_lib.forward.toolkit_check import check_toolkit
 from qa_lib.quantization.check_model import check_qmodel
 from qa_lib.quantization.digests import network_digest
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel

@@ -10,8 +10,9 @@ from torch import Tensor, fx, nn
 from qa_lib.batches.forward import forward
 from qa_lib.bit_widths import SMALLEST_NUM_BITS, Widths
 from qa_lib.errors import LayerError, ReplicaError
+from qa_lib.forward.comparing import negatives_as_before, same, widths_at
 from qa_lib.forward.fused_output import FusedOutput
-from qa_lib.forward.replica_check import checked_replicas, negatives_as_before, same, widths_at
+from qa_lib.forward.replica_check import checked_replicas
 from qa_lib.forward.watching import Watch
 from qa_lib.graph.tracing import Tracer
 from qa_lib.quantization.quantize_output import QuantizeOutput

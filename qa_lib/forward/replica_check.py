@@ -14,20 +14,18 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from qa_lib.batches.digests import add_tensor, tensor_digest
-from qa_lib.batches.forward import one_torch_thread, try_forward
+from qa_lib.batches.forward import one_torch_thread
 from qa_lib.bit_widths import Widths
 from qa_lib.errors import NotReproducibleError, QAWarning, ReplicaError
+from qa_lib.forward.comparing import negatives_as_before, run_at, said_at, same, some_of, widths_at
 from qa_lib.forward.replicas import make_replicas
+from qa_lib.forward.toolkit_check import check_toolkit
 from qa_lib.quantization.digests import settings
-from qa_lib.quantization.handing_back import set_like
 from qa_lib.quantization.quantize_output import CALLS_THE_MODEL
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
-from qa_lib.quantization.running import running
 
 # All quantizers in float, where noise is seen best, and at widths so low that one which does not follow is seen.
 _TRIED = (None, 2, 3)
-# At few bits little may be left to compare, at many all numbers pass through.
-_TRIED_BY_TOOLKIT = (None, 2, 4, 8)
 _OTHER_THREAD = (
     "the model returns other numbers in another thread, and candidates are measured in such: something in it or around it "
     "(threading.local, a torch function mode) belongs to this thread: make it an attribute of the model"
@@ -77,77 +75,25 @@ def check_replica(qmodel: QuantizedActivationsModel, replica: QuantizedActivatio
             if replica is qmodel:
                 continue
             with qmodel.temporary_bit_widths(others), _calls(modules) as called:
-                found = _run(replica, widths, inputs)
-                elsewhere = _in_a_worker(partial(_run, replica, widths, inputs))
+                found = run_at(replica, widths, inputs)
+                elsewhere = _in_a_worker(partial(run_at, replica, widths, inputs))
             if called:
                 raise ReplicaError(CALLS_THE_MODEL.format(", ".join(sorted(called)[:3])))
             if same(found, expected) and not same(elsewhere, expected):
                 raise ReplicaError(_OTHER_THREAD)
             if not same(found, expected):
                 raise ReplicaError(
-                    f"a copy of the model returns other numbers than the model {_at(num_bits)}"
+                    f"a copy of the model returns other numbers than the model {said_at(num_bits)}"
                 )
         toolkit = check_toolkit(qmodel, inputs)
     return len(_TRIED) * (3 if replica is qmodel else 5) + toolkit
-
-
-def check_toolkit(qmodel: QuantizedActivationsModel, inputs: Any) -> int:
-    """Raises ``NotReproducibleError`` if an adopted model returns something else for ``inputs`` than the toolkit's own model, a copy without anything of
-    ours, at the same widths; returns how often the two were run. Of other models it looks at none."""
-    if not qmodel.adopted:
-        return 0
-    try:
-        twin = qmodel.toolkit_copy().eval()
-    except Exception as error:  # a user's module may raise anything when it is copied
-        raise NotReproducibleError(
-            f"the adopted model cannot be copied ({type(error).__name__}: {error}), and so not be compared with the toolkit's own: keep out of its modules what "
-            "copy.deepcopy refuses"
-        ) from error
-    with qmodel.lock, negatives_as_before(qmodel), one_torch_thread():
-        unlike = [
-            n for n in _TRIED_BY_TOOLKIT if not _is_toolkits(qmodel, twin, widths_at(qmodel, n), inputs)
-        ]
-        alone = {name: tuple(2 if n == name else None for n in qmodel.names) for name in qmodel.names}
-        each = [
-            name
-            for name, quantizer in qmodel.fake_quantizers.items()
-            if unlike and quantizer.calibrated and not _is_toolkits(qmodel, twin, alone[name], inputs)
-        ]
-    if unlike:
-        raise NotReproducibleError(
-            f"the adopted model returns other numbers than the toolkit's own {_at(unlike[0])}"
-            + (f", because of {_some(each)}" if each else "")
-            + ": a quantizer is used in a way that is not seen from outside (a hook sits on it, its forward() or num_bits is used, a weight's is called with more than "
-            "the weight), or torch takes a faster way past it (nn.TransformerEncoderLayer): leave it out of the predicate, or use it as the toolkit's layers do"
-        )
-    return 2 * len(_TRIED_BY_TOOLKIT)
-
-
-def _is_toolkits(
-    qmodel: QuantizedActivationsModel, twin: torch.nn.Module, widths: Widths, inputs: Any
-) -> bool:
-    before = _negatives(qmodel)
-    found = _run(qmodel, widths, inputs)
-    if _negatives(qmodel) != before:
-        return True  # the toolkit's raise, where ours count
-    set_like(qmodel, dict(zip(qmodel.names, widths, strict=True)), twin)
-    with torch.inference_mode():
-        return same(qmodel.run(inputs, twin), found)
-
-
-def _negatives(qmodel: QuantizedActivationsModel) -> int:
-    return sum(quantizer.negatives for quantizer in qmodel.fake_quantizers.values())
-
-
-def _at(num_bits: int | None) -> str:
-    return "in float" if num_bits is None else f"at {num_bits} bits"
 
 
 def check_thread(qmodel: QuantizedActivationsModel, inputs: Any) -> None:
     """Raises ``ReplicaError`` if the model itself returns something else for ``inputs`` in a thread like those of replicas. Not for
     whoever holds its lock."""
     for num_bits in _TRIED[:2]:
-        run = partial(_run, qmodel, widths_at(qmodel, num_bits), inputs)
+        run = partial(run_at, qmodel, widths_at(qmodel, num_bits), inputs)
         with negatives_as_before(qmodel), one_torch_thread():
             if not same(run(), _in_a_worker(run)):
                 raise ReplicaError(_OTHER_THREAD)
@@ -181,7 +127,7 @@ def behaviour_digest(
     digest = hashlib.sha256()
     with qmodel.lock, negatives_as_before(qmodel), one_torch_thread():
         for num_bits in tried:
-            for leaf in pytree.tree_leaves(_run(qmodel, widths_at(qmodel, num_bits), inputs)):
+            for leaf in pytree.tree_leaves(run_at(qmodel, widths_at(qmodel, num_bits), inputs)):
                 if isinstance(leaf, Tensor):
                     add_tensor(digest, leaf)
     return digest.hexdigest()
@@ -190,41 +136,27 @@ def behaviour_digest(
 def is_what_it_returns(qmodel: QuantizedActivationsModel, widths: Widths, inputs: Any, outputs: Any) -> bool:
     """Whether the model itself, at ``widths``, returns ``outputs`` for ``inputs``, bit for bit; it stays as it is."""
     with qmodel.lock, negatives_as_before(qmodel), one_torch_thread():
-        return same(_run(qmodel, widths, inputs), outputs)
-
-
-def same(some: Any, others: Any) -> bool:
-    """Whether two outputs, of any structure, hold the same bits; NaN is like NaN."""
-    (left, shape), (right, other_shape) = pytree.tree_flatten(some), pytree.tree_flatten(others)
-    return shape == other_shape and all(map(_same_leaf, left, right))
-
-
-def _same_leaf(left: Any, right: Any) -> bool:
-    if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
-        return type(left) is type(right) and (isinstance(left, Tensor) or left == right)
-    if left.shape != right.shape or left.dtype != right.dtype:
-        return False
-    return torch.equal(left, right) or bool(((left == right) | (left.isnan() & right.isnan())).all())
+        return same(run_at(qmodel, widths, inputs), outputs)
 
 
 def _run_twice(qmodel: QuantizedActivationsModel, widths: Widths, inputs: Any) -> Any:
     """What the model returns, the second time as the first."""
-    _run(qmodel, widths, inputs)  # what it remembers of its last input is that of this one from here on
+    run_at(qmodel, widths, inputs)  # what it remembers of its last input is that of this one from here on
     before = _state(qmodel)
     drawn = True
     for _ in range(_TRIES):  # another thread may draw meanwhile
         with _one_at_a_time, torch.random.fork_rng(devices=[]):
             torch.rand(1)  # so that a seed that is set again shows, too
             generator = torch.get_rng_state()
-            first = _run(qmodel, widths, inputs)
+            first = run_at(qmodel, widths, inputs)
             drawn = drawn and not torch.equal(generator, torch.get_rng_state())
         if not drawn:
             break
-    second = _run(qmodel, widths, inputs)
+    second = run_at(qmodel, widths, inputs)
     changed = [name for name, digest in _state(qmodel).items() if before.get(name) != digest]
     if not same(first, second):
         why = (
-            f"as it changes {_some(changed)}"
+            f"as it changes {some_of(changed)}"
             if changed
             else "as something in it is random (F.dropout, torch.rand...)"
         )
@@ -239,25 +171,11 @@ def _run_twice(qmodel: QuantizedActivationsModel, widths: Widths, inputs: Any) -
     if changed:
         qmodel.volatile |= set(changed)
         warnings.warn(
-            f"the model changes {_some(changed)} as it runs, and returns the same: left out of what scores are kept under",
+            f"the model changes {some_of(changed)} as it runs, and returns the same: left out of what scores are kept under",
             QAWarning,
             stacklevel=4,
         )
     return second
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _run(model: QuantizedActivationsModel, widths: Widths, inputs: Any) -> Any:
-    with running(model, widths):
-        return try_forward(model, inputs)
-
-
-def widths_at(qmodel: QuantizedActivationsModel, num_bits: int | None) -> Widths:
-    """``num_bits`` wherever there is an ``amax``."""
-    return tuple(num_bits if q.calibrated else None for q in qmodel.fake_quantizers.values())
 
 
 def _state(qmodel: QuantizedActivationsModel) -> dict[str, str]:
@@ -266,17 +184,6 @@ def _state(qmodel: QuantizedActivationsModel) -> dict[str, str]:
     return {
         name: digest for name, digest in (settings(qmodel) | buffers).items() if name not in qmodel.volatile
     }
-
-
-@contextmanager
-def negatives_as_before(qmodel: QuantizedActivationsModel) -> Iterator[None]:
-    """What is only a trial is not counted."""
-    before = {quantizer: quantizer.negatives for quantizer in qmodel.activation_fake_quantizers.values()}
-    try:
-        yield
-    finally:
-        for quantizer, negatives in before.items():
-            quantizer.negatives = negatives
 
 
 @contextmanager

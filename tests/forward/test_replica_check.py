@@ -23,7 +23,8 @@ from qa_lib import (
 from qa_lib.batches.forward import evaluation_mode, one_torch_thread
 from qa_lib.errors import CalibrationError, NotReproducibleError, PredicateError, QAWarning, ReplicaError
 from qa_lib.evaluation import LiveEvaluator, enumerate_settings
-from qa_lib.forward.replica_check import check_replica, same
+from qa_lib.forward.comparing import same
+from qa_lib.forward.replica_check import check_replica
 from qa_lib.forward.replicas import make_replicas
 from qa_lib.quantization import any_of, conv2d_predicate, linear_predicate
 

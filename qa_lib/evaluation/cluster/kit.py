@@ -18,8 +18,8 @@ from qa_lib.evaluation.early_stop import Needed
 from qa_lib.evaluation.meter import Meter
 from qa_lib.evaluation.negatives import count_negatives
 from qa_lib.evaluation.scoring import Scoring
+from qa_lib.forward.comparing import widths_at
 from qa_lib.forward.fusion import Fusing
-from qa_lib.forward.replica_check import widths_at
 from qa_lib.forward.tasks import Measured
 from qa_lib.quantization.digests import digest_of, environment
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
