@@ -82,6 +82,8 @@ IN_FULL = (
     "whose_last_line_begins_a_session", "test_of_as_many_those_that_find", "can_use_it[settings-dark",
     "test_page.py", "test_two_searches_at_once", "can_use_it[many", "can_use_it[weights", "one_line[4.0]", "test_benchmarks.py::test_evaluation",
     "test_when_those_that_count_have_gone", "goes_to_another_and_on_all_is_an_error[one]", "test_scheduler", "test_all_are_killed", "test_each_file_is_written", "keeps_to_them", "finds_the_front[by name]", "test_other_processes_know_it", "search_finds[1-divergence]",
+    "test_a_terminal_with_few_letters", "finds_the_front[fixed]", "test_what_most_find_counts", "test_of_very_many_layers", "measuring_everything[0]",
+    "test_a_model_that_changes_is_sent_anew", "[>&- 2>&-]",
     "layers[shufflenet]", "layers[mobilenet_v2]", "test_models_are_as_good_as_stated[fashion_mnist_mobilenet",
 )  # fmt: skip
 
