@@ -130,9 +130,10 @@ class QuantizedActivationsModel(LearnedQuantizers):
         of a quantized model: nothing is added, and every setting returns what setting ``num_bits`` on the toolkit's modules would, bit for bit.
 
         Their names are the model's, ``"layer1.0.conv1._input_quantizer"``: those of activations in the order of the forward pass (where it cannot be traced, of
-        ``named_modules``), then those of weights; there is no ``"input"``. Width, axis, sign and ``amax`` are as they stand. The one ``amax`` that came along serves all widths, until ``calibrate``
-        finds one for each. Quantizers of other layers, and those that are switched off, stay as they are: part of the network. Until ``remove()``, which
-        leaves the model as it came, the toolkit's quantizers are switched off, and ours work in their place: what is set on them has no effect.
+        ``named_modules``), then those of weights; there is no ``"input"``. Width, axis, sign and ``amax`` are as they stand. The one ``amax`` that came along
+        serves all widths, until ``calibrate`` finds one for each. Quantizers of other layers, and those that are switched off, stay as they are: part of the
+        network. Until ``remove()``, which leaves the model as it came, the toolkit's quantizers are switched off, and ours work in their place: a pass after
+        something was set on them, or loaded into them, is refused. Before anything is measured, the model is compared with the toolkit's own.
 
         Args:
             model: Calibrated or trained with the toolkit, or neither, and then ``calibrate`` it here.
