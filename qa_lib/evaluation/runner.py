@@ -25,11 +25,7 @@ from qa_lib.evaluation.measuring import Measuring
 from qa_lib.evaluation.meter import Meter
 from qa_lib.evaluation.negatives import NegativesReport
 from qa_lib.forward.fusion import Fusing
-from qa_lib.forward.replica_check import (
-    behaviour_digest,
-    check_replica,
-    check_thread,
-)
+from qa_lib.forward.replica_check import behaviour_digest, check_replica, check_thread
 from qa_lib.forward.replicas import RunBatch, run_tasks
 from qa_lib.forward.tasks import Task
 from qa_lib.forward.toolkit_check import check_toolkit

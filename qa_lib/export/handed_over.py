@@ -18,8 +18,9 @@ from qa_lib.export.grid import Grid
 from qa_lib.export.verification import Verification
 from qa_lib.files import checked_path
 from qa_lib.quantization.check_model import check_qmodel
-from qa_lib.quantization.handing_back import check_others, weight_of, write_into_toolkit
+from qa_lib.quantization.handing_back import weight_of, write_into_toolkit
 from qa_lib.quantization.quantized_model import QuantizedActivationsModel
+from qa_lib.quantization.toolkit_state import check_others
 
 FORMAT, VERSION = "qa_lib.setting", 1
 

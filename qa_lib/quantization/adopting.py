@@ -63,12 +63,9 @@ def choose_toolkit_quantizers(model: nn.Module, predicate: Predicate | None) -> 
     """
     check_has_none_of_ours(model)
     modules = dict(model.named_modules())
-    on = {
-        name: module
-        for name, module in modules.items()
-        if isinstance(module, toolkit_nn.TensorQuantizer) and _is_on(name, module)
-    }
-    if not any(isinstance(module, toolkit_nn.TensorQuantizer) for module in modules.values()):
+    found = _of_the_toolkit(model)
+    on = {name: module for name, module in found.items() if _is_on(name, module)}
+    if not found:
         raise PredicateError(
             f"adopt finds no fake quantizer of pytorch-quantization in this {type(model).__name__}: give the model that quant_modules.initialize() or "
             "QuantConv2d has made, or let QuantizedActivationsModel(model, predicate) put quantizers behind its layers"
@@ -108,12 +105,7 @@ def choose_toolkit_quantizers(model: nn.Module, predicate: Predicate | None) -> 
 def switched_on(model: nn.Module) -> dict[str, Any]:
     """Name -> each quantizer of the toolkit that is switched on in ``model``, as part of the network."""
     return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, toolkit_nn.TensorQuantizer)
-        and not isinstance(module, TensorQuantizer)
-        and vars(module)["_if_quant"]
-        and not vars(module)["_disabled"]
+        n: q for n, q in _of_the_toolkit(model).items() if vars(q)["_if_quant"] and not vars(q)["_disabled"]
     }
 
 
@@ -127,10 +119,16 @@ def left_on(model: nn.Module) -> dict[str, TensorQuantizer]:
     modules = dict(model.named_modules())
     return {
         name: _ours(name, module, _weighted(name, modules, module) if name.endswith(TOOLKIT_SUFFIX) else None)
-        for name, module in modules.items()
-        if isinstance(module, toolkit_nn.TensorQuantizer)
-        and not isinstance(module, TensorQuantizer)
-        and _is_on(name, module)
+        for name, module in _of_the_toolkit(model).items()
+        if _is_on(name, module)
+    }
+
+
+def _of_the_toolkit(model: nn.Module) -> dict[str, Any]:
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, toolkit_nn.TensorQuantizer) and not isinstance(module, TensorQuantizer)
     }
 
 

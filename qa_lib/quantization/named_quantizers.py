@@ -16,7 +16,6 @@ from qa_lib.errors import LayerError, NotCalibratedError, PredicateError
 from qa_lib.graph.call_order import Calls
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.calibration_record import CalibrationRecord
-from qa_lib.quantization.handing_back import as_they_came
 from qa_lib.quantization.inputs import INPUT, Inputs
 from qa_lib.quantization.saved_amax import make_room
 from qa_lib.quantization.saved_state import (
@@ -27,6 +26,7 @@ from qa_lib.quantization.saved_state import (
     saved_state,
 )
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
+from qa_lib.quantization.toolkit_state import as_they_came
 
 
 class NamedQuantizers(nn.Module):

@@ -18,11 +18,6 @@ from qa_lib.graph.call_order import traced_call_order
 from qa_lib.quantization.activation_statistics import ActivationStatistics
 from qa_lib.quantization.adopting import choose_toolkit_quantizers
 from qa_lib.quantization.calibration_record import CalibrationRecord
-from qa_lib.quantization.handing_back import (
-    as_they_came,
-    changed_since,
-    other_quantizers,
-)
 from qa_lib.quantization.inputs import INPUT, ArgumentsSeen, Inputs
 from qa_lib.quantization.layer_table import layer_table
 from qa_lib.quantization.learning import LearnedQuantizers
@@ -31,6 +26,7 @@ from qa_lib.quantization.quantize_output import QuantizeOutput, check_outputs
 from qa_lib.quantization.quantize_weight import QuantizeWeight, axis_of, choose_weights, hook_of, layer_of
 from qa_lib.quantization.sites import check_sites, checked_device, choose_sites, device_of
 from qa_lib.quantization.tensor_quantizer import TensorQuantizer
+from qa_lib.quantization.toolkit_state import as_they_came, changed_since, other_quantizers
 
 
 class QuantizedActivationsModel(LearnedQuantizers):

@@ -12,13 +12,13 @@ from qa_lib.checks import kind_of, shown
 from qa_lib.errors import CalibrationError, DataError, LayerError
 from qa_lib.files import checked_path
 from qa_lib.quantization.adopting import check_toolkit_amax
+from qa_lib.quantization.handing_back import PARALLEL
 from qa_lib.quantization.saved_amax import check_saved_amax, make_room
 from qa_lib.quantization.sites import check_has_none_of_ours
 from qa_lib.quantization.toolkit import toolkit_nn
 
-# Where training scripts keep the state dict, and what data parallelism puts before each name.
+# Where training scripts keep the state dict.
 _INSIDE = ("state_dict", "model_state_dict", "model")
-_PARALLEL = "module."
 
 
 def load_toolkit_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
@@ -106,10 +106,10 @@ def _state_dict(file: Path) -> dict[str, Tensor]:
 
 def _named_like(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """``state`` with the names that ``model`` has, where data parallelism is around one of them."""
-    parallel = [all(key.startswith(_PARALLEL) for key in keys) for keys in (state, model.state_dict())]
+    parallel = [all(key.startswith(PARALLEL) for key in keys) for keys in (state, model.state_dict())]
     if parallel == [True, False]:
-        return {key.removeprefix(_PARALLEL): value for key, value in state.items()}
-    return {_PARALLEL + key: value for key, value in state.items()} if parallel == [False, True] else state
+        return {key.removeprefix(PARALLEL): value for key, value in state.items()}
+    return {PARALLEL + key: value for key, value in state.items()} if parallel == [False, True] else state
 
 
 def _has_amax(state: Mapping[str, Tensor], prefix: str) -> bool:
