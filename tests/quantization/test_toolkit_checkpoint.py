@@ -129,3 +129,16 @@ def test_a_quantizer_that_layers_share_is_loaded_once(tmp_path):
     loaded = load_toolkit_checkpoint(shared(), tmp_path / "shared.pt")
     with torch.no_grad():
         assert torch.equal(loaded(IMAGES), model(IMAGES))
+
+
+def test_what_was_saved_on_a_gpu_loads_where_there_is_none(saved, monkeypatch):
+    model, path = saved
+    with monkeypatch.context() as on_a_gpu:
+        on_a_gpu.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        torch.save(model.state_dict(), path)
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA"):
+            torch.load(path, weights_only=True)
+    loaded = load_toolkit_checkpoint(make(), path)
+    with torch.no_grad():
+        assert torch.equal(loaded(IMAGES), model(IMAGES))
