@@ -57,7 +57,7 @@ docs: $(INSTALLED) ## the reference and the notebooks as pages, into out/docs
 
 install: $(INSTALLED) ## make the environment, and nothing else
 
-$(INSTALLED): setup.py pyproject.toml constraints.txt notebooks/qa_lib.json
+$(INSTALLED): setup.py pyproject.toml constraints.txt notebooks/qa_lib.json notebooks/server/qa_lib.json
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
@@ -65,8 +65,9 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt notebooks/qa_lib.json
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(CONSTRAINTS) -e '.[dev,docs]'
 	-$(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing/_internal)/' $(VENV)/lib/python*/site-packages >/dev/null
 	# An editable install leaves data files out.
-	mkdir -p $(VENV)/share/jupyter/lab/settings/overrides.d
+	mkdir -p $(VENV)/share/jupyter/lab/settings/overrides.d $(VENV)/etc/jupyter/jupyter_server_config.d
 	cp notebooks/qa_lib.json $(VENV)/share/jupyter/lab/settings/overrides.d/
+	cp notebooks/server/qa_lib.json $(VENV)/etc/jupyter/jupyter_server_config.d/
 	touch $@
 
 clean: ## remove the environments made here, and out/

@@ -48,8 +48,11 @@ setup(
         "qa_lib.export": ["*.json"],
         "qa_lib.panel": ["*.js", "*.css"],
     },
-    # Slider events on a thread of their own, so that the panel answers while a cell runs.
-    data_files=[("share/jupyter/lab/settings/overrides.d", ["notebooks/qa_lib.json"])],
+    # Slider events on a thread of their own, so that the panel answers while a cell runs; and what a kernel says, at once.
+    data_files=[
+        ("share/jupyter/lab/settings/overrides.d", ["notebooks/qa_lib.json"]),
+        ("etc/jupyter/jupyter_server_config.d", ["notebooks/server/qa_lib.json"]),
+    ],
     install_requires=[
         # The oldest of each with which all tests pass (make test-oldest); constraints.txt has those of the figures.
         "torch>=2.4",

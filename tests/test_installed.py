@@ -38,6 +38,7 @@ def test_a_wheel_holds_all_that_is_no_code(wheel):
     files = [path for path in (ROOT / "qa_lib").rglob("*.*") if "__pycache__" not in path.parts]
     assert {str(path.relative_to(ROOT)) for path in files} <= set(held)
     assert any(name.endswith("share/jupyter/lab/settings/overrides.d/qa_lib.json") for name in held)
+    assert any(name.endswith("etc/jupyter/jupyter_server_config.d/qa_lib.json") for name in held)
     assert not any(name.endswith("lab/settings/overrides.json") for name in held)  # which is the user's own
 
 
