@@ -105,11 +105,11 @@ class LiveEvaluator:
         known = self.evaluator.recall(widths, facts)
         return known or self._turn.submit(self._measure, widths, superseded, facts).result()
 
-    def by_class(self, bit_widths: BitWidths) -> Tensor | None:
-        """How one setting does on each class of the search set; measured, unless it was a moment ago.
+    def by_class(self, bit_widths: BitWidths, *, superseded: Callable[[], bool] = _never) -> Tensor | None:
+        """How one setting does on each class of the search set; measured, unless it was a moment ago. Takes what ``evaluate`` does.
 
         Returns:
-            Right answers and images of each class, shape ``(2, classes)``; None if the metric knows no classes.
+            Right answers and images of each class, shape ``(2, classes)``; None if the metric knows no classes, or it was given up.
 
         Raises:
             QAError: As ``evaluate``.
@@ -117,8 +117,8 @@ class LiveEvaluator:
         widths = self.evaluator.qmodel.check_bit_widths(bit_widths)
         key = self.evaluator.fingerprint(at_once=True), widths
         if key not in self._by_class:
-            self._turn.submit(self._measure, widths, _never, {}).result()
-        return self._by_class[self.evaluator.fingerprint(at_once=True), widths]
+            self._turn.submit(self._measure, widths, superseded, {}).result()
+        return self._by_class.get((self.evaluator.fingerprint(at_once=True), widths))
 
     def prepare(self) -> None:
         """Takes the model apart and keeps the activations of its present setting, so that the first measurement does not

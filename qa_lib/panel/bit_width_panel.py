@@ -205,6 +205,19 @@ class BitWidthPanel(View):
     def show_measured(self, evaluation: Evaluation, standing: Standing) -> None:
         self.toolbar.undo.disabled = not self.session.history.can_undo
         self.toolbar.redo.disabled = not self.session.history.can_redo
+        if self._page == "A and B":
+            self.session.hold_present()
+
+    @property
+    def _page(self) -> str:
+        """The page that is open beside the front."""
+        return str(self._pages.titles[self._pages.selected_index or 0])
+
+    def _open(self) -> None:
+        if self._page == "widths":
+            self.widths.open()
+        elif self._page == "A and B":
+            self.session.hold_present()
 
     def _follow_pages(self, change: Any) -> None:
         """What no page shows any more is told nothing, until one shows it again."""
@@ -295,9 +308,7 @@ class BitWidthPanel(View):
             next=self.suggestions.widget, search=self.searching.widget, settings=self.table, widths=self.widths.widget,
             A_and_B=compare, layer=self.layer.widget, keep=self.saving.widget,
         )  # fmt: skip
-        self._pages.observe(
-            lambda change: self.widths.open() if self._pages.titles[change["new"]] == "widths" else None, "selected_index"
-        )  # fmt: skip
+        self._pages.observe(lambda _: self._open(), "selected_index")
         views = side_by_side([self.front.widget], [self._pages], _NARROWEST)
         return ipywidgets.VBox(
             [self.readout.widget, self.readout.message, self.equalizer, self.toolbar.widget, views]

@@ -1,4 +1,4 @@
-"""Two settings side by side: where they differ, what that costs and gains, and which classes feel it."""
+"""The present setting and two others side by side: where they differ, what that costs and gains, and which classes feel it."""
 
 import math
 from collections.abc import Sequence
@@ -8,14 +8,15 @@ from html import escape
 import ipywidgets
 from torch import Tensor
 
+from qa_lib.bit_widths import Widths
 from qa_lib.costs import FLOAT_BITS, Cost, known_amount, total_bits
 from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.panel.fits import SIDES, check_names, check_side
+from qa_lib.panel.fits import NOW, SIDES, check_names, check_side
 from qa_lib.panel.view import View
 from qa_lib.plots import style
 
-COLOURS = dict(zip(SIDES, (style.FRONT, style.UNIFORM), strict=True))
+COLOURS = dict(zip((*SIDES, NOW), (style.FRONT, style.UNIFORM, style.CHOSEN), strict=True))
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Held:
 
 
 class Comparison(View):
-    """A and B side by side: bars for each layer, and a row for each class.
+    """A, B and the present setting side by side: bars for each layer, and a row for each class.
 
     Args:
         names: The quantizers, in order.
@@ -41,7 +42,7 @@ class Comparison(View):
 
     Attributes:
         widget: What to show.
-        held: ``"A"`` and ``"B"`` -> what is held, as far as there is something.
+        held: ``"A"``, ``"B"`` and ``"now"`` -> what is held, as far as there is something.
 
     Example:
         >>> live, comparison = LiveEvaluator(evaluator), Comparison(qmodel.names)
@@ -60,12 +61,13 @@ class Comparison(View):
         self._show()
 
     def show_held(self, side: str, evaluation: Evaluation, by_class: Tensor | None) -> None:
-        """Holds a setting as ``"A"`` or ``"B"``, in place of what was held there.
+        """Holds a setting as ``"A"``, ``"B"`` or ``"now"``, in place of what was held there.
 
         Raises:
             SearchError: ``side`` is something else.
         """
-        check_side(side)
+        if side != NOW:
+            check_side(side)
         if (
             self.class_names is not None
             and by_class is not None
@@ -77,6 +79,11 @@ class Comparison(View):
         self.held = self.held | {side: Held(evaluation, by_class)}
         self._show()
 
+    def show_predicted(self, bit_widths: Widths, score: float, state: str, error: float) -> None:
+        if NOW in self.held and self.held[NOW].evaluation.bit_widths != bit_widths:
+            self.held = {side: held for side, held in self.held.items() if side != NOW}
+            self._show()
+
     def show_float(self, evaluation: Evaluation) -> None:
         self.held = {}
         self._show()
@@ -84,10 +91,14 @@ class Comparison(View):
     @property
     def differing(self) -> tuple[str, ...]:
         """The quantizers that A and B give different widths; none before both are held."""
-        if len(self.held) < 2:
+        if not self._both:
             return ()
         a, b = (self.held[side].evaluation.bit_widths for side in "AB")
         return tuple(name for name, x, y in zip(self.names, a, b, strict=True) if x != y)
+
+    @property
+    def _both(self) -> bool:
+        return set(SIDES) <= set(self.held)
 
     def summary(self) -> str:
         """What B costs and gains against A, in words; what is missing before both are held."""
@@ -140,7 +151,7 @@ class Comparison(View):
             differs = name in self.differing
             text = f"<b>{escape(name)}</b>" if differs else escape(name)
             rows.append(
-                f"<tr style='opacity:{1 if differs or len(widths) < 2 else 0.55}'>"
+                f"<tr style='opacity:{1 if differs or not self._both else 0.55}'>"
                 f"<td style='padding:0 8px 0 0;white-space:nowrap;font-family:monospace;font-size:11px'>{text}</td>"
                 f"<td style='width:100%'>{bars}</td></tr>"
             )
@@ -161,14 +172,14 @@ class Comparison(View):
                 for share in shares.values()
             )
             change = ""
-            if len(shares) == 2:
+            if set(SIDES) <= set(shares):
                 points = 100 * (shares["B"] - shares["A"])
                 change = f"<td style='text-align:right;padding:0 6px'><b>{points:+.1f}</b></td>"
             rows.append(
                 f"<tr><td style='padding:0 8px 0 0;white-space:nowrap'>{escape(str(name))}</td>{cells}{change}</tr>"
             )
         heads = "".join(f"<th style='text-align:right;padding:0 6px'>{side}</th>" for side, _ in sides)
-        if len(sides) == 2:
+        if set(SIDES) <= {side for side, _ in sides}:
             heads += "<th style='text-align:right;padding:0 6px'>B − A</th>"
         return _scrolling("accuracy of each class", [f"<tr><td></td>{heads}</tr>", *rows])
 

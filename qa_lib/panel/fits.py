@@ -16,6 +16,8 @@ from qa_lib.search.exploration import Exploration
 from qa_lib.sensitivities.table import SensitivityTable
 
 SIDES = ("A", "B")
+# What the present setting is called beside them.
+NOW = "now"
 # Of the quantizers that a sentence is about.
 _NAMED = 3
 

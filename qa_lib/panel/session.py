@@ -24,6 +24,7 @@ from qa_lib.panel.fits import (
     check_side,
 )
 from qa_lib.panel.history import History
+from qa_lib.panel.holding import Holding
 from qa_lib.panel.knowledge import Knowledge
 from qa_lib.panel.points import points_of
 from qa_lib.panel.requests import Gathering, LatestOnly
@@ -133,7 +134,7 @@ class Session:
         self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
         self._ahead = Ahead(lambda widths, superseded: self.live.evaluate(widths, superseded=superseded))
         self._feeding: Gathering[Evaluation] = Gathering(self._add_fed, self._views.show_error)
-        self._holds: LatestOnly[tuple[str, Widths]] = LatestOnly(self._hold, self._views.show_error)
+        self._holding = Holding(self.live, self._views, self.look_again)
         self.search = Search(self, self._views)
         join(self)
 
@@ -232,6 +233,7 @@ class Session:
 
     def move(self, bit_widths: Widths) -> None:
         """A hand has moved to these widths, and goes on: they are predicted. They are measured already, for it may let go here."""
+        self._holding.presents.cancel()
         self._show_predicted(bit_widths, "let go to measure")
         self._ahead.moved_to(bit_widths)
 
@@ -294,12 +296,22 @@ class Session:
     def hold(self, side: str) -> None:
         """Holds the setting as ``"A"`` or ``"B"`` of a comparison; returns at once."""
         check_side(side)
-        self._holds.submit((side, self.bit_widths))
+        self._holding.hold(side, self.bit_widths)
+
+    def hold_present(self) -> None:
+        """Shows how the present setting does beside A and B, on each class, too; returns at once. Given up when a hand moves on."""
+        self._holding.hold_present(self.bit_widths)
 
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
         # Each may ask something of those behind it.
-        queues = (self._holds, self._requests, self._feeding, *self.knowledge.queues)
+        queues = (
+            self._holding.sides,
+            self._requests,
+            self._holding.presents,
+            self._feeding,
+            *self.knowledge.queues,
+        )
         return all([queue.wait(timeout) for queue in queues])
 
     def close(self) -> None:
@@ -307,7 +319,7 @@ class Session:
         self._views.all = []
         leave(self)
         self.search.stop()
-        queues = (*self.knowledge.queues, self._requests, self._holds)
+        queues = (*self.knowledge.queues, self._requests, self._holding.sides, self._holding.presents)
         self._ahead.give_up()
         for queue in queues:
             queue.cancel()
@@ -351,11 +363,6 @@ class Session:
                 "the model has changed, by a calibration say: what was measured before counts no more"
             )
 
-    def _hold(self, asked: tuple[str, Widths], superseded: Callable[[], bool]) -> None:
-        side, widths = asked
-        self.look_again()  # what is held is compared with what is shown
-        self._views.show_held(side, self.live.evaluate(widths), self.live.by_class(widths))
-
     def _go_to(self, widths: Widths) -> None:
         """Shows these widths here and wherever the model is shown, and asks for what they score."""
         self._move_to(widths)
@@ -378,6 +385,7 @@ class Session:
         return tuple(present if name in self.locked else new for name, new, present in named)
 
     def _request(self, widths: Widths) -> None:
+        self._holding.presents.cancel()
         self._ahead.give_up(but_for=widths)
         self._show_predicted(widths, "measuring …")
         self._requests.submit(widths)

@@ -41,7 +41,7 @@ class View:
         """What to do next is known."""
 
     def show_held(self, side: str, evaluation: Evaluation, by_class: Tensor | None) -> None:
-        """A setting is held as ``side`` of a comparison."""
+        """A setting is held as ``side`` of a comparison; as ``"now"``, the present one."""
 
     def show_error(self, error: BaseException) -> None:
         """Something went wrong that nobody waits for."""

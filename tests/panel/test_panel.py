@@ -451,6 +451,32 @@ def test_two_settings_are_compared(panel):
     assert held.classes.sum(dim=1).tolist() == [round(96 * held.evaluation.score), 96]
 
 
+def test_beside_a_and_b_stands_the_present_setting_while_somebody_looks(panel, evaluator):
+    panel.set_bit_widths({"conv1": 3})
+    assert panel.wait(60) and "now" not in panel.comparison.held
+    panel._pages.selected_index = panel._pages.titles.index("A and B")
+    assert panel.wait(60)
+    assert panel.comparison.held["now"].evaluation == panel.evaluation
+    panel.hold("A")
+    for widths in ((8, 8, 3, 4), (8, 8, 8, 8)):  # not known, and known from before
+        panel.session.load(widths)
+        assert panel.wait(60)
+        now = panel.comparison.held["now"]
+        assert now.evaluation.bit_widths == widths == panel.bit_widths
+        assert now.classes.sum(dim=1).tolist() == [round(96 * evaluator.evaluate(widths).score), 96]
+    assert ">now</th>" in panel.comparison.widget.value and "B − A" not in panel.comparison.widget.value
+    assert (
+        panel.comparison.differing == () and panel.comparison.summary() == "Hold a setting as B to compare."
+    )
+    panel.equalizer.moving = [8, 8, 8, 3]
+    assert (
+        "now" not in panel.comparison.held and "A" in panel.comparison.held
+    )  # what is predicted has no classes
+    panel._pages.selected_index = 0
+    panel.equalizer.release((8, 8, 8, 3))
+    assert panel.wait(60) and "now" not in panel.comparison.held
+
+
 def test_a_look_inside_a_layer(panel):
     panel.set_bit_widths({"conv1": 3})
     panel.equalizer.selected = "conv1"
