@@ -27,17 +27,33 @@ from qa_lib.forward.tasks import Board, Task
 
 @dataclass
 class Recorder:
-    """What the candidates of a search were, generation by generation: batches until they stopped, and seconds for a batch."""
+    """What is handed out to a cluster while this is entered: of the candidates, generation by generation, batches until they stopped and
+    seconds for a batch; how many ranges; and seconds from the first to the last answer, beside those of forward passes."""
 
     generations: list[list[tuple[int, float]]] = field(default_factory=list)
+    ranges: int = 0
+    beside: float = 0.0
 
-    def run(self, original):
-        def recorded(fleet, shipment, tasks, *given, **options):
-            found = original(fleet, shipment, tasks, *given, **options)
+    def __enter__(self):
+        self._run, self._next = fleet.Fleet.run, fleet.Board.next
+
+        def run(fleet, shipment, tasks, *given, **options):
+            start = time.perf_counter()
+            found = self._run(fleet, shipment, tasks, *given, **options)
+            self.beside += time.perf_counter() - start - sum(task.seconds for task in tasks)
             self.generations.append([(len(task.sums), task.seconds / len(task.sums)) for task in tasks])
             return found
 
-        return recorded
+        def hand_out(board, most):
+            chosen = self._next(board, most)
+            self.ranges += chosen is not None
+            return chosen
+
+        fleet.Fleet.run, fleet.Board.next = run, hand_out
+        return self
+
+    def __exit__(self, *_):
+        fleet.Fleet.run, fleet.Board.next = self._run, self._next
 
 
 def simulated_seconds(generation, batches, workers, overhead):
@@ -48,9 +64,9 @@ def simulated_seconds(generation, batches, workers, overhead):
 
     tasks = [Task((index,), hopeless=stops_at(count)) for index, (count, _) in enumerate(generation)]
     board, now, ends, running = Board(tasks, [1] * batches), 0.0, itertools.count(), []
-    free = [0] * workers
+    free, speed = [0] * workers, fleet.Speed(generation[0][1])
     while not board.done:
-        while free and (given := board.next(max(1, round(fleet.A_RANGE / generation[0][1])))) is not None:
+        while free and (given := board.next(speed.batches(board.left / workers))) is not None:
             free.pop()
             count, seconds = generation[given.task]
             length = (
@@ -112,7 +128,6 @@ def main() -> None:
     chosen = [draw.integers(3, 9, len(qmodel.names)).tolist() for _ in range(settings)]
     local = Evaluator(qmodel, network.images, network.labels, workers=1)
     expected = local.evaluate_many(chosen)
-    recorder, spent = Recorder(), []
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as one,
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as two,
@@ -139,13 +154,10 @@ def main() -> None:
             flush=True,
         )
         compare("settings", {f"{count} x 1": lambda count=count: measure(count) for count in (1, 2)})
-        evaluators[1].evaluate_many(chosen, remeasure=True)
-        start = time.perf_counter()
-        again = evaluators[1].evaluate_many(chosen, remeasure=True)
-        wall = time.perf_counter() - start
-        ranges = sum(max(1, round(e.seconds / fleet.A_RANGE)) for e in again)
-        overhead = (wall - sum(e.seconds for e in again)) / ranges
-        print(f"  what handing out a range costs: {1e3 * overhead:.1f} ms ({ranges} ranges)", flush=True)
+        with Recorder() as once:
+            evaluators[1].evaluate_many(chosen, remeasure=True)
+        overhead = once.beside / once.ranges
+        print(f"  what handing out a range costs: {1e3 * overhead:.1f} ms ({once.ranges} ranges)", flush=True)
         if large:
             return
         table = sensitivity(qmodel, local.sample_images(128), progress=False)
@@ -168,12 +180,10 @@ def main() -> None:
         print(f"  search: {medians}; two workers to one: {median_ratio(took[1], took[2]):.2f}", flush=True)
         if found[1].candidates != found[2].candidates or not found[1].front.equals(found[2].front):
             raise SystemExit("the searches differ")
-        original = fleet.Fleet.run
-        fleet.Fleet.run = recorder.run(original)
-        search(1)
+        with Recorder() as recorder:
+            search(1)
         wall = found[1].made.seconds
         recorder.generations.pop(0)  # what it was greeted with
-        fleet.Fleet.run = original
     batches = len(local.search_set.batches)
     spent = sum(count * seconds for generation in recorder.generations for count, seconds in generation)
     alone = wall - spent

@@ -126,6 +126,11 @@ class Board:
         """Whether every candidate is finished."""
         return not self._open
 
+    @property
+    def left(self) -> int:
+        """How many batches nobody is at."""
+        return sum(len(batches) for ranges in self._open.values() for batches in ranges)
+
     def next(self, most: int) -> Range | None:
         """Up to ``most`` batches of the first candidate that nobody is at, or else of the first that can be helped with; None if all are with
         somebody."""

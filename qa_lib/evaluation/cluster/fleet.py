@@ -21,8 +21,9 @@ from qa_lib.evaluation.cluster.shipment import Shipment
 from qa_lib.evaluation.cluster.worker import Failure, ForgottenError, measure_range
 from qa_lib.forward.tasks import Board, Range, Task
 
-# A range takes about so long, in seconds: many times what handing it out costs, and little for others to wait for.
-A_RANGE = 0.25
+# A range takes about so long, in seconds: many times what handing it out costs, and little for others to wait for. Where little is left, it takes
+# less, so that all end together: half of a worker's share, but no less than pays for handing it out.
+A_RANGE, _LEAST = 0.25, 0.02
 # For each thread of a worker one that runs, and one that is there when it ends.
 _AHEAD = 2
 # How often is looked who is there, how long is waited for an answer, and how long for the result of one that is there, in seconds.
@@ -51,14 +52,17 @@ class _Given:
 
 
 @dataclass
-class _Speed:
+class Speed:
     """How long a worker takes for a batch, in seconds; 0 if nobody knows yet."""
 
     seconds: float = 0.0
 
-    def batches(self) -> int:
-        """How many batches make a range."""
-        return max(1, round(A_RANGE / self.seconds)) if self.seconds else 1
+    def batches(self, share: float) -> int:
+        """How many batches make a range, if ``share`` are the worker's share of what nobody is at."""
+        if not self.seconds:
+            return 1
+        most, least = (max(1, round(limit / self.seconds)) for limit in (A_RANGE, _LEAST))
+        return min(most, max(least, math.ceil(share / 2)))
 
     def learn(self, seconds: float) -> None:
         self.seconds = seconds if not self.seconds else 0.7 * self.seconds + 0.3 * seconds
@@ -82,7 +86,7 @@ class Fleet:
     def __init__(self, client: Any, *, theirs: bool = False) -> None:
         self.client = _checked(client)
         self.greeting = Greeting(client, theirs=theirs)
-        self.speeds: dict[str, _Speed] = defaultdict(_Speed)
+        self.speeds: dict[str, Speed] = defaultdict(Speed)
 
     def agreed(self, shipment: Shipment) -> Proof:
         """What the workers that are believed measure. Waits until some have shown it.
@@ -176,10 +180,12 @@ class _Run:
 
     def hand_out(self) -> None:
         """Gives each worker that can be believed as much as it is to have."""
+        believed = self.fleet.greeting.believed
         for ahead in range(1, _AHEAD + 1):
-            for worker, threads in self.fleet.greeting.believed.items():
+            for worker, threads in believed.items():
                 while self._with(worker) < threads * ahead:
-                    chosen = self.board.next(self.fleet.speeds[worker].batches()) or self._late(worker)
+                    share = self.board.left / sum(believed.values())
+                    chosen = self.board.next(self.fleet.speeds[worker].batches(share)) or self._late(worker)
                     if chosen is None:
                         return
                     self._give(worker, chosen)

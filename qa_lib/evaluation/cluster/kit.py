@@ -117,7 +117,9 @@ class Kit:
         said = self.meter.measuring.said_nan
         measure = self.meter.measure_each if each else self.meter.measure
         torch.set_num_threads(1)  # for good: others of this process may be at it
-        with self._replica() as replica, running(replica, widths):
+        with self._replica() as replica, torch.inference_mode():
+            if replica.bit_widths != widths:  # the range before may have been one of the same candidate
+                replica.bit_widths = widths
             before = count_negatives([replica])
             for index in batches:
                 start = time.perf_counter()
@@ -133,12 +135,13 @@ class Kit:
 
     @contextmanager
     def _replica(self) -> Iterator[QuantizedActivationsModel]:
-        """A copy of the model for one thread."""
+        """A copy of the model for one thread, in evaluation mode, with the widths that it had last."""
         with self._lock:
             replica = self._idle.pop() if self._idle else None
             if replica is None:
                 inputs, _ = self.meter.search_set.batches[0]
                 (replica,) = self._fusing.make_replicas(self.qmodel, 1, take(inputs, slice(0, 2)))
+                replica.eval()
         try:
             yield replica
         finally:
