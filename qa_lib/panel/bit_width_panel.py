@@ -245,7 +245,7 @@ class BitWidthPanel(View):
 
     def _show_checked(self, checked: CheckedFront) -> None:
         self.readout.take(checked)
-        self.session.show_again()
+        self.session.measuring.show_again()
 
     def _pick_surest(self) -> None:
         if self._checked is not None:
@@ -254,7 +254,9 @@ class BitWidthPanel(View):
 
     def _connect(self) -> None:
         session, bar = self.session, self.toolbar
-        self.equalizer.observe(lambda change: setattr(session, "moving", bool(change["new"])), "moving")
+        self.equalizer.observe(
+            lambda change: setattr(session.measuring, "moving", bool(change["new"])), "moving"
+        )
         self.equalizer.on_move(self.readout.guarded(session.move))
         self.equalizer.on_release(self.readout.guarded(session.release))
         self.equalizer.on_hover(self.layer.peek)

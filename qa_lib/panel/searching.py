@@ -145,4 +145,4 @@ class Search:
     def _show_error(self, error: BaseException) -> None:
         self._views.show_search("", None)
         self._views.show_error(error)
-        self.session.look_again()  # it may be another
+        self.session.measuring.look_again()  # it may be another

@@ -1,7 +1,6 @@
 """What the instrument does, without a widget: a setting that is moved, predicted, measured, and compared."""
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -14,20 +13,19 @@ from qa_lib.evaluation.check_evaluator import check_evaluator
 from qa_lib.evaluation.evaluation import Evaluation
 from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.evaluation.live import LiveEvaluator
-from qa_lib.panel.ahead import Ahead
 from qa_lib.panel.fits import (
     beyond_sliders,
     check_exploration,
     check_names,
     check_positions,
-    check_settled,
     check_side,
 )
 from qa_lib.panel.history import History
 from qa_lib.panel.holding import Holding
 from qa_lib.panel.knowledge import Knowledge
+from qa_lib.panel.measuring import Measuring
 from qa_lib.panel.points import points_of
-from qa_lib.panel.requests import Gathering, LatestOnly
+from qa_lib.panel.requests import Gathering
 from qa_lib.panel.searching import Search
 from qa_lib.panel.together import join, leave, like, tell_others
 from qa_lib.panel.view import View, Views
@@ -59,13 +57,13 @@ class Session:
     Attributes:
         bit_widths: The setting; None is float.
         space: Which widths the sliders stop at, and which move together. What is set by a call, or in float, need not keep to it.
-        evaluation: The latest measurement.
+        elsewhere: What of the model's widths the sliders cannot show, in words; empty if they can show all.
+        measuring: Predicts and measures the setting.
         points: Everything measured, and the front.
         knowledge: What is expected from that.
         history: The settings it went through.
         locked: The quantizers that ``reset``, ``set_all`` and suggestions leave alone.
         given: The evaluator that was given, which may measure on a cluster; ``evaluator`` measures here.
-        moving: Whether a hand is moving the setting.
         search: Searches within the limits of the sliders.
 
     Raises:
@@ -111,13 +109,13 @@ class Session:
             (lower, upper), self.space = searched.limits, searched
             self.limits = min(self.limits[0], lower), max(self.limits[1], upper)
         self.bit_widths = self._start = check_positions(qmodel.names, qmodel.bit_widths, self.limits)
-        self.evaluation = evaluator.evaluate(qmodel.bit_widths)
+        evaluation = evaluator.evaluate(qmodel.bit_widths)
         model = evaluator.evaluate_uniform(None)
         check_exploration(exploration, sensitivities, qmodel.names, model)
         self.points = points_of(
             evaluator, model, exploration, min_accuracy, min_score, cost, other_costs, self.space, self.limits,
         )  # fmt: skip
-        self.points.add([self.evaluation])
+        self.points.add([evaluation])
         table = sensitivities or (exploration.sensitivities if exploration else None)
         self._views = Views()
         self.knowledge = Knowledge(
@@ -129,12 +127,10 @@ class Session:
         if exploration is not None:
             self.points.add((*exploration.measured, *exploration.archived))
         self.history: History[Widths] = History(self.bit_widths)
-        self._showing, self.moving = threading.RLock(), False
-        self._elsewhere = self._news = ""
-        self._requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
-        self._ahead = Ahead(lambda widths, superseded: self.live.evaluate(widths, superseded=superseded))
+        self.elsewhere = ""
+        self.measuring = Measuring(self, self._views, evaluation)
         self._feeding: Gathering[Evaluation] = Gathering(self._add_fed, self._views.show_error)
-        self._holding = Holding(self.live, self._views, self.look_again)
+        self._holding = Holding(self.live, self._views, self.measuring.look_again)
         self.search = Search(self, self._views)
         join(self)
 
@@ -147,12 +143,17 @@ class Session:
         if there is None:
             return made
         leave(made)
-        there.look_again()  # before it takes in what may be of another calibration
+        there.measuring.look_again()  # before it takes in what may be of another calibration
         there.points.add(made.points.evaluations)
         there.knowledge.table = options.get("sensitivities") or there.table or made.table
         if there.bit_widths != made.bit_widths:
             there.load(made.bit_widths)
         return there
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The latest measurement."""
+        return self.measuring.evaluation
 
     @property
     def float_evaluation(self) -> Evaluation:
@@ -186,9 +187,9 @@ class Session:
         self._views.all = [*self._views.all, *views]
         for view in views:
             view.show_setting(self.bit_widths)
-            view.show_elsewhere(self._elsewhere)
+            view.show_elsewhere(self.elsewhere)
             view.show_points()
-        self.show_again()
+        self.measuring.show_again()
         if first:
             self.knowledge.prepare()
 
@@ -204,16 +205,11 @@ class Session:
         present = dict(zip(self.qmodel.names, self.bit_widths, strict=True))
         asked = present | dict(bit_widths) if isinstance(bit_widths, Mapping) else bit_widths
         widths = check_positions(self.qmodel.names, self.qmodel.check_bit_widths(asked), self.limits)
-        self._ahead.give_up()
-        self._requests.cancel()
+        self.measuring.drop()
         self._move_to(widths)
         self.history.push(widths)
         tell_others(self)
-        try:
-            self._measure(widths, lambda: False)
-        except BaseException as error:  # Ctrl-C, too: the setting stands where nothing was measured
-            self._show_unmeasured(error)
-            raise
+        self.measuring.measure(widths)
         return self.evaluation
 
     def settled(self) -> Evaluation:
@@ -222,9 +218,7 @@ class Session:
         Raises:
             SearchError: It is not measured yet, or was before the model has changed (calibrated again, say); it is measured anew then.
         """
-        shown = self.evaluation
-        self.look_again()
-        return check_settled(shown, self.bit_widths, ours=self.knowledge.is_ours(shown))
+        return self.measuring.settled()
 
     def unlocked(self, num_bits: int | None) -> Widths:
         """The setting, with ``num_bits``, or what is nearest of the widths that are allowed, wherever there is no lock."""
@@ -234,8 +228,7 @@ class Session:
     def move(self, bit_widths: Widths) -> None:
         """A hand has moved to these widths, and goes on: they are predicted. They are measured already, for it may let go here."""
         self._holding.presents.cancel()
-        self._show_predicted(bit_widths, "let go to measure")
-        self._ahead.moved_to(bit_widths)
+        self.measuring.moved_to(bit_widths)
 
     def release(self, bit_widths: Widths) -> None:
         """A hand has let go at these widths: they are measured. Returns at once."""
@@ -257,7 +250,7 @@ class Session:
     def follow(self, bit_widths: Widths) -> None:
         """Another session has given the model these widths: they are shown here, too. If the sliders cannot show them, that is said."""
         self._say_elsewhere(beyond_sliders(self.qmodel.names, bit_widths, self.limits))
-        if not self._elsewhere and bit_widths != self.bit_widths:
+        if not self.elsewhere and bit_widths != self.bit_widths:
             self._move_to(bit_widths)
             self.history.push(bit_widths)
             self._request(bit_widths)
@@ -279,7 +272,7 @@ class Session:
         """
         check_kind("evaluation", evaluation, Evaluation, DataError, "what an evaluator returns")
         if not self.knowledge.is_ours(evaluation):
-            self.look_again()
+            self.measuring.look_again()
             if not self.knowledge.is_ours(evaluation):
                 raise DataError(
                     "this evaluation is one of another model or search set, or from before a calibration: search with the "
@@ -305,13 +298,8 @@ class Session:
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
         # Each may ask something of those behind it.
-        queues = (
-            self._holding.sides,
-            self._requests,
-            self._holding.presents,
-            self._feeding,
-            *self.knowledge.queues,
-        )
+        holding, asked = self._holding, self.measuring.requests
+        queues = (holding.sides, asked, holding.presents, self._feeding, *self.knowledge.queues)
         return all([queue.wait(timeout) for queue in queues])
 
     def close(self) -> None:
@@ -319,49 +307,17 @@ class Session:
         self._views.all = []
         leave(self)
         self.search.stop()
-        queues = (*self.knowledge.queues, self._requests, self._holding.sides, self._holding.presents)
-        self._ahead.give_up()
+        queues = (*self.knowledge.queues, self._holding.sides, self._holding.presents)
         for queue in queues:
             queue.cancel()
-        self._ahead.wait()
+        self.measuring.close()
         for queue in queues:
             queue.wait()
         self.live.let_go()
 
     def _know_more(self) -> None:
         self.knowledge.learn(self.bit_widths, self.locked)
-        self.show_again()
-
-    def _measure(self, widths: Widths, superseded: Callable[[], bool]) -> None:
-        if not self._elsewhere:
-            self.qmodel.bit_widths = widths
-        self.qmodel.check_usable()
-        evaluation = self.live.evaluate(widths, superseded=superseded)
-        if evaluation is not None and not self.knowledge.is_ours(evaluation):
-            self._follow_the_model()
-        if evaluation is not None and not superseded():
-            self._views.show_message(self._news)
-            self._news = ""
-            guess = self.knowledge.predict(widths)
-            new = self.points.add([evaluation])
-            if new:
-                self.knowledge.was_off(guess - evaluation.score)
-            self._show(evaluation)  # the number first
-            if new:
-                self._views.show_points()
-            self.knowledge.learn(widths, self.locked)
-
-    def look_again(self) -> None:
-        """Looks whether the model is another by now; then what was measured is forgotten, and the setting is measured anew."""
-        self._follow_the_model()
-        if not self.knowledge.is_ours(self.evaluation) and not self._requests.busy:
-            self._request(self.bit_widths)
-
-    def _follow_the_model(self) -> None:
-        if self.knowledge.outdated():
-            self._news = (
-                "the model has changed, by a calibration say: what was measured before counts no more"
-            )
+        self.measuring.show_again()
 
     def _go_to(self, widths: Widths) -> None:
         """Shows these widths here and wherever the model is shown, and asks for what they score."""
@@ -375,10 +331,10 @@ class Session:
         self._views.show_setting(widths)
 
     def _say_elsewhere(self, text: str) -> None:
-        if text != self._elsewhere:
-            self._elsewhere = text
+        if text != self.elsewhere:
+            self.elsewhere = text
             self._views.show_elsewhere(text)
-            self.show_again()
+            self.measuring.show_again()
 
     def _but_for_locked(self, widths: Widths) -> Widths:
         named = zip(self.qmodel.names, widths, self.bit_widths, strict=True)
@@ -386,29 +342,8 @@ class Session:
 
     def _request(self, widths: Widths) -> None:
         self._holding.presents.cancel()
-        self._ahead.give_up(but_for=widths)
-        self._show_predicted(widths, "measuring …")
-        self._requests.submit(widths)
+        self.measuring.request(widths)
 
     def _add_fed(self, evaluations: list[Evaluation]) -> None:
         self.knowledge.add(evaluations)
-        self.show_again()
-
-    def _show(self, evaluation: Evaluation) -> None:
-        with self._showing:
-            self.evaluation = evaluation
-            self._views.show_measured(evaluation, self.points.standing(evaluation))
-
-    def show_again(self) -> None:
-        """Shows the latest measurement anew, unless the setting or the model has gone on."""
-        here = self.evaluation.bit_widths == self.bit_widths and self.knowledge.is_ours(self.evaluation)
-        if here and not self.moving:
-            self._show(self.evaluation)
-
-    def _show_predicted(self, widths: Widths, state: str) -> None:
-        guess, error = self.knowledge.predict(widths), self.knowledge.prediction_error
-        self._views.show_predicted(widths, guess, state, error)
-
-    def _show_unmeasured(self, error: BaseException) -> None:
-        self._views.show_error(error)
-        self._show_predicted(self.bit_widths, "not measured")
+        self.measuring.show_again()

@@ -435,7 +435,7 @@ def test_a_hand_that_lets_go_where_it_was_sees_the_measurement(panel, measured):
         panel.equalizer.moving = []
         panel.equalizer.bit_widths = [8] * 4
         panel.equalizer.releases += 1
-    assert panel.wait(60) and not panel.session.moving
+    assert panel.wait(60) and not panel.session.measuring.moving
     assert "measured" in readout(panel) and "predicted" not in readout(panel) and ">32</b>" in readout(panel)
 
 

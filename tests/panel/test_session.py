@@ -123,7 +123,7 @@ def test_let_go_while_it_is_measured_ahead_it_is_measured_once(session, view, wr
         time.sleep(seconds)
         session.release((8, 8, num_bits, 8))
         assert session.wait(60) and session.settled().bit_widths == (8, 8, num_bits, 8)
-    until(lambda: not session._ahead.busy)
+    until(lambda: not session.measuring.ahead.busy)
     assert len(written) == len(set(written)) == 4
 
 
@@ -156,7 +156,7 @@ def test_what_fails_ahead_is_said_when_the_hand_lets_go(session, view, monkeypat
 
     monkeypatch.setattr(session.live, "evaluate", fails)
     session.move((8, 8, 3, 8))
-    until(lambda: not session._ahead.busy)
+    until(lambda: not session.measuring.ahead.busy)
     assert not view.of("error")
     session.release((8, 8, 3, 8))
     assert session.wait(60) and view.of("error", "not measured") == [
