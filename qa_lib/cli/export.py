@@ -7,14 +7,14 @@ from qa_lib.cli.model import calibrated_workload, evaluator_of
 from qa_lib.cli.output import Outcome, wrapped
 from qa_lib.cli.setting import Chosen
 from qa_lib.errors import DataError
-from qa_lib.export import FORMATS, RUN, export_setting
+from qa_lib.export import FORMATS, RUN, export_setting, files_of
 from qa_lib.metrics import Scale
 
 
 def run(options: argparse.Namespace) -> Outcome:
     """Measures the setting, and writes the file, over another only where ``--out`` names it."""
     out = options.out or Path(f"setting{FORMATS[options.format]}")
-    files = [out] if options.format == "json" else [out, out.with_suffix(".json")]
+    files = files_of(out, options.format)
     if options.out is None and (there := [str(file) for file in files if file.exists()]):
         raise DataError(
             f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} there already: give --out FILE, which replaces what is there"

@@ -39,6 +39,11 @@ FORMATS = {
 RUN = ("onnx", "qonnx")
 
 
+def files_of(path: Path, format: str) -> tuple[Path, ...]:
+    """What ``export_setting`` writes: the file ``path``, and for all but ``"json"`` the JSON file ``path.json``."""
+    return (path,) if format == "json" else (path, path.with_name(path.name + ".json"))
+
+
 def export_setting(
     path: str | Path,
     qmodel: QuantizedActivationsModel,
@@ -66,10 +71,10 @@ def export_setting(
     - ``"code"``: Python that sets the widths by name.
     - ``"state_dict"``: what ``qmodel.state_dict()`` is at this setting; ``torch.load(path, weights_only=True)`` reads it.
 
-    For all but ``"json"`` the JSON file is written as well, beside it. Layers in float stay float.
+    For all but ``"json"`` the JSON file is written as well, beside it: ``setting.onnx.json``. Layers in float stay float.
 
     Args:
-        path: The file; replaced if it is there.
+        path: The file; replaced if it is there, as is the JSON file of its name.
         qmodel: Calibrated; it keeps its own widths.
         setting: What an evaluator returned of the model as it is, or widths; those that a mapping does not name are the present ones.
         format: One of these.
@@ -169,9 +174,7 @@ def export_setting(
     others = {"others": found} if (found := qmodel.other_quantizers) else {}
     content = {"format": FORMAT, "version": VERSION, **facts, **others, "quantizers": rows}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(
-        file if format == "json" else file.with_suffix(".json"), text + "\n", "the setting", DataError
-    )
+    write_whole(files_of(file, format)[-1], text + "\n", "the setting", DataError)
     verified = None
     if other:
         text = json.dumps(other, indent=1, ensure_ascii=False, allow_nan=False)

@@ -10,7 +10,7 @@ import ipywidgets
 
 from qa_lib.errors import DataError
 from qa_lib.evaluation.tables import write_csv
-from qa_lib.export import FORMATS, export_setting
+from qa_lib.export import FORMATS, export_setting, files_of
 from qa_lib.export.settings import (
     as_code,
     as_widths,
@@ -166,7 +166,8 @@ class Saving:
 
     def _export(self, format: str) -> None:
         path, evaluation = self._beside(f"_{format}{FORMATS[format]}"), self.session.settled()
-        if not self._sure(self.exports[format].description, str(path), there=os.path.exists(path)):
+        there = any(file.exists() for file in files_of(path, format))
+        if not self._sure(self.exports[format].description, str(path), there=there):
             return
         evaluator = self.session.evaluator
         verify = (

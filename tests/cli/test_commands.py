@@ -11,6 +11,7 @@ import torch
 from qa_lib import Archive, Evaluator, QuantizedActivationsModel, calibrate, conv2d_predicate
 from qa_lib.__main__ import main
 from qa_lib.cli.arguments.model import Setting, setting
+from qa_lib.export import load_setting
 from qa_lib.export.settings import as_widths
 from qa_lib.search.intervals import drops_of_shares
 from qa_lib.workloads import workload as workloads
@@ -159,11 +160,13 @@ def test_export_replaces_only_what_out_names(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("export", "--setting", "4")[0] == 0
     written = (tmp_path / "setting.json").read_text()
-    for format in ("json", "state_dict"):
-        status, shown, err = run("export", "--setting", "3", "--format", format)
+    assert run("export", "--setting", "3", "--format", "state_dict")[0] == 0
+    assert load_setting(tmp_path / "setting.pt.json").bit_widths == (3,) * 4
+    for format, there in (("json", "setting.json is"), ("state_dict", "setting.pt and setting.pt.json are")):
+        status, shown, err = run("export", "--setting", "5", "--format", format)
         assert status == 2 and not shown
-        assert err == "qa_lib: setting.json is there already: give --out FILE, which replaces what is there\n"
-    assert (tmp_path / "setting.json").read_text() == written and not (tmp_path / "setting.pt").exists()
+        assert err == f"qa_lib: {there} there already: give --out FILE, which replaces what is there\n"
+    assert (tmp_path / "setting.json").read_text() == written
     assert run("export", "--setting", "3", "--out", "setting.json")[0] == 0
     assert (tmp_path / "setting.json").read_text() != written
 

@@ -117,7 +117,7 @@ def test_what_is_written_scores_what_was_measured(both, images, labels, tmp_path
     assert (
         written.verified.expected == measured.score and abs(written.verified.score - measured.score) <= 1 / 96
     )
-    assert load_setting(tmp_path / "model.json").bit_widths == widths
+    assert load_setting(tmp_path / "model.onnx.json").bit_widths == widths
     model = onnx.load(tmp_path / "model.onnx")
     told = {each.key: each.value for each in model.metadata_props}
     assert told["qa_lib.fingerprint"] == measured.fingerprint and '"conv1": 5' in told[
@@ -228,7 +228,7 @@ def test_what_torch_cannot_export_is_a_sentence_and_the_json_is_there(images, tm
         DataError, match=r"torch cannot export this model as ONNX \(.*the JSON file has been written"
     ):
         export_setting(tmp_path / "m.onnx", qmodel, [4, 4], "onnx")
-    assert load_setting(tmp_path / "m.json").bit_widths == (4, 4) and not (tmp_path / "m.onnx").exists()
+    assert load_setting(tmp_path / "m.onnx.json").bit_widths == (4, 4) and not (tmp_path / "m.onnx").exists()
 
 
 def test_bad_input(both, images, tmp_path, monkeypatch):

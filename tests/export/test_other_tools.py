@@ -69,7 +69,7 @@ def test_the_config_names_each_quantizer_that_is_on(images, tmp_path):
     assert set(content["amax"]) == set(found)
     given = torch.tensor(content["amax"]["conv1.weight_quantizer"])
     assert torch.equal(given, qmodel.weight_fake_quantizers["conv1.weight"].amax_at(6))
-    assert (tmp_path / "setting.json").exists()
+    assert (tmp_path / "setting.modelopt.json").exists()
 
 
 @KINDS

@@ -574,7 +574,7 @@ def test_a_setting_is_handed_over_from_the_panel(panel, tmp_path):
         assert f"written: {tmp_path / f'my_best_one_{format}.{format}'}" in panel.readout.message.value
     assert "left in float: conv1; run again from there, " in panel.readout.message.value
     assert "have another answer, no output is off" in panel.readout.message.value
-    for file in ("my_best_one_json.json", "my_best_one_onnx.json"):
+    for file in ("my_best_one_json.json", "my_best_one_onnx.onnx.json"):
         assert load_setting(tmp_path / file).bit_widths == (4, 3, None, 5)
 
 
