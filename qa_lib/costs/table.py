@@ -1,7 +1,7 @@
 """A cost that a table says: energy, latency or area of each layer at each width, from a simulator."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -108,19 +108,20 @@ def write_cost_template(path: str | Path, names: Sequence[str], widths: Iterable
 def _read(file: Path) -> pd.DataFrame:
     """The rows of ``file``, float as width 0."""
     try:
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False)
+        # The head as a row like others: pandas would rename what is there twice, and shift rows that are longer.
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False, header=None, encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # among them what pandas cannot parse
         why = getattr(error, "strerror", None) or str(error)
         raise SearchError(
             f"'{file}' is no table that can be read ({why}): give a CSV file with the columns {', '.join(_COLUMNS)}"
         ) from error
-    if not set(_COLUMNS) <= set(frame.columns):
-        raise SearchError(
-            f"'{file}' has the columns {shown(list(frame.columns))}; give {', '.join(_COLUMNS)}"
-        )
+    head, *lines = frame.fillna("").values.tolist()
+    if any(head.count(column) != 1 for column in _COLUMNS):
+        raise SearchError(f"'{file}' has the columns {shown(head)}; give {', '.join(_COLUMNS)}, each once")
+    found = ([line[head.index(column)] for column in _COLUMNS] for line in lines)
     rows = [
         (layer, _width(file, layer, width), _value(file, layer, width, value))
-        for layer, width, value in frame[_COLUMNS].values.tolist()
+        for layer, width, value in found
     ]
     if not rows:
         raise SearchError(f"'{file}' has no rows: give one for each layer and width")
@@ -129,7 +130,7 @@ def _read(file: Path) -> pd.DataFrame:
 
 def _width(file: Path, layer: str, said: str) -> int:
     try:
-        return 0 if said == _FLOAT else check_num_bits(int(said)) or 0
+        return 0 if said == _FLOAT else check_num_bits(_number(said, int)) or 0
     except (ValueError, BitWidthError) as error:
         raise SearchError(
             f"'{file}' gives {layer!r} {said!r} bits; give a width from {WIDTHS[0]} to {WIDTHS[-1]}, or {_FLOAT}"
@@ -138,7 +139,7 @@ def _width(file: Path, layer: str, said: str) -> int:
 
 def _value(file: Path, layer: str, width: str, said: str) -> float:
     try:
-        value = float(said)
+        value = _number(said, float)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
@@ -146,6 +147,13 @@ def _value(file: Path, layer: str, width: str, said: str) -> float:
             f"'{file}' says {said!r} for {layer!r} at {width} bits; give a finite number from 0 up"
         )
     return value
+
+
+def _number(said: str, kind: Callable[[str], Any]) -> Any:
+    """What ``said`` is as a number of this ``kind``; raises ``ValueError`` if it is none, as 1_000 is to Python alone."""
+    if "_" in said:
+        raise ValueError(said)
+    return kind(said)
 
 
 def _said(width: Any) -> str:

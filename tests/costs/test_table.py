@@ -30,6 +30,12 @@ def test_a_table_is_a_sum_of_what_it_says(tmp_path):
     assert cost == CostTable.from_csv(tmp_path / "chip_energy.csv", NAMES, unit="uJ") and hash(cost)
 
 
+def test_columns_stand_in_any_order_beside_others(tmp_path):
+    expected = CostTable.from_csv(csv(tmp_path, "input,2,1", "input,4,3"), NAMES[:1])
+    rows = csv(tmp_path, "1,mine,2,input", "3,,4,input", head="\ufeffvalue,note,num_bits,layer")
+    assert CostTable.from_csv(rows, NAMES[:1]) == expected
+
+
 def test_a_template_is_filled_in_and_read(qmodel, tmp_path):
     path = tmp_path / "energy.csv"
     qmodel.cost_template(path, widths=(2, 8))
@@ -54,6 +60,10 @@ def test_a_template_is_filled_in_and_read(qmodel, tmp_path):
         (("input,2,nan",), "says 'nan'"),
         (("input,two,1",), "gives 'input' 'two' bits; give a width from 2 to 16, or float"),
         (("input,1,1",), "gives 'input' '1' bits"),
+        (("input,1_0,1",), "gives 'input' '1_0' bits"),
+        (("input,2,1_000",), "says '1_000' for 'input' at 2 bits; give a finite number from 0 up"),
+        (("input,2",), "says '' for 'input' at 2 bits"),
+        (("input,2,1,5",), "no table that can be read"),
         ((), "has no rows"),
     ],
 )
@@ -65,6 +75,8 @@ def test_a_table_that_is_none_is_refused(tmp_path, rows, message):
 def test_a_file_that_is_no_table_is_refused(tmp_path):
     with pytest.raises(SearchError, match="give layer, num_bits, value"):
         CostTable.from_csv(csv(tmp_path, "1,2", head="a,b"), NAMES)
+    with pytest.raises(SearchError, match="num_bits, value, each once"):
+        CostTable.from_csv(csv(tmp_path, "input,2,1,9", head="layer,num_bits,value,value"), NAMES)
     with pytest.raises(SearchError, match="no table that can be read"):
         CostTable.from_csv(tmp_path / "missing.csv", NAMES)
     (tmp_path / "binary.csv").write_bytes(b"\x80\xff")
