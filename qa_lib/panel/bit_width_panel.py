@@ -15,7 +15,7 @@ from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.panel.comparison import Comparison
 from qa_lib.panel.controls import Suggestions, Toolbar, button, descendants, row, side_by_side, tabs
 from qa_lib.panel.equalizer import Equalizer
-from qa_lib.panel.fits import SIDES
+from qa_lib.panel.fits import SIDES, check_class_names
 from qa_lib.panel.front_view import HEIGHT, FrontView
 from qa_lib.panel.holdout import HoldoutCheck
 from qa_lib.panel.layer_view import LayerView
@@ -82,7 +82,8 @@ class BitWidthPanel(View):
     Raises:
         BitWidthError: A limit is no allowed width, or the model has a width outside the limits.
         NotCalibratedError: A quantizer has no ``amax`` yet.
-        DataError: ``evaluator`` is none, exploration or sensitivities are those of another model, or ``holdout`` has items of the search set.
+        DataError: ``evaluator`` is none, exploration or sensitivities are those of another model, or ``holdout`` has items of the search set,
+            or there is not one of ``class_names`` for each class.
         SearchError: ``min_accuracy`` or ``min_score`` is no score, a cost is none, or ``checked`` is of another front.
 
     Example:
@@ -122,7 +123,9 @@ class BitWidthPanel(View):
             bit_widths=session.bit_widths, groups=groups, space=session.space, weights=qmodel.weight_fake_quantizers,
         )  # fmt: skip
         self.front = FrontView(session.points, session.float_evaluation, beside)
-        self.comparison = Comparison(qmodel.names, class_names, session.points.cost)
+        self.comparison = Comparison(
+            qmodel.names, check_class_names(class_names, session.evaluator), session.points.cost
+        )
         self.readout = Readout(session.float_evaluation, session.points.costs, checked)
         self.layer = LayerView(qmodel, evaluator.sample_images(_IMAGES), self.readout.show_error)
         scale, best = session.points.scale, session.float_evaluation.score

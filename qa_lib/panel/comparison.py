@@ -10,9 +10,8 @@ from torch import Tensor
 
 from qa_lib.bit_widths import Widths
 from qa_lib.costs import FLOAT_BITS, Cost, known_amount, total_bits
-from qa_lib.errors import DataError
 from qa_lib.evaluation.evaluation import Evaluation
-from qa_lib.panel.fits import NOW, SIDES, check_names, check_side
+from qa_lib.panel.fits import NOW, SIDES, check_side
 from qa_lib.panel.view import View
 from qa_lib.plots import style
 
@@ -55,7 +54,7 @@ class Comparison(View):
         self, names: Sequence[str], class_names: Sequence[str] | None = None, cost: Cost = total_bits
     ) -> None:
         self.names, self.cost = tuple(names), cost
-        self.class_names = class_names if class_names is None else check_names("class_names", class_names)
+        self.class_names = class_names
         self.held: dict[str, Held] = {}
         self.widget = ipywidgets.HTML()
         self._show()
@@ -68,14 +67,6 @@ class Comparison(View):
         """
         if side != NOW:
             check_side(side)
-        if (
-            self.class_names is not None
-            and by_class is not None
-            and len(self.class_names) != by_class.shape[1]
-        ):
-            raise DataError(
-                f"there are {len(self.class_names)} class_names, and the model has {by_class.shape[1]} classes: give a name for each"
-            )
         self.held = self.held | {side: Held(evaluation, by_class)}
         self._show()
 
@@ -148,10 +139,10 @@ class Comparison(View):
         rows = []
         for index, name in enumerate(self.names):
             bars = "".join(_bar(side, row[index], largest) for side, row in widths.items())
-            differs = name in self.differing
+            differs = len({row[index] for row in widths.values()}) > 1
             text = f"<b>{escape(name)}</b>" if differs else escape(name)
             rows.append(
-                f"<tr style='opacity:{1 if differs or not self._both else 0.55}'>"
+                f"<tr style='opacity:{1 if differs or len(widths) < 2 else 0.55}'>"
                 f"<td style='padding:0 8px 0 0;white-space:nowrap;font-family:monospace;font-size:11px'>{text}</td>"
                 f"<td style='width:100%'>{bars}</td></tr>"
             )
@@ -174,14 +165,15 @@ class Comparison(View):
             change = ""
             if set(SIDES) <= set(shares):
                 points = 100 * (shares["B"] - shares["A"])
-                change = f"<td style='text-align:right;padding:0 6px'><b>{points:+.1f}</b></td>"
+                change = f"<td style='text-align:right;padding:0 6px'><b>{f'{points:+.1f}'.replace('-', '−')}</b></td>"
             rows.append(
                 f"<tr><td style='padding:0 8px 0 0;white-space:nowrap'>{escape(str(name))}</td>{cells}{change}</tr>"
             )
         heads = "".join(f"<th style='text-align:right;padding:0 6px'>{side}</th>" for side, _ in sides)
         if set(SIDES) <= {side for side, _ in sides}:
             heads += "<th style='text-align:right;padding:0 6px'>B − A</th>"
-        return _scrolling("accuracy of each class", [f"<tr><td></td>{heads}</tr>", *rows])
+        score = next(iter(self.held.values())).evaluation.scale.name
+        return _scrolling(f"{escape(score)} of each class", [f"<tr><td></td>{heads}</tr>", *rows])
 
 
 def _bar(side: str, num_bits: int | None, largest: int) -> str:

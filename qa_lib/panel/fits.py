@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from qa_lib.batches.structure import take
 from qa_lib.bit_widths import Widths, check_num_bits
 from qa_lib.checks import check_kind, shown
-from qa_lib.errors import BitWidthError, DataError, SearchError
+from qa_lib.errors import BitWidthError, DataError, QAError, SearchError
 from qa_lib.evaluation.evaluation import Evaluation
+from qa_lib.evaluation.evaluator import Evaluator
 from qa_lib.panel.points import Points
+from qa_lib.quantization.running import run_float
 from qa_lib.search.exploration import Exploration
 from qa_lib.sensitivities.table import SensitivityTable
 
@@ -119,14 +122,30 @@ def check_beside(beside: Any, points: Points) -> dict[str, Exploration]:
     return {str(name): other for name, other in beside.items()}
 
 
-def check_names(what: str, given: Any, known: Sequence[str] | None = None) -> tuple[str, ...]:
-    """``given`` as a tuple; raises ``BitWidthError`` unless it is a sequence of text, all of them ``known`` if that is given."""
+def check_class_names(class_names: Any, evaluator: Evaluator) -> tuple[str, ...] | None:
+    """``class_names`` as a tuple; raises ``DataError`` unless there is one for each class that the model tells apart."""
+    if class_names is None:
+        return None
+    names = check_names("class_names", class_names, error=DataError)
+    inputs, targets = (take(each, slice(0, 1)) for each in evaluator.search_set.batches[0])
+    by_class = evaluator.metric.by_class(run_float(evaluator.qmodel, inputs), targets)
+    if by_class is not None and by_class.shape[1] != len(names):
+        raise DataError(
+            f"there are {len(names)} class_names, and the model has {by_class.shape[1]} classes: give a name for each"
+        )
+    return names
+
+
+def check_names(
+    what: str, given: Any, known: Sequence[str] | None = None, error: type[QAError] = BitWidthError
+) -> tuple[str, ...]:
+    """``given`` as a tuple; raises ``error`` unless it is a sequence of text, all of them ``known`` if that is given."""
     if (
         isinstance(given, (str, bytes))
         or not isinstance(given, Sequence)
         or not all(isinstance(n, str) for n in given)
     ):
-        raise BitWidthError(f"{what} is {shown(given)}; give a list of names")
+        raise error(f"{what} is {shown(given)}; give a list of names")
     if unknown := [name for name in given if known is not None and name not in known]:
-        raise BitWidthError(f"{what} names {shown(unknown)}; the quantizers are {shown(list(known or ()))}")
+        raise error(f"{what} names {shown(unknown)}; the quantizers are {shown(list(known or ()))}")
     return tuple(given)

@@ -14,6 +14,7 @@ from qa_lib.panel.view import Views
 if TYPE_CHECKING:
     from qa_lib.panel.session import Session
 
+_MEASURING = "measuring …"
 _NEWS = "the model has changed, by a calibration say: what was measured before counts no more"
 
 
@@ -38,7 +39,9 @@ class Measuring:
 
     def __init__(self, session: "Session", views: Views, evaluation: Evaluation) -> None:
         self.session, self._views, self.evaluation = session, views, evaluation
-        self.moving, self._news, self._showing = False, "", threading.RLock()
+        self.moving, self._news = False, ""
+        # Where the sliders are, of which a number or a prediction is shown: a hand may be elsewhere by the time that a number comes.
+        self._at, self._showing = evaluation.bit_widths, threading.RLock()
         self.requests: LatestOnly[Widths] = LatestOnly(self._measure, self._show_unmeasured)
         self.ahead = Ahead(lambda widths, superseded: session.live.evaluate(widths, superseded=superseded))
 
@@ -50,7 +53,7 @@ class Measuring:
     def request(self, widths: Widths) -> None:
         """Asks for what the setting scores, which is here now; returns at once."""
         self.ahead.give_up(but_for=widths)
-        self._show_predicted(widths, "measuring …")
+        self._show_predicted(widths, _MEASURING)
         self.requests.submit(widths)
 
     def drop(self) -> None:
@@ -60,6 +63,7 @@ class Measuring:
 
     def measure(self, widths: Widths) -> None:
         """Measures the setting, which is here now, in the thread that asks; what goes wrong is raised."""
+        self._show_predicted(widths, _MEASURING)
         try:
             self._measure(widths, _never)
         except BaseException as error:  # Ctrl-C, too: the setting stands where nothing was measured
@@ -115,15 +119,27 @@ class Measuring:
         if self.session.knowledge.outdated():
             self._news = _NEWS
 
-    def _show(self, evaluation: Evaluation) -> None:
+    def show_at(self, widths: Widths, show: Callable[[], object]) -> None:
+        """Calls ``show`` if the sliders are at these widths, before anything else is shown."""
         with self._showing:
-            self.evaluation = evaluation
-            self._views.show_measured(evaluation, self.session.points.standing(evaluation))
+            if widths == self._at:
+                show()
+
+    def _show(self, evaluation: Evaluation) -> None:
+        self.evaluation, points = evaluation, self.session.points
+        self.show_at(
+            evaluation.bit_widths, lambda: self._views.show_measured(evaluation, points.standing(evaluation))
+        )
 
     def _show_predicted(self, widths: Widths, state: str) -> None:
         knowledge = self.session.knowledge
-        self._views.show_predicted(widths, knowledge.predict(widths), state, knowledge.prediction_error)
+        with self._showing:
+            self._at = widths
+            self._views.show_predicted(widths, knowledge.predict(widths), state, knowledge.prediction_error)
 
     def _show_unmeasured(self, error: BaseException) -> None:
         self._views.show_error(error)
-        self._show_predicted(self.session.bit_widths, "not measured")
+        widths = self.session.bit_widths
+        self.show_at(
+            widths, lambda: self._show_predicted(widths, "not measured")
+        )  # unless a hand has gone on

@@ -11,6 +11,8 @@ from qa_lib.space import Space
 
 # As a share of all that there is to lose: less than one image of most sets.
 LEAST_LOSS = 1e-4
+# Where there is nothing to lose, of a model that is never right say.
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -107,5 +109,5 @@ def next_steps(
     saves = [step for step in steps if step.cost < 0]
     return NextSteps(
         gain=min(gains, key=lambda step: (step.cost, -step.score), default=None),
-        save=max(saves, key=lambda step: -step.cost / max(-step.score, least_loss), default=None),
+        save=max(saves, key=lambda step: -step.cost / max(-step.score, least_loss, _NOTHING), default=None),
     )

@@ -130,7 +130,7 @@ class Session:
         self.elsewhere = ""
         self.measuring = Measuring(self, self._views, evaluation)
         self._feeding: Gathering[Evaluation] = Gathering(self._add_fed, self._views.show_error)
-        self._holding = Holding(self.live, self._views, self.measuring.look_again)
+        self._holding = Holding(self.live, self._views, self.measuring)
         self.search = Search(self, self._views)
         join(self)
 
@@ -299,7 +299,13 @@ class Session:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""
         # Each may ask something of those behind it.
         holding, asked = self._holding, self.measuring.requests
-        queues = (holding.sides, asked, holding.presents, self._feeding, *self.knowledge.queues)
+        queues: tuple[Any, ...] = (
+            *holding.sides.values(),
+            asked,
+            holding.presents,
+            self._feeding,
+            *self.knowledge.queues,
+        )
         return all([queue.wait(timeout) for queue in queues])
 
     def close(self) -> None:
@@ -307,7 +313,11 @@ class Session:
         self._views.all = []
         leave(self)
         self.search.stop()
-        queues = (*self.knowledge.queues, self._holding.sides, self._holding.presents)
+        queues: tuple[Any, ...] = (
+            *self.knowledge.queues,
+            *self._holding.sides.values(),
+            self._holding.presents,
+        )
         for queue in queues:
             queue.cancel()
         self.measuring.close()

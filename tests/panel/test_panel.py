@@ -477,6 +477,22 @@ def test_beside_a_and_b_stands_the_present_setting_while_somebody_looks(panel, e
     assert panel.wait(60) and "now" not in panel.comparison.held
 
 
+def test_class_names_are_refused_at_once_unless_there_is_one_for_each_class(evaluator):
+    classes = evaluator.metric.by_class(
+        evaluator.qmodel(evaluator.sample_images(1)), torch.tensor([0])
+    ).shape[1]
+    with pytest.raises(DataError, match=f"there are 1 class_names, and the model has {classes} classes"):
+        BitWidthPanel(evaluator, class_names=["all"])
+    with pytest.raises(DataError, match="class_names is 'abc'; give a list of names"):
+        BitWidthPanel(evaluator, class_names="abc")
+
+
+def test_a_model_that_is_never_right_has_a_panel(qmodel, images, labels):
+    panel = BitWidthPanel(Evaluator(qmodel, images, 1 - labels.clamp(max=1), batch_size=40))
+    assert panel.wait(60) and "Error" not in panel.readout.message.value
+    panel.close()
+
+
 def test_a_look_inside_a_layer(panel):
     panel.set_bit_widths({"conv1": 3})
     panel.equalizer.selected = "conv1"

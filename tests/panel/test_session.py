@@ -150,6 +150,81 @@ def test_elsewhere_what_was_begun_is_given_up(session, evaluator, written, monke
     assert (8, 8, 3, 8) not in written
 
 
+def held_up(session, monkeypatch, *slow):
+    """Measurements of these settings begin, and end once ``go_on`` is set; returns both events."""
+    begun, go_on, evaluate = threading.Event(), threading.Event(), session.live.evaluate
+
+    def evaluated(widths, **options):
+        found = evaluate(widths, **options)
+        if widths in slow:
+            begun.set()
+            assert go_on.wait(20)
+        return found
+
+    monkeypatch.setattr(session.live, "evaluate", evaluated)
+    return begun, go_on
+
+
+def test_a_number_that_comes_while_a_hand_is_elsewhere_is_not_shown_as_that_hand_s(
+    session, view, monkeypatch
+):
+    first, there = (8, 8, 3, 8), (8, 8, 3, 4)
+    begun, go_on = held_up(session, monkeypatch, first)
+    session.release(first)
+    session.hold_present()
+    assert begun.wait(20)
+    session.move(there)
+    view.told.clear()
+    go_on.set()
+    until(lambda: first in {e.bit_widths for e in session.points.evaluations})
+    session.hold_present()  # of what was let go of last
+    until(lambda: not session.measuring.requests.busy and session.live.recall(there) is not None)
+    assert session.wait(60)
+    assert not view.of("measured", "now")
+    session.release(there)
+    session.hold_present()
+    assert session.wait(60)
+    assert view.of("measured") == [("measured", there)] and view.of("now")[0][:2] == ("now", there)
+
+
+def test_what_goes_wrong_while_a_hand_is_elsewhere_leaves_that_hand_its_prediction(
+    session, view, monkeypatch
+):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fails(widths, *, superseded):
+        begun.set()
+        assert go_on.wait(20)
+        raise DataError("no")
+
+    monkeypatch.setattr(session.live, "evaluate", fails)
+    session.release((8, 8, 3, 8))
+    assert begun.wait(20)
+    session.move((8, 8, 3, 4))
+    view.told.clear()
+    go_on.set()
+    until(lambda: view.of("error"))
+    assert not view.of("not measured")
+
+
+def test_what_is_set_by_a_call_is_measuring_until_it_is_measured(session, view):
+    view.told.clear()
+    session.set_bit_widths((8, 8, 3, 5))
+    told = view.of("measuring …", "measured", "setting")
+    assert [kind for kind, _ in told] == ["setting", "measuring …", "measured"]
+
+
+def test_what_is_held_quickly_is_all_held(session, view, monkeypatch):
+    begun, go_on = held_up(session, monkeypatch, (5,) * 4)
+    for side, num_bits in (("A", 5), ("B", 6), ("A", 7)):
+        session.load((num_bits,) * 4)
+        session.hold(side)
+    assert begun.wait(20)
+    go_on.set()
+    assert session.wait(60)
+    assert view.of("A")[-1][1] == (7,) * 4 and view.of("B")[-1][1] == (6,) * 4
+
+
 def test_what_fails_ahead_is_said_when_the_hand_lets_go(session, view, monkeypatch):
     def fails(widths, *, superseded):
         raise DataError("no")
