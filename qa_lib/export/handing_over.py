@@ -60,7 +60,8 @@ def export_setting(
       shape that it writes; and of an ``Evaluation`` the score, on how many items, and the fingerprint that it was measured under. Float32 values are
       written so that they are read back bit for bit.
     - ``"onnx"``: the whole model, with ``QuantizeLinear``, ``Clip`` to the levels of the width and ``DequantizeLinear`` for each quantizer, in 8-bit types up
-      to 8 bits (opset 18) and 16-bit types beyond (opset 21); weights that have quantizers are stored as integers. On a processor without
+      to 8 bits (opset 18) and 16-bit types beyond (opset 21); weights that have quantizers are stored as integers, and others stay
+      float (a ``Clip`` before their layer keeps onnxruntime from rounding them). On a processor without
       VNNI instructions onnxruntime's 8-bit sums saturate, unless its session is given ``session.x64quantprecision`` as ``"1"``: ``verified`` says so.
     - ``"qonnx"``: the whole model with ``Quant`` nodes, as FINN, hls4ml and Brevitas read it.
     - ``"modelopt"``: for NVIDIA ModelOpt, a JSON file with ``"config"``, which ``mtq.quantize(model, config)`` takes, and ``"amax"``: name of a quantizer of the model

@@ -15,6 +15,11 @@ QONNX_DOMAIN = "qonnx.custom_op.general"
 WIDEST_8_BIT = 8
 # What multiplies by a weight, and may add a bias.
 _LAYERS = ("Conv", "ConvTranspose", "Gemm")
+# What hands numbers on as they are.
+_MOVES = (
+    "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose",
+    "Unsqueeze",
+)  # fmt: skip
 # The scale of a channel that the toolkit makes zeros of: nothing reaches a level of it.
 _OF_ZEROS = 1e30
 
@@ -34,6 +39,7 @@ class QuantizedGraph:
         self._constants: dict[str, Any] = {}
         self._times: Counter[str] = Counter()
         self._read: dict[str, str] = {}  # what a quantizer makes -> of what
+        self._makes: dict[str, int] = {}  # the same -> its number
         self._rank_of = {name: len(each.dims) for name, each in self._initializers.items()}
 
     def replace(self, *, qonnx: bool) -> None:
@@ -46,7 +52,7 @@ class QuantizedGraph:
                 nodes.append(node)
                 continue
             number, (given,), (result,) = int(node.attribute[0].i), node.input, node.output
-            self._read[result] = given
+            self._read[result], self._makes[result] = given, number
             made = self._quant if qonnx else self._quantize_linear
             new = self._nothing(number, given, result) or made(number, given, result)
             nodes += new
@@ -56,6 +62,8 @@ class QuantizedGraph:
             if output.name in renamed:
                 nodes.append(self.onnx.helper.make_node("Identity", [renamed[output.name]], [output.name]))
         nodes = [each for node in nodes for each in self._apart(node)]
+        if not qonnx:
+            nodes = self._in_float(nodes)
         del graph.node[:]
         graph.node.extend(nodes)
         used = {name for node in nodes for name in node.input}
@@ -87,6 +95,46 @@ class QuantizedGraph:
         del node.input[2]
         node.output[0] = before
         return [node, self.onnx.helper.make_node("Add", [before, name], [result], name=f"{node.name}.bias")]
+
+    def _in_float(self, nodes: Sequence[Any]) -> list[Any]:
+        """Where a layer with a float weight reads levels, what they are limited to anyway is said before it once more: without that onnxruntime
+        would round the weight to 8 bits if the layer's output is quantized as well (its pass WeightBiasQuantization)."""
+        made_by = {name: node for node in nodes for name in node.output}
+        found = []
+        for node in nodes:
+            if node.op_type in _LAYERS and node.input[1] not in self._makes:  # its weight is float
+                limits = [
+                    np.float32(end) * np.float32(scale)
+                    for grid in (self.grids[number] for number in self._levels_in(node.input[0], made_by))
+                    for scale in grid.scale or ()
+                    for end in grid.levels
+                ]
+                if limits:
+                    found.append(self._limited(node, min(limits), max(limits)))
+            found.append(node)
+        return found
+
+    def _limited(self, layer: Any, *limits: np.float32) -> Any:
+        """A node that limits what ``layer`` reads, in place."""
+        name, ends = f"{layer.name}.in_float", []
+        for what, limit in zip(("low", "high"), limits, strict=True):
+            ends.append(f"{name}.{what}")
+            self._constants[ends[-1]] = self.onnx.numpy_helper.from_array(np.asarray(limit), ends[-1])
+        given, layer.input[0] = layer.input[0], name
+        return self.onnx.helper.make_node("Clip", [given, *ends], [name], name=name)
+
+    def _levels_in(self, name: str, made_by: Mapping[str, Any]) -> set[int]:
+        """The quantizers whose levels alone are in ``name``; none if anything else may be in it."""
+        node = made_by.get(name)
+        if node is None:
+            return set()
+        if node.op_type == "DequantizeLinear":
+            return {self._makes[name]} if name in self._makes else set()
+        if node.op_type not in _MOVES:
+            return set()
+        parts = node.input if node.op_type == "Concat" else node.input[:1]
+        found = [self._levels_in(part, made_by) for part in parts]
+        return set().union(*found) if all(found) else set()
 
     def _nothing(self, number: int, given: str, result: str) -> list[Any]:
         """Where all of a grid is zero, the toolkit returns zeros."""

@@ -247,6 +247,7 @@ class BitWidthPanel(View):
         self.session.load(evaluation.bit_widths)
 
     def _show_checked(self, checked: CheckedFront) -> None:
+        self.readout.show_message("")  # what went wrong before is over
         self.readout.take(checked)
         self.session.measuring.show_again()
 

@@ -70,7 +70,7 @@ def _measured(exploration: "Exploration") -> str:
     model = exploration.float_evaluation
     least = exploration.min_score
     asked = (
-        f", and {exploration.scale.text(least)} was the least allowed"
+        f", and {exploration.scale.text(least)} is the least that its front allows"
         if least > exploration.scale.worst
         else ""
     )

@@ -135,6 +135,29 @@ def test_what_is_written_scores_what_was_measured(both, images, labels, tmp_path
     assert both.bit_widths == (8,) * 7  # which it kept
 
 
+FLOAT_WEIGHTS = {
+    "conv": lambda: [nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, bias=False)],
+    "linear": lambda: [nn.Flatten(), nn.Linear(432, 32), nn.Linear(32, 32, bias=False), nn.Linear(32, 10)],
+    "transposed": lambda: [nn.ConvTranspose2d(3, 4, 3), nn.Conv2d(4, 8, 3), nn.ConvTranspose2d(8, 4, 3, bias=False), nn.Conv2d(4, 8, 1)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [8, 3])
+@pytest.mark.parametrize("name", FLOAT_WEIGHTS)
+def test_weights_stay_float_between_quantized_activations(tmp_path, name, bits):
+    torch.manual_seed(0)
+    net, images = nn.Sequential(*FLOAT_WEIGHTS[name]()).eval(), torch.randn(64, 3, 12, 12)
+    qmodel = QuantizedActivationsModel(
+        net, lambda module: isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d)
+    )
+    calibrate(qmodel, images)
+    widths = [bits] * len(qmodel.names)
+    verified = export_setting(tmp_path / "m.onnx", qmodel, widths, "onnx", verify=images).verified
+    # A sum that was rounded otherwise moves an output by a level; rounded weights move all of them.
+    assert verified.differing <= 1 and not verified.saturates
+    assert verified.largest_difference <= (0.01 if bits == 8 else 1e-6)
+
+
 def test_the_check_notices_another_model(both, images, labels, tmp_path):
     evaluator = Evaluator(both, images, labels)
     export_setting(tmp_path / "model.onnx", both, [3] * 7, "onnx")
