@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets
+from IPython import get_ipython
 
 
 def answer_while_a_cell_runs(widget: ipywidgets.Widget) -> None:
@@ -18,8 +19,11 @@ def answer_while_a_cell_runs(widget: ipywidgets.Widget) -> None:
             comm._reply_subshell_for = _as_asked
 
 
-def _as_asked(data: object, default: str | None) -> str | None:
-    return default
+def _as_asked(data: object, asked: str | None) -> str | None:
+    """The subshell that is asked for; the main thread, None, for one that the kernel does not have: JupyterLab goes on asking for those of before when
+    a kernel was restarted from elsewhere."""
+    shell: Any = get_ipython()
+    return asked if asked in shell.kernel.shell_channel_thread.manager.list_subshell() else None
 
 
 def _all(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
