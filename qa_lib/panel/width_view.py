@@ -15,7 +15,7 @@ from qa_lib.panel.view import View
 # More axes than this cannot be told apart: each is then the mean of a block.
 _MOST_AXES = 30
 # Pixels of an axis at least: where the page has fewer, the figure scrolls.
-_NARROWEST_AXIS = 44
+_NARROWEST_AXIS = 22
 
 
 class WidthView(View):
@@ -74,7 +74,7 @@ class WidthView(View):
         scores = [e.score * scale.factor for e in front]
         dimensions += [
             {"label": name_and_unit(cost), "values": [known_amount(cost, e.bit_widths) for e in front]},
-            {"label": scale.axis, "values": scores},
+            {"label": scale.axis, "values": scores, "tickformat": ".3~g"},
         ]
         with self._lock, self.figure.batch_update():
             (lines,) = self.figure.data
