@@ -245,14 +245,6 @@ def test_functions_that_raise_are_named_and_nothing_is_lost(world):
     assert error.value.exploration.candidates and error.value.exploration.interrupted
 
 
-def test_class_names_of_another_number_are_said_when_they_are_shown(world):
-    panel = BitWidthPanel(world.evaluator, class_names=["a", "b", "c"])
-    panel.hold("A")
-    assert panel.wait(60)
-    assert "3 class_names, and the model has 5 classes" in panel.readout.message.value
-    panel.close()
-
-
 def test_a_model_of_another_kind_that_carries_state_is_refused(world):
     other = QuantizedActivationsModel(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), conv2d_predicate)
     with pytest.raises(QAError, match="wrap the same model with the same predicate"):

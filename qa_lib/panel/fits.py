@@ -123,10 +123,10 @@ def check_beside(beside: Any, points: Points) -> dict[str, Exploration]:
 
 
 def check_class_names(class_names: Any, evaluator: Evaluator) -> tuple[str, ...] | None:
-    """``class_names`` as a tuple; raises ``DataError`` unless there is one for each class that the model tells apart."""
-    if class_names is None:
+    """``class_names`` as a tuple, None for none; raises ``DataError`` unless there is one for each class that the model tells apart."""
+    names = () if class_names is None else check_names("class_names", class_names, error=DataError)
+    if not names:
         return None
-    names = check_names("class_names", class_names, error=DataError)
     inputs, targets = (take(each, slice(0, 1)) for each in evaluator.search_set.batches[0])
     by_class = evaluator.metric.by_class(run_float(evaluator.qmodel, inputs), targets)
     if by_class is not None and by_class.shape[1] != len(names):
