@@ -12,7 +12,7 @@ from qa_lib.panel.view import Views
 
 
 class Holding:
-    """Measures what is held, on threads of its own, and shows it.
+    """Measures what is held, on threads of its own, and shows it: a setting is submitted to one of the queues.
 
     Args:
         live: Measures.
@@ -21,7 +21,7 @@ class Holding:
 
     Attributes:
         sides: What is held as ``"A"`` and as ``"B"``, and not measured yet.
-        presents: The present one that is not measured yet.
+        presents: The present one that is not measured yet; cancelled once it is that no more.
     """
 
     def __init__(self, live: LiveEvaluator, views: Views, measuring: Measuring) -> None:
@@ -30,14 +30,6 @@ class Holding:
             side: LatestOnly(partial(self._hold, side), views.show_error) for side in SIDES
         }
         self.presents: LatestOnly[Widths] = LatestOnly(self._hold_present, views.show_error)
-
-    def hold(self, side: str, bit_widths: Widths) -> None:
-        """Holds a setting as ``side``; returns at once."""
-        self.sides[side].submit(bit_widths)
-
-    def hold_present(self, bit_widths: Widths) -> None:
-        """Holds a setting as the present one, until ``presents`` are cancelled; returns at once."""
-        self.presents.submit(bit_widths)
 
     def _hold(self, side: str, widths: Widths, _: Callable[[], bool]) -> None:
         self._measuring.look_again()  # what is held is compared with what is shown

@@ -289,11 +289,11 @@ class Session:
     def hold(self, side: str) -> None:
         """Holds the setting as ``"A"`` or ``"B"`` of a comparison; returns at once."""
         check_side(side)
-        self._holding.hold(side, self.bit_widths)
+        self._holding.sides[side].submit(self.bit_widths)
 
     def hold_present(self) -> None:
         """Shows how the present setting does beside A and B, on each class, too; returns at once. Given up when a hand moves on."""
-        self._holding.hold_present(self.bit_widths)
+        self._holding.presents.submit(self.bit_widths)
 
     def wait(self, timeout: float = 600.0) -> bool:
         """Waits until everything that was asked for is there, up to ``timeout`` seconds for each part; whether it is."""

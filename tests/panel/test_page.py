@@ -1,6 +1,7 @@
 """The panel as a page of its own, without a notebook around it."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ def address(tmp_path):
     text = text.replace('load_workload(\\"fashion_mnist\\")', 'load_workload(\\"fashion_mnist_convnet\\")')
     text = text.replace("from qa_lib.files import project_folder", "from pathlib import Path")
     page.write_text(text.replace('project_folder(\\"data\\")', f'Path(\\"{tmp_path}\\")'))
+    shutil.copy(ROOT / "notebooks" / "page" / "voila.json", tmp_path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
